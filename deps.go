@@ -1,0 +1,32 @@
+// Package reprise is the root of the module; it holds no code of its own.
+package reprise
+
+import (
+	_ "github.com/cockroachdb/datadriven"
+	_ "github.com/cockroachdb/pebble/v2"
+	_ "github.com/containerd/cgroups/v3"
+	_ "github.com/containerd/containerd/v2/client"
+	_ "github.com/containernetworking/cni/libcni"
+	_ "github.com/distribution/distribution/v3/registry"
+	_ "github.com/evanphx/json-patch/v5"
+	_ "github.com/google/go-containerregistry/pkg/v1/tarball"
+	_ "github.com/klauspost/compress/zstd"
+	_ "github.com/miekg/dns"
+	_ "github.com/nats-io/nats-server/v2/server"
+	_ "github.com/nats-io/nats.go"
+	_ "github.com/nats-io/nats.go/jetstream"
+	_ "github.com/spf13/cobra"
+	_ "go.etcd.io/etcd/client/v3"
+	_ "go.etcd.io/etcd/client/v3/kubernetes"
+	_ "golang.org/x/mod/sumdb/tlog"
+	_ "gomodules.xyz/jsonpatch/v2"
+	_ "k8s.io/cri-api/pkg/apis/runtime/v1"
+	_ "k8s.io/cri-client/pkg"
+	_ "k8s.io/cri-streaming/pkg/streaming"
+	_ "k8s.io/kubectl/pkg/cmd"
+	_ "k8s.io/kubernetes/cmd/kube-apiserver/app"
+	_ "k8s.io/kubernetes/pkg/controlplane"
+	_ "k8s.io/kubernetes/pkg/probe/http"
+	_ "k8s.io/kubernetes/pkg/proxy/nftables"
+	_ "sigs.k8s.io/knftables"
+)

@@ -1,0 +1,48 @@
+// Package projections folds the log into state: what the cluster is now, and
+// what it was at any sequence. A projection holds nothing that is not in the
+// log, so every one of them can be deleted and rebuilt to the same bytes.
+//
+// The API server, the committer and every agent read the cluster through a View
+// of a State, in memory; projections/pebble keeps the durable form, with the
+// history. The fold is pure: no clock, randomness, I/O, goroutine or logger.
+package projections
+
+import (
+	"sync/atomic"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/reprise-run/reprise/events"
+)
+
+// Entry is one version of one object. It is immutable, and so is everything
+// that it leads to: who wants to change the decoded object copies it first.
+type Entry struct {
+	Ref events.Ref
+	UID string
+	// Created and Sequence are the sequences of the object's first and latest
+	// event. Sequence is its resourceVersion.
+	Created, Sequence uint64
+	// Raw is the object in canonical JSON (events.Canonical). As upstream's
+	// storage does, it leaves metadata.resourceVersion out.
+	Raw []byte
+
+	decoded atomic.Value // the typed object, set by Typed
+	meta    atomic.Pointer[metav1.ObjectMeta]
+}
+
+// Change is one folded event: the object before it and after it. Before is nil
+// for a creation, After for a removal.
+type Change struct {
+	Event         *events.Event
+	Before, After *Entry
+}
+
+// Entry is the version that the change is about: the one after it, or for a
+// removal the one before.
+func (c Change) Entry() *Entry {
+	if c.After != nil {
+		return c.After
+	}
+	return c.Before
+}

@@ -1,0 +1,28 @@
+package projections
+
+import (
+	"iter"
+
+	"github.com/reprise-run/reprise/events"
+)
+
+// Reader is read-only access to the objects of one moment: what deciders are
+// given. It does not change while they look.
+type Reader interface {
+	// Sequence is that of the last event folded into it.
+	Sequence() uint64
+	// Get returns the object, or nil.
+	Get(ref events.Ref) *Entry
+	// List yields the objects of a resource in the order of events.Ref.Compare;
+	// namespace "" yields those of all namespaces.
+	List(group, resource, namespace string) iter.Seq[*Entry]
+	// Resources yields each group and resource that has an object, in order, as
+	// a Ref without namespace and name.
+	Resources() iter.Seq[events.Ref]
+	// Owned yields the objects that name uid among their ownerReferences, in
+	// the order of events.Ref.Compare.
+	Owned(uid string) iter.Seq[*Entry]
+	// OnNode yields the pods whose spec.nodeName is node ("" yields those that
+	// are bound to none), in the order of events.Ref.Compare.
+	OnNode(node string) iter.Seq[*Entry]
+}

@@ -1,0 +1,38 @@
+package projections
+
+import (
+	"encoding/json"
+	"fmt"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// As returns the object as a Go type of the Kubernetes API, decoded at its first
+// use and then shared: nobody may change it. It panics if the stored object is
+// not of that shape, which the gate and the fold make impossible.
+func As[T any](e *Entry) *T {
+	if t, ok := e.decoded.Load().(*T); ok {
+		return t
+	}
+	t := new(T)
+	if err := json.Unmarshal(e.Raw, t); err != nil {
+		panic(fmt.Sprintf("%s at sequence %d is not a %T: %v", e.Ref, e.Sequence, *t, err))
+	}
+	e.decoded.CompareAndSwap(nil, t)
+	return t
+}
+
+// Meta returns the object's metadata, decoded at its first use and then shared.
+func (e *Entry) Meta() *metav1.ObjectMeta {
+	if m := e.meta.Load(); m != nil {
+		return m
+	}
+	var o struct {
+		Metadata metav1.ObjectMeta `json:"metadata"`
+	}
+	if err := json.Unmarshal(e.Raw, &o); err != nil {
+		panic(fmt.Sprintf("%s at sequence %d has no proper metadata: %v", e.Ref, e.Sequence, err))
+	}
+	e.meta.CompareAndSwap(nil, &o.Metadata)
+	return e.meta.Load()
+}
