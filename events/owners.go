@@ -36,3 +36,12 @@ type Rule struct {
 	// Doc says what the fact means, in one sentence.
 	Doc string
 }
+
+// Rules returns the owners table.
+func Rules() []Rule {
+	var all []Rule
+	for _, part := range [][]Rule{apiRules, schedulerRules, workloadRules, clusterRules, nodeRules} {
+		all = append(all, part...)
+	}
+	return all
+}

@@ -1,0 +1,4 @@
+package events
+
+// Controllers of the cluster itself: garbage, namespaces, accounts, roles, nodes.
+var clusterRules = []Rule{}

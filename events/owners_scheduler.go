@@ -1,0 +1,4 @@
+package events
+
+// The scheduler is the only binder.
+var schedulerRules = []Rule{}

@@ -1,0 +1,4 @@
+package events
+
+// Controllers of workloads: Deployment and ReplicaSet.
+var workloadRules = []Rule{}
