@@ -1,0 +1,51 @@
+package main
+
+import (
+	"os"
+
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	_ "k8s.io/client-go/plugin/pkg/client/auth" // the credential plugins that a kubeconfig may name
+	"k8s.io/component-base/cli"
+	"k8s.io/component-base/logs"
+	kubectl "k8s.io/kubectl/pkg/cmd"
+	cmdutil "k8s.io/kubectl/pkg/cmd/util"
+)
+
+// newKubectlCommand embeds upstream's kubectl, pointed at this cluster unless
+// KUBECONFIG or a flag points elsewhere.
+func newKubectlCommand(env *environment) *cobra.Command {
+	return &cobra.Command{
+		Use:   "kubectl ARGS...",
+		Short: "Run kubectl, which is built in, against this cluster",
+		Example: `  reprise kubectl get pods -A
+  reprise kubectl apply -f web.yaml`,
+		DisableFlagParsing: true,
+		RunE: func(c *cobra.Command, args []string) error {
+			if os.Getenv("KUBECONFIG") == "" {
+				if err := os.Setenv("KUBECONFIG", env.Kubeconfig()); err != nil {
+					return err
+				}
+			}
+			argv := append([]string{"kubectl"}, args...)
+			if _, err := logs.GlogSetter(kubectl.GetLogVerbosity(argv)); err != nil {
+				return err
+			}
+			streams := genericiooptions.IOStreams{In: env.Stdin, Out: env.Stdout, ErrOut: env.Stderr}
+			k := kubectl.NewDefaultKubectlCommandWithArgs(kubectl.KubectlOptions{
+				PluginHandler: kubectl.NewDefaultPluginHandler([]string{"kubectl"}),
+				Arguments:     argv,
+				ConfigFlags: genericclioptions.NewConfigFlags(true).WithDeprecatedPasswordFlag().
+					WithDiscoveryBurst(300).WithDiscoveryQPS(50).WithWarningPrinter(streams),
+				IOStreams: streams,
+			})
+			k.SetArgs(args)
+			k.SetContext(c.Context())
+			if err := cli.RunNoErrOutput(k); err != nil {
+				cmdutil.CheckErr(err) // prints as kubectl does and exits with its code
+			}
+			return nil
+		},
+	}
+}

@@ -1,0 +1,107 @@
+// Command reprise is the whole of Reprise in one binary: the server, the node
+// agent, and the tools of those who use them. What it does is in the packages
+// under agents, projections and events; here they are configured, wired
+// together, started and stopped.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	m := NewMain()
+	if err := m.Run(ctx, os.Args[1:]); err != nil {
+		var code exitCode
+		if errors.As(err, &code) {
+			os.Exit(int(code))
+		}
+		fmt.Fprintf(m.Stderr, "reprise: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+// exitCode ends the program with a status and without a message of ours,
+// because what ran inside has said its own.
+type exitCode int
+
+func (c exitCode) Error() string { return fmt.Sprintf("exit status %d", int(c)) }
+
+// Main is the program with its outside: tests give it buffers.
+type Main struct {
+	Stdin  io.Reader
+	Stdout io.Writer
+	Stderr io.Writer
+}
+
+// NewMain returns the program on the process's own standard streams.
+func NewMain() *Main {
+	return &Main{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
+}
+
+// Run carries out one command line and returns when it is done or ctx ends.
+func (m *Main) Run(ctx context.Context, args []string) error {
+	env := &environment{Main: m}
+	root := &cobra.Command{
+		Use:   "reprise",
+		Short: "A container orchestrator that never forgets",
+		Long: `Reprise runs containers as Kubernetes does, and kubectl, Helm and client-go work
+with it as they are. Every change of desired and of actual state is an event in
+one log, so you can ask how the cluster came to be as it is.`,
+		Example: `  # Start a cluster of one node on this machine
+  reprise up
+
+  # Talk to it
+  reprise kubectl get nodes
+
+  # Ask what happened to a pod, and because of what
+  reprise history pods/default/web-7c9
+  reprise why pods/default/web-7c9`,
+		Version:       version,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		// Flags before the command are ours even where the command takes all that follow.
+		TraverseChildren: true,
+	}
+	root.SetArgs(args)
+	root.SetIn(m.Stdin)
+	root.SetOut(m.Stdout)
+	root.SetErr(m.Stderr)
+	flags := root.PersistentFlags()
+	flags.StringVar(&env.DataDir, "data-dir", defaultDataDir, "where the log, the projections, keys and images are kept")
+	flags.StringVar(&env.RunDir, "run-dir", defaultRunDir, "where sockets and process ids are kept")
+	root.AddGroup(
+		&cobra.Group{ID: "run", Title: "Run a cluster:"},
+		&cobra.Group{ID: "use", Title: "Use it:"},
+		&cobra.Group{ID: "ask", Title: "Ask its history:"},
+	)
+	root.AddCommand(commands(env)...)
+	return root.ExecuteContext(ctx)
+}
+
+// commands lists what the binary can do.
+func commands(env *environment) []*cobra.Command {
+	grouped := map[string][]*cobra.Command{
+		"use": {newKubectlCommand(env)},
+	}
+	var all []*cobra.Command
+	for _, group := range []string{"run", "use", "ask"} {
+		for _, c := range grouped[group] {
+			c.GroupID = group
+			all = append(all, c)
+		}
+	}
+	return all
+}
