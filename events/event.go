@@ -102,6 +102,15 @@ func (r Ref) String() string {
 	return b.String()
 }
 
+// GroupResource is the resource with its group, as the owners table names it:
+// pods, deployments.apps.
+func (r Ref) GroupResource() string {
+	if r.Group == "" {
+		return r.Resource
+	}
+	return r.Resource + "." + r.Group
+}
+
 // Compare orders references by group, resource, namespace and name: the order
 // of every listing and of every dump.
 func (r Ref) Compare(o Ref) int {

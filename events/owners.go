@@ -1,5 +1,12 @@
 package events
 
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+)
+
 // Effect is what an event of a type does to its object.
 type Effect int
 
@@ -19,6 +26,9 @@ const (
 // Rule says who may write events of one type, and what they may do to the
 // object. The rules together are the owners table: what is not in it can
 // neither be appended nor folded.
+//
+// Several rules may bear the same type and resource if their writers differ and
+// their Effect and Optional do not: each then says what its own writers may do.
 type Rule struct {
 	// Type is "<noun>.<fact>"; the noun "*" stands for any.
 	Type string
@@ -26,22 +36,241 @@ type Rule struct {
 	Resource string
 	Effect   Effect
 	// Writers are actors as Actor.String prints them; "controller:*" and "node:*"
-	// match any name.
+	// match any name, and so does a kind without a name.
 	Writers []string
 	// Paths are the JSON pointers that a patch may touch, each with all below
 	// it; "*" stands for any one token. None means any path. For Changes only.
+	// /metadata/managedFields and /metadata/generation are always among them.
 	Paths []string
+	// Needs is an operation that the patch must have, as Op.String prints it or
+	// the beginning of that up to a blank, such as "add /spec/unschedulable": it
+	// tells facts about the same paths apart. May be empty.
+	Needs string
 	// Optional is what the events of this type carry in Event.Optional.
 	Optional bool
 	// Doc says what the fact means, in one sentence.
 	Doc string
 }
 
-// Rules returns the owners table.
+// Rules returns the owners table. For the gate, which finds the type from the
+// change, the first rule that fits counts: see Command.
 func Rules() []Rule {
-	var all []Rule
-	for _, part := range [][]Rule{apiRules, schedulerRules, workloadRules, clusterRules, nodeRules} {
-		all = append(all, part...)
+	return slices.Concat(apiRules, schedulerRules, workloadRules, clusterRules, nodeRules)
+}
+
+// always are the paths that every patch may touch beside those of its rule: the
+// gate keeps them up to date whatever the change.
+var always = [][]string{{"metadata", "managedFields"}, {"metadata", "generation"}}
+
+// rule is a Rule made ready for matching.
+type rule struct {
+	Rule
+	noun  string
+	paths [][]string
+}
+
+// table holds the rules by fact (the part of the type after the dot), those
+// that name a noun before those for any.
+var table = index(Rules())
+
+func index(rules []Rule) map[string][]rule {
+	byFact := make(map[string][]rule)
+	for _, r := range rules {
+		_, fact, _ := strings.Cut(r.Type, ".")
+		byFact[fact] = append(byFact[fact], r.ready())
 	}
-	return all
+	for _, of := range byFact {
+		slices.SortStableFunc(of, func(a, b rule) int { return a.generality() - b.generality() })
+	}
+	return byFact
+}
+
+func (r Rule) ready() rule {
+	noun, _, _ := strings.Cut(r.Type, ".")
+	ready := rule{Rule: r, noun: noun}
+	for _, p := range r.Paths {
+		ready.paths = append(ready.paths, tokens(p))
+	}
+	return ready
+}
+
+// generality is lower the more exactly a rule says what it is about.
+func (r *rule) generality() int {
+	n := 0
+	if r.noun == "*" {
+		n += 2
+	}
+	if r.Resource == "*" {
+		n++
+	}
+	return n
+}
+
+// rulesFor returns the rules for a type on a resource: those of the least
+// generality that there are any of.
+func rulesFor(typ string, object Ref) []rule {
+	noun, fact, _ := strings.Cut(typ, ".")
+	of, resource := table[fact], object.GroupResource()
+	var found []rule
+	for i := range of {
+		r := &of[i]
+		if (r.noun != noun && r.noun != "*") || (r.Resource != resource && r.Resource != "*") {
+			continue
+		}
+		if len(found) > 0 && found[0].generality() != r.generality() {
+			break
+		}
+		found = append(found, *r)
+	}
+	return found
+}
+
+// EffectOf says what an event of the type does to the object, and false if the
+// owners table does not know the type for that resource.
+func EffectOf(typ string, object Ref) (Effect, bool) {
+	rules := rulesFor(typ, object)
+	if len(rules) == 0 {
+		return 0, false
+	}
+	return rules[0].Effect, true
+}
+
+// Check refuses a change that the owners table does not allow the actor, with a
+// *RefusedError.
+func Check(c Change, by Actor) error {
+	_, err := CheckOps(c, by)
+	return err
+}
+
+// CheckOps is Check for those who go on to apply the change: it returns the
+// operations of the patch if there is one.
+func CheckOps(c Change, by Actor) ([]Op, error) {
+	ops, reason := check(c, by)
+	if reason != "" {
+		return nil, &RefusedError{Type: c.Type, Object: c.Object, Actor: by, Reason: reason}
+	}
+	return ops, nil
+}
+
+// Check refuses an event that the owners table does not allow its actor, with a
+// *RefusedError. A fold calls it on what it reads.
+func (e *Event) Check() error { return Check(e.change(), e.Actor) }
+
+func (e *Event) change() Change {
+	return Change{Type: e.Type, Object: e.Object, UID: e.UID, Data: e.Data, Note: e.Note, Optional: e.Optional}
+}
+
+func check(c Change, by Actor) (ops []Op, reason string) {
+	rules := rulesFor(c.Type, c.Object)
+	if len(rules) == 0 {
+		return nil, fmt.Sprintf("there is no such type for %s in the owners table", c.Object.GroupResource())
+	}
+	r, ok := writtenBy(rules, by)
+	if !ok {
+		return nil, "only " + writers(rules) + " may write it"
+	}
+	if c.Optional != r.Optional {
+		return nil, fmt.Sprintf("events of this type have optional=%t", r.Optional)
+	}
+	if len(c.Note) > 0 && !json.Valid(c.Note) {
+		return nil, "the note is not JSON"
+	}
+	switch r.Effect {
+	case Puts, Creates:
+		if r.Effect == Puts && !Volatile(c.Object) {
+			return nil, "only volatile objects may be put whole"
+		}
+		return nil, checkWhole(c.Data)
+	case Removes:
+		if !IsRemoval(c.Data) {
+			return nil, "a removal's data must be " + string(removed)
+		}
+		return nil, ""
+	}
+	ops, err := ParsePatch(c.Data)
+	if err != nil {
+		return nil, err.Error()
+	}
+	return ops, r.checkOps(ops)
+}
+
+func checkWhole(data []byte) string {
+	if len(data) == 0 || data[0] != '{' {
+		return "its data must be the whole object"
+	}
+	if !IsCanonical(data) {
+		return "its data is not canonical JSON"
+	}
+	return ""
+}
+
+func (r *rule) checkOps(ops []Op) string {
+	if len(ops) == 0 {
+		return "the patch is empty"
+	}
+	for _, op := range ops {
+		if op.Path == "" {
+			return "a change may not replace the whole object"
+		}
+		if len(r.paths) > 0 && !covered(op.Path, r.paths) && !covered(op.Path, always) {
+			return fmt.Sprintf("it may not touch %s, only %s", op.Path, strings.Join(r.Paths, ", "))
+		}
+	}
+	if !r.satisfied(ops) {
+		return "its patch must have: " + r.Needs
+	}
+	return ""
+}
+
+func (r *rule) satisfied(ops []Op) bool {
+	return r.Needs == "" || slices.ContainsFunc(ops, func(op Op) bool {
+		rest, ok := strings.CutPrefix(op.String(), r.Needs)
+		return ok && (rest == "" || rest[0] == ' ')
+	})
+}
+
+// writtenBy finds the rule that lets an actor write.
+func writtenBy(rules []rule, by Actor) (*rule, bool) {
+	for i := range rules {
+		if slices.ContainsFunc(rules[i].Writers, by.matches) {
+			return &rules[i], true
+		}
+	}
+	return nil, false
+}
+
+func writers(rules []rule) string {
+	var all []string
+	for _, r := range rules {
+		all = append(all, r.Writers...)
+	}
+	slices.Sort(all)
+	return strings.Join(slices.Compact(all), ", ")
+}
+
+// matches says whether an actor is one that the pattern of Rule.Writers means.
+func (a Actor) matches(pattern string) bool {
+	kind, name, named := strings.Cut(pattern, ":")
+	return kind == a.Kind && (!named || name == a.Name || (name == "*" && a.Name != ""))
+}
+
+// covered says whether a JSON pointer is one of the paths or below one.
+func covered(pointer string, paths [][]string) bool {
+	at := tokens(pointer)
+	return slices.ContainsFunc(paths, func(path []string) bool {
+		if len(at) < len(path) {
+			return false
+		}
+		for i, want := range path {
+			if want != "*" && want != at[i] {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// tokens splits a JSON pointer other than "", leaving the tokens escaped.
+func tokens(pointer string) []string {
+	return strings.Split(strings.TrimPrefix(pointer, "/"), "/")
 }

@@ -30,6 +30,18 @@ type Op struct {
 	Value json.RawMessage `json:"value,omitempty"`
 }
 
+// String is the text form: replace /spec/replicas 5.
+func (o Op) String() string {
+	s := o.Op + " " + o.Path
+	if o.Path == "" {
+		s += `""`
+	}
+	if o.Op != "remove" {
+		s += " " + string(o.Value)
+	}
+	return s
+}
+
 // ParsePatch reads a patch, refusing operations that are not in use.
 func ParsePatch(patch []byte) ([]Op, error) {
 	var ops []Op
@@ -60,6 +72,12 @@ func Canonical(doc []byte) ([]byte, error) {
 		return nil, err
 	}
 	return encode(v)
+}
+
+// IsCanonical says whether a document is as Canonical would write it.
+func IsCanonical(doc []byte) bool {
+	c, err := Canonical(doc)
+	return err == nil && bytes.Equal(c, doc)
 }
 
 // Diff returns the patch that turns one canonical document into another, and

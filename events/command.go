@@ -1,0 +1,116 @@
+package events
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// gateActor is whom Command finds types for.
+var gateActor = Actor{Kind: "api"}
+
+// Command returns what happens when the gate replaces one version of an object
+// by another, either of which may be nil for none: the fact with the first rule
+// that the gate may write and that covers the change, else "<noun>.created",
+// "<noun>.updated" or "<noun>.deleted". It says false if the two are equal. The
+// noun is the object's kind in lower case.
+func Command(object Ref, uid string, before, after []byte) (Change, bool, error) {
+	c := Change{Object: object, UID: uid}
+	var err error
+	if after != nil {
+		if after, err = Canonical(after); err != nil {
+			return c, false, fmt.Errorf("%s: %w", object, err)
+		}
+	}
+	if bytes.Equal(before, after) {
+		return c, false, nil
+	}
+	newest := after
+	if newest == nil {
+		newest = before
+	}
+	noun, err := nounOf(newest)
+	if err != nil {
+		return c, false, fmt.Errorf("%s: %w", object, err)
+	}
+	switch {
+	case after == nil:
+		c.Type, c.Data = noun+".deleted", Removal()
+	case Volatile(object):
+		c.Type, c.Data = putType(noun, object), after
+	case before == nil:
+		c.Type, c.Data = noun+".created", after
+	default:
+		return patched(c, noun, before, after)
+	}
+	return c, true, nil
+}
+
+// patched completes a change of what was there before.
+func patched(c Change, noun string, before, after []byte) (Change, bool, error) {
+	var err error
+	if c.Data, err = Diff(before, after); err != nil || c.Data == nil {
+		return c, false, err
+	}
+	ops, err := ParsePatch(c.Data)
+	if err != nil {
+		return c, false, err
+	}
+	c.Type = noun + ".updated"
+	resource := c.Object.GroupResource()
+	for i := range telling {
+		r := &telling[i]
+		if (r.noun == noun || r.noun == "*") && (r.Resource == resource || r.Resource == "*") && r.fits(ops) {
+			c.Type = noun + strings.TrimPrefix(r.Type, r.noun)
+			break
+		}
+	}
+	return c, true, nil
+}
+
+// telling holds the rules by which the gate tells facts from changes, in the
+// order in which they are tried.
+var telling = func() []rule {
+	var all []rule
+	for _, r := range Rules() {
+		ready := r.ready()
+		if _, ok := writtenBy([]rule{ready}, gateActor); ok && r.Effect == Changes && len(r.Paths) > 0 {
+			all = append(all, ready)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b rule) int { return a.generality() - b.generality() })
+	return all
+}()
+
+// fits says whether the rule tells what the operations mean: it covers them, and
+// at least one of them by its own paths.
+func (r *rule) fits(ops []Op) bool {
+	return r.checkOps(ops) == "" && slices.ContainsFunc(ops, func(op Op) bool { return covered(op.Path, r.paths) })
+}
+
+func putType(noun string, object Ref) string {
+	switch object.GroupResource() {
+	case "leases.coordination.k8s.io":
+		return "lease.renewed"
+	case "events", "events.events.k8s.io":
+		return "event.recorded"
+	}
+	return noun + ".put"
+}
+
+// nounOf is the object's kind in lower case.
+func nounOf(doc []byte) (string, error) {
+	var o struct {
+		Kind string `json:"kind"`
+	}
+	if err := json.Unmarshal(doc, &o); err != nil {
+		return "", fmt.Errorf("not an object: %w", err)
+	}
+	if o.Kind == "" {
+		return "", errors.New("the object does not say its kind")
+	}
+	return strings.ToLower(o.Kind), nil
+}
