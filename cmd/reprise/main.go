@@ -5,6 +5,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -80,8 +81,10 @@ one log, so you can ask how the cluster came to be as it is.`,
 	root.SetOut(m.Stdout)
 	root.SetErr(m.Stderr)
 	flags := root.PersistentFlags()
-	flags.StringVar(&env.DataDir, "data-dir", defaultDataDir, "where the log, the projections, keys and images are kept")
-	flags.StringVar(&env.RunDir, "run-dir", defaultRunDir, "where sockets and process ids are kept")
+	flags.StringVar(&env.DataDir, "data-dir", cmp.Or(os.Getenv("REPRISE_DATA_DIR"), defaultDataDir),
+		"where the log, the projections, keys and images are kept ($REPRISE_DATA_DIR)")
+	flags.StringVar(&env.RunDir, "run-dir", cmp.Or(os.Getenv("REPRISE_RUN_DIR"), defaultRunDir),
+		"where sockets and process ids are kept ($REPRISE_RUN_DIR)")
 	root.AddGroup(
 		&cobra.Group{ID: "run", Title: "Run a cluster:"},
 		&cobra.Group{ID: "use", Title: "Use it:"},
