@@ -40,7 +40,7 @@ func Command(object Ref, uid string, before, after []byte) (Change, bool, error)
 	case after == nil:
 		c.Type, c.Data = noun+".deleted", Removal()
 	case Volatile(object):
-		c.Type, c.Data = putType(noun, object), after
+		c.Type, c.Data, c.Optional = putType(noun, object), after, true
 	case before == nil:
 		c.Type, c.Data = noun+".created", after
 	default:

@@ -67,11 +67,11 @@ var apiRules = []Rule{
 	{Type: "*.deleted", Resource: "*", Effect: Removes, Writers: gate, Doc: "It is gone."},
 
 	// Volatile objects: outside of the history, whole in each event.
-	{Type: "lease.renewed", Resource: "leases.coordination.k8s.io", Effect: Puts, Writers: []string{"api", "node:*"},
+	{Type: "lease.renewed", Resource: "leases.coordination.k8s.io", Effect: Puts, Writers: gate, Optional: true,
 		Doc: "Its holder is still there, or somebody else has taken it."},
-	{Type: "event.recorded", Resource: "events", Effect: Puts, Writers: gate, Doc: "Somebody told people what happened."},
-	{Type: "event.recorded", Resource: "events.events.k8s.io", Effect: Puts, Writers: gate, Doc: "Somebody told people what happened."},
-	{Type: "*.put", Resource: "*", Effect: Puts, Writers: gate, Doc: "It is now as its writer says."},
+	{Type: "event.recorded", Resource: "events", Effect: Puts, Writers: gate, Optional: true, Doc: "Somebody told people what happened."},
+	{Type: "event.recorded", Resource: "events.events.k8s.io", Effect: Puts, Writers: gate, Optional: true, Doc: "Somebody told people what happened."},
+	{Type: "*.put", Resource: "*", Effect: Puts, Writers: gate, Optional: true, Doc: "It is now as its writer says."},
 }
 
 // gate is the writer of what passes the Kubernetes API.

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // removed is the patch of a deletion.
@@ -30,12 +31,14 @@ type Op struct {
 	Value json.RawMessage `json:"value,omitempty"`
 }
 
-// String is the text form: replace /spec/replicas 5.
+// String is the text form: replace /spec/replicas 5. A path that is not one
+// plain word is quoted as JSON.
 func (o Op) String() string {
-	s := o.Op + " " + o.Path
-	if o.Path == "" {
-		s += `""`
+	path := o.Path
+	if word(path) != path || !utf8.ValidString(path) {
+		path = string(appendString(nil, path))
 	}
+	s := o.Op + " " + path
 	if o.Op != "remove" {
 		s += " " + string(o.Value)
 	}
@@ -61,6 +64,24 @@ func ParsePatch(patch []byte) ([]Op, error) {
 		}
 	}
 	return ops, nil
+}
+
+// AppendPatch appends the JSON Patch that holds the operations, in the encoding
+// that Diff uses. The values must be canonical JSON.
+func AppendPatch(b []byte, ops []Op) []byte {
+	b = append(b, '[')
+	for i, op := range ops {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(append(append(b, `{"op":"`...), op.Op...), `","path":`...)
+		b = appendString(b, op.Path)
+		if op.Op != "remove" {
+			b = append(append(b, `,"value":`...), op.Value...)
+		}
+		b = append(b, '}')
+	}
+	return append(b, ']')
 }
 
 // Canonical returns the one encoding of a JSON document that the log and all
@@ -103,7 +124,7 @@ func Diff(before, after []byte) ([]byte, error) {
 	if len(ops) == 0 {
 		return nil, nil
 	}
-	return encode(ops)
+	return AppendPatch(nil, ops), nil
 }
 
 // Apply returns the canonical document that a patch makes of another. A removal
@@ -304,6 +325,32 @@ func encode(v any) ([]byte, error) {
 		return nil, err
 	}
 	return bytes.TrimRight(buf.Bytes(), "\n"), nil
+}
+
+// appendString appends a JSON string, escaped no more than JSON demands. Bytes
+// that are not UTF-8 become U+FFFD.
+func appendString(b []byte, s string) []byte {
+	const digits = "0123456789abcdef"
+	b = append(b, '"')
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c >= utf8.RuneSelf {
+			r, n := utf8.DecodeRuneInString(s[i:])
+			b = utf8.AppendRune(b, r)
+			i += n
+			continue
+		}
+		i++
+		if short := strings.IndexByte("\"\\\b\f\n\r\t", c); short >= 0 {
+			b = append(b, '\\', `"\bfnrt`[short])
+		} else if c < ' ' {
+			b = append(b, `\u00`...)
+			b = append(b, digits[c>>4], digits[c&0xf])
+		} else {
+			b = append(b, c)
+		}
+	}
+	return append(b, '"')
 }
 
 // escapeToken and unescapeToken are RFC 6901's.
