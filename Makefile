@@ -1,0 +1,84 @@
+# `make` lists what there is to make. Everything lands in dist/, and nothing is
+# built again that is up to date.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+
+# Only runc needs cgo; cmd/tools/build.sh turns it on for that alone.
+export CGO_ENABLED = 0
+export GOFLAGS = -buildvcs=false
+
+KUBERNETES := $(shell sed -n 's/^\tk8s.io\/kubernetes v//p' go.mod)
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X main.version=$(VERSION) \
+	-X k8s.io/component-base/version.gitVersion=v$(KUBERNETES) \
+	-X k8s.io/component-base/version.gitMajor=$(word 1,$(subst ., ,$(KUBERNETES))) \
+	-X k8s.io/component-base/version.gitMinor=$(word 2,$(subst ., ,$(KUBERNETES)))
+
+SOURCES := go.mod go.sum $(shell find agents cmd events projections schemas -name '*.go' -not -name '*_test.go' 2>/dev/null)
+NODE_TOOLS := containerd runc cni
+TEST_TOOLS := helm kubectl
+STAMPS := dist/.stamps
+# How long the slowest package may test.
+TIMEOUT ?= 15m
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
+
+.PHONY: run
+run: build tools images ## install what is missing, build, and start a cluster of one node here
+	exec dist/bin/reprise up
+
+.PHONY: build
+build: dist/bin/reprise ## build the one binary, dist/bin/reprise
+
+.PHONY: tools
+tools: $(NODE_TOOLS:%=$(STAMPS)/%) ## build what a node runs beside it: containerd, its shim, runc, the CNI plugins
+
+.PHONY: images
+images: dist/images/pause.tar ## build the pause and the demo images into dist/images
+
+.PHONY: test
+test: unit lint e2e ## test everything, with real containers and an unmodified kubectl
+
+.PHONY: unit
+unit: ## test all that needs neither root nor containers
+	go test -timeout $(TIMEOUT) $$(go list ./... | grep -v /cmd/lint)
+
+.PHONY: e2e
+e2e: build tools images $(TEST_TOOLS:%=$(STAMPS)/%) ## test on real containers; needs root
+	go test -tags e2e -count 1 -timeout $(TIMEOUT) -p 1 ./agents/node/... ./cmd/reprise/...
+
+.PHONY: lint
+lint: ## check the format, the architecture and what the compiler lets pass
+	@unformatted=$$(gofmt -l agents cmd events projections); \
+		if [ -n "$$unformatted" ]; then echo "gofmt -w these: $$unformatted"; exit 1; fi
+	go vet ./...
+	go vet -tags e2e ./agents/node/... ./cmd/reprise/...
+	go test ./cmd/lint
+
+.PHONY: clean
+clean: ## remove what was built; a running cluster keeps its data (see reprise down)
+	rm -rf dist
+
+dist/bin/reprise: $(SOURCES) $(STAMPS)/machine
+	@echo "building   reprise $(VERSION); the first time takes some minutes"
+	go build -trimpath -ldflags '$(LDFLAGS)' -o $@.new ./cmd/reprise
+	@mv -f $@.new $@
+
+dist/images/pause.tar: $(filter agents/node/images/% cmd/pause/% cmd/demo/% cmd/tools/images/%,$(SOURCES)) go.mod $(STAMPS)/machine
+	@echo "building   images"
+	go build -trimpath -ldflags '-s -w' -o dist/images/bin/ ./cmd/pause ./cmd/demo
+	go run ./cmd/tools/images -binaries dist/images/bin -busybox "$$(command -v busybox)" -to dist/images
+
+$(STAMPS)/machine: cmd/tools/require.sh
+	@cmd/tools/require.sh nft=nftables ip=iproute2 gcc=gcc /usr/include/stdlib.h=libc6-dev \
+		pkg-config=pkg-config /usr/include/seccomp.h=libseccomp-dev busybox=busybox-static \
+		mount=mount /etc/ssl/certs/ca-certificates.crt=ca-certificates
+	@mkdir -p $(@D) && touch $@
+
+$(STAMPS)/%: cmd/tools/%/go.mod cmd/tools/%/go.sum cmd/tools/build.sh $(STAMPS)/machine
+	@cmd/tools/build.sh $*
+	@touch $@
