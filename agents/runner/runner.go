@@ -35,7 +35,8 @@ type Decider interface {
 	Actor() events.Actor
 	// Concerns names the items whose decision the change may alter. v is a view
 	// that has folded the change. At start it is called with every object there
-	// is as a creation.
+	// is as a creation, by an event that has a sequence and an object but no
+	// type.
 	Concerns(v View, c projections.Change) []events.Ref
 	// Decide says what to do about one item. It must be deterministic, order
 	// included, and must decide nothing on a view that has folded its own
@@ -66,7 +67,9 @@ type Item struct {
 }
 
 // Result is what a decider decided about an item. Commands are carried out
-// first, in order, until one is refused; then each decision is appended.
+// first, in order, until one is refused; neighbours that do the same to objects
+// of one resource may be carried out side by side. Then each decision is
+// appended, all side by side, for none rests on another.
 type Result struct {
 	// Commands create and delete objects through the gate, where defaulting,
 	// admission and validation apply.

@@ -1,0 +1,199 @@
+package runner
+
+import (
+	"container/heap"
+	"time"
+
+	"github.com/reprise-run/reprise/events"
+)
+
+// queue knows which items are to be decided, in what order and when. An item is
+// in one of four places: in ready, with a worker, in timers (for a later time),
+// or in waiting (for a sequence to be folded).
+type queue struct {
+	items   map[events.Ref]*entry
+	ready   []*entry
+	waiting []*entry
+	timers  timers
+	folded  uint64
+}
+
+// entry is what the runner remembers about an item.
+type entry struct {
+	Item
+	dirty   bool // something that concerns it has changed
+	queued  bool // is in ready
+	running bool // is with a worker
+	parked  bool // is in waiting
+	// after is a sequence that must be folded before it is decided again.
+	after uint64
+	// notBefore is the end of its back-off, wake the time it asked for.
+	notBefore, wake time.Time
+	// tries counts the failures in a row, of commands and decisions.
+	tries int
+}
+
+func newQueue() *queue { return &queue{items: map[events.Ref]*entry{}} }
+
+// mark says that a change concerned the item. Because is zero for a change that
+// is not in the history.
+func (q *queue) mark(ref events.Ref, because uint64) {
+	it := q.items[ref]
+	if it == nil {
+		it = &entry{Item: Item{Ref: ref}}
+		q.items[ref] = it
+	}
+	it.Because = max(it.Because, because)
+	it.dirty = true
+	q.enqueue(it)
+}
+
+func (q *queue) enqueue(it *entry) {
+	if !it.queued && !it.running && !it.parked {
+		it.queued = true
+		q.ready = append(q.ready, it)
+	}
+}
+
+// next takes the item that is to be decided next, or nil.
+func (q *queue) next(now time.Time) *entry {
+	for len(q.ready) > 0 {
+		it := q.ready[0]
+		q.ready = q.ready[1:]
+		it.queued = false
+		switch {
+		case it.after > q.folded:
+			it.parked = true
+			q.waiting = append(q.waiting, it)
+		case it.notBefore.After(now):
+			heap.Push(&q.timers, timer{it.notBefore, it})
+		case !it.dirty: // came only to wait for a sequence that has been folded meanwhile
+			q.drop(it)
+		default:
+			it.dirty, it.running, it.wake = false, true, time.Time{}
+			return it
+		}
+	}
+	return nil
+}
+
+// advance readies the items whose time has come.
+func (q *queue) advance(now time.Time) {
+	for len(q.timers) > 0 && !q.timers[0].at.After(now) {
+		it := heap.Pop(&q.timers).(timer).it
+		due := !it.wake.IsZero() && !it.wake.After(now)
+		if due && !it.running {
+			it.dirty = true
+		}
+		if it.dirty {
+			q.enqueue(it)
+		}
+	}
+}
+
+// fold says how far the projection has come.
+func (q *queue) fold(sequence uint64) {
+	if sequence <= q.folded {
+		return
+	}
+	q.folded = sequence
+	waiting := q.waiting
+	q.waiting = nil
+	for _, it := range waiting {
+		it.parked = false
+		if it.dirty || it.after > q.folded {
+			q.enqueue(it)
+		} else {
+			q.drop(it)
+		}
+	}
+}
+
+// outcome is what came of a decision on an item.
+type outcome struct {
+	// last is the newest sequence that the decision led to, or that a conflict
+	// showed: what the view must hold before the item is decided again.
+	last uint64
+	// again asks to decide again at once, retry to do so after a back-off.
+	again, retry bool
+	// refused is the text of a refusal of a command.
+	refused string
+	wake    time.Time
+}
+
+// finish takes an item back from a worker.
+func (q *queue) finish(it *entry, o outcome, now time.Time) {
+	it.running = false
+	it.after = max(it.after, o.last)
+	switch {
+	case o.refused != "":
+		it.Failures, it.Failure = it.Failures+1, o.refused
+	case !o.retry:
+		it.Failures, it.Failure = 0, ""
+	}
+	if o.retry {
+		it.tries++
+		it.notBefore = now.Add(backoff(it.tries))
+	} else {
+		it.tries, it.notBefore = 0, time.Time{}
+	}
+	it.dirty = it.dirty || o.again || o.retry
+	if it.wake = o.wake; !it.wake.IsZero() {
+		heap.Push(&q.timers, timer{it.wake, it})
+	}
+	if it.dirty || it.after > q.folded {
+		q.enqueue(it)
+		return
+	}
+	q.drop(it)
+}
+
+// drop forgets an item of which there is nothing to remember.
+func (q *queue) drop(it *entry) {
+	if it.wake.IsZero() && it.tries == 0 && it.Failures == 0 {
+		delete(q.items, it.Ref)
+	}
+}
+
+// until is the time at which advance has something to do; zero for never.
+func (q *queue) until() time.Time {
+	if len(q.timers) == 0 {
+		return time.Time{}
+	}
+	return q.timers[0].at
+}
+
+const (
+	firstBackoff = 50 * time.Millisecond
+	lastBackoff  = 30 * time.Second
+)
+
+// backoff doubles from try to try.
+func backoff(tries int) time.Duration {
+	d := firstBackoff
+	for range tries - 1 {
+		if d *= 2; d >= lastBackoff {
+			return lastBackoff
+		}
+	}
+	return d
+}
+
+// timer is a time at which an item is looked at. It is not taken back when the
+// item no longer waits for it; to look in vain does no harm.
+type timer struct {
+	at time.Time
+	it *entry
+}
+
+type timers []timer
+
+func (t timers) Len() int           { return len(t) }
+func (t timers) Less(i, j int) bool { return t[i].at.Before(t[j].at) }
+func (t timers) Swap(i, j int)      { t[i], t[j] = t[j], t[i] }
+func (t *timers) Push(x any)        { *t = append(*t, x.(timer)) }
+func (t *timers) Pop() any {
+	last := (*t)[len(*t)-1]
+	*t = (*t)[:len(*t)-1]
+	return last
+}

@@ -1,0 +1,154 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/reprise-run/reprise/events"
+)
+
+// The most commands and decisions of one result that are under way at a time.
+// Side by side they share the committer's batches.
+const (
+	maxCommands  = 64
+	maxDecisions = 256
+)
+
+// work decides one item and carries out what was decided.
+func (l *loop) work(ctx context.Context, item Item) outcome {
+	v, now := l.view(), l.now()
+	r := l.decider.Decide(v, item, now)
+	o := l.command(ctx, item, r.Commands)
+	p := l.propose(ctx, r.Decisions, v.Sequence(), now)
+	o.merge(p)
+	o.wake = r.Wake
+	return o
+}
+
+func (o *outcome) merge(p outcome) {
+	o.last = max(o.last, p.last)
+	o.again = o.again || p.again
+	o.retry = o.retry || p.retry
+	if o.refused == "" {
+		o.refused = p.refused
+	}
+}
+
+// command carries out commands in order until one fails. Like ones run side by
+// side, twice as many each time: what is refused is noticed early.
+func (l *loop) command(ctx context.Context, item Item, commands []Command) outcome {
+	var o outcome
+	for size := 1; len(commands) > 0; size = min(2*size, maxCommands) {
+		n := alike(commands, size)
+		if n < size {
+			size = 1
+		}
+		for _, p := range sideBySide(commands[:n], maxCommands, func(c Command) outcome { return l.do(ctx, item, c) }) {
+			o.merge(p)
+		}
+		if o.retry || o.again {
+			return o
+		}
+		commands = commands[n:]
+	}
+	return o
+}
+
+// alike counts the first commands, at most limit, that do the same to objects
+// of the same resource.
+func alike(commands []Command, limit int) int {
+	first := commands[0]
+	n := 1
+	for n < min(len(commands), limit) {
+		c := commands[n]
+		if c.Verb != first.Verb || c.Object.Group != first.Object.Group || c.Object.Resource != first.Object.Resource {
+			break
+		}
+		n++
+	}
+	return n
+}
+
+func (l *loop) do(ctx context.Context, item Item, c Command) outcome {
+	if l.Gate == nil {
+		panic("the decider of " + l.actor.String() + " has commands, but its runner was given no gate")
+	}
+	sequence, err := l.Gate.Do(ctx, l.actor, c)
+	switch {
+	case err == nil:
+		return outcome{last: sequence}
+	case ctx.Err() != nil:
+		return outcome{again: true}
+	case apierrors.IsConflict(err):
+		return outcome{retry: true} // a precondition: the view was behind
+	case transient(err):
+		l.Logger.Debug("cannot command now", "item", item.Ref.String(), "verb", c.Verb, "object", c.Object.String(), "error", err)
+		return outcome{retry: true}
+	}
+	l.Logger.Warn("command refused", "item", item.Ref.String(), "verb", c.Verb, "object", c.Object.String(), "failures", item.Failures+1, "error", err)
+	return outcome{retry: true, refused: err.Error()}
+}
+
+// transient says whether an error speaks of the moment and not of the command.
+func transient(err error) bool {
+	return errors.Is(err, events.ErrUnavailable) || errors.Is(err, events.ErrUncertain) ||
+		apierrors.IsServiceUnavailable(err) || apierrors.IsTooManyRequests(err) ||
+		apierrors.IsTimeout(err) || apierrors.IsServerTimeout(err)
+}
+
+// propose appends decisions.
+func (l *loop) propose(ctx context.Context, decisions []events.Decision, basis uint64, now time.Time) outcome {
+	var o outcome
+	for _, p := range sideBySide(decisions, maxDecisions, func(d events.Decision) outcome {
+		return l.append(ctx, events.Proposal{Decision: d, Actor: l.actor, Basis: basis, Now: now})
+	}) {
+		o.merge(p)
+	}
+	return o
+}
+
+func (l *loop) append(ctx context.Context, p events.Proposal) outcome {
+	receipt, err := l.Proposer.Propose(ctx, p)
+	var conflict *events.ConflictError
+	switch {
+	case err == nil:
+		return outcome{last: receipt.Last}
+	case ctx.Err() != nil:
+		return outcome{again: true}
+	case errors.As(err, &conflict) && conflict.Actual > p.Basis:
+		// The normal way in which two writers meet: catch up and decide again.
+		return outcome{again: true, last: conflict.Actual}
+	case errors.As(err, &conflict) && conflict.Actual == 0:
+		return outcome{retry: true} // it is gone; its removal is on its way
+	case transient(err):
+		l.Logger.Debug("cannot append now", "error", err)
+	default:
+		l.Logger.Error("decision refused", "type", p.Changes[0].Type, "object", p.Changes[0].Object.String(), "basis", p.Basis, "error", err)
+	}
+	return outcome{retry: true}
+}
+
+// sideBySide calls do for each, at most limit at a time, and returns the
+// outcomes in the order of the input.
+func sideBySide[T any](list []T, limit int, do func(T) outcome) []outcome {
+	out := make([]outcome, len(list))
+	if len(list) == 1 {
+		out[0] = do(list[0])
+		return out
+	}
+	slots := make(chan struct{}, limit)
+	var all sync.WaitGroup
+	for i, x := range list {
+		slots <- struct{}{}
+		all.Go(func() {
+			defer func() { <-slots }()
+			out[i] = do(x)
+		})
+	}
+	all.Wait()
+	return out
+}
