@@ -1,0 +1,242 @@
+package scheduler
+
+import (
+	"encoding/json"
+	"fmt"
+	"sort"
+
+	"github.com/go-logr/logr"
+	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/component-helpers/scheduling/corev1"
+	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+)
+
+// batch is one pass over the queue.
+type batch struct {
+	hosts   []host
+	classes map[string]*class
+	// taken lists the hosts that got pods in this pass, in order: a class looks
+	// again at those only.
+	taken []int
+}
+
+func newBatch(hosts []host) *batch {
+	return &batch{hosts: hosts, classes: map[string]*class{}}
+}
+
+// take counts a pod of the class against a host.
+func (b *batch) take(h int, c *class) {
+	b.hosts[h].take(&c.request)
+	b.taken = append(b.taken, h)
+}
+
+// class is what the pods have in common to which all nodes look the same: they
+// ask for the same, so they are refused and scored alike. Pods of one controller
+// are of one class.
+type class struct {
+	batch   *batch
+	request request
+	// others is the order of request.others, after which reasons are numbered.
+	others []v1.ResourceName
+	looks  []look
+	// refused counts the hosts by reason, feasible those without one.
+	refused  []int
+	feasible int
+	seen     int // how much of batch.taken it has looked at
+}
+
+// look is how a host appears to a class.
+type look struct {
+	reasons         reasons
+	static          reasons // those that no binding changes
+	taints          int64   // scores before weighting, each 0 to 100
+	affinity        int64
+	images          int64
+	least, balanced int64
+	total           int64
+}
+
+// reasons is a set of reasons to refuse a host, as bits.
+type reasons uint64
+
+// The reasons, in the order in which they are looked for. From others on they
+// are the class's other resources.
+const (
+	cordoned = iota
+	tainted
+	mismatched
+	portTaken
+	tooManyPods
+	noCPU
+	noMemory
+	noStorage
+	others
+)
+
+var reasonTexts = [others]string{
+	"node(s) were unschedulable",
+	"node(s) had untolerated taint(s)",
+	"node(s) didn't match Pod's node affinity/selector",
+	"node(s) didn't have free ports for the requested pod ports",
+	"Too many pods",
+	"Insufficient cpu",
+	"Insufficient memory",
+	"Insufficient ephemeral-storage",
+}
+
+func (c *class) text(reason int) string {
+	if reason < others {
+		return reasonTexts[reason]
+	}
+	return fmt.Sprintf("Insufficient %s", c.others[reason-others])
+}
+
+// class returns the class of a pod, looking at all hosts if it is the first.
+func (b *batch) class(p *v1.Pod) *class {
+	key := classKey(p)
+	if c, ok := b.classes[key]; ok {
+		return c
+	}
+	c := newClass(b, p)
+	b.classes[key] = c
+	return c
+}
+
+// classKey is all of a pod that the scheduler looks at, as text.
+func classKey(p *v1.Pod) string {
+	type container struct {
+		Image     string                   `json:"i"`
+		Resources *v1.ResourceRequirements `json:"r"`
+		Ports     []v1.ContainerPort       `json:"p,omitempty"`
+		Restart   any                      `json:"s,omitempty"`
+	}
+	var affinity *v1.NodeAffinity
+	if p.Spec.Affinity != nil {
+		affinity = p.Spec.Affinity.NodeAffinity
+	}
+	of := func(all []v1.Container) []container {
+		out := make([]container, len(all))
+		for i := range all {
+			out[i] = container{Image: all[i].Image, Resources: &all[i].Resources, Ports: all[i].Ports, Restart: all[i].RestartPolicy}
+		}
+		return out
+	}
+	key, err := json.Marshal([]any{
+		p.Spec.NodeSelector, affinity, p.Spec.Tolerations, p.Spec.Overhead, p.Spec.Resources,
+		of(p.Spec.Containers), of(p.Spec.InitContainers), imageVolumes(p),
+	})
+	if err != nil {
+		panic(fmt.Sprintf("cannot encode the spec of pod %s/%s: %v", p.Namespace, p.Name, err))
+	}
+	return string(key)
+}
+
+func newClass(b *batch, p *v1.Pod) *class {
+	c := &class{batch: b, request: requestsOf(p), looks: make([]look, len(b.hosts)), seen: len(b.taken)}
+	for name, n := range c.request.others {
+		if n > 0 {
+			c.others = append(c.others, name)
+		}
+	}
+	sort.Slice(c.others, func(i, j int) bool { return c.others[i] < c.others[j] })
+	c.refused = make([]int, others+len(c.others))
+	c.lookOnce(p)
+	for i := range c.looks {
+		c.count(c.looks[i].reasons, 1)
+		c.lookAgain(i)
+	}
+	return c
+}
+
+// lookOnce fills in what no binding changes: static reasons, and the scores of
+// taints, affinity and images.
+func (c *class) lookOnce(p *v1.Pod) {
+	required := nodeaffinity.GetRequiredNodeAffinity(p)
+	preferred := preferredTerms(p)
+	prefer := tolerationsOf(p, v1.TaintEffectPreferNoSchedule)
+	images := imagesOf(p)
+	var mostTaints, mostAffinity int64
+	for i := range c.looks {
+		node, l := c.batch.hosts[i].node, &c.looks[i]
+		l.static = staticReason(p, node, required)
+		l.reasons = l.static
+		if l.static != 0 {
+			continue
+		}
+		l.taints = preferNoSchedule(node, prefer)
+		if preferred != nil {
+			l.affinity = preferred.Score(node)
+		}
+		mostTaints, mostAffinity = max(mostTaints, l.taints), max(mostAffinity, l.affinity)
+	}
+	spread := c.imageSpread(images)
+	for i := range c.looks {
+		l := &c.looks[i]
+		l.taints = 100 - scaled(l.taints, mostTaints)
+		l.affinity = scaled(l.affinity, mostAffinity)
+		l.images = imageScore(&c.batch.hosts[i], images, spread, len(c.looks))
+	}
+}
+
+// staticReason is the first reason to refuse the node that no binding changes.
+func staticReason(p *v1.Pod, node *v1.Node, required nodeaffinity.RequiredNodeAffinity) reasons {
+	if node.Spec.Unschedulable && !tolerates(p.Spec.Tolerations, &v1.Taint{Key: v1.TaintNodeUnschedulable, Effect: v1.TaintEffectNoSchedule}) {
+		return 1 << cordoned
+	}
+	for i := range node.Spec.Taints {
+		taint := &node.Spec.Taints[i]
+		if taint.Effect != v1.TaintEffectPreferNoSchedule && !tolerates(p.Spec.Tolerations, taint) {
+			return 1 << tainted
+		}
+	}
+	// An affinity that cannot be parsed matches no node: the gate refuses it
+	// anyway.
+	if ok, err := required.Match(node); err != nil || !ok {
+		return 1 << mismatched
+	}
+	return 0
+}
+
+func tolerates(all []v1.Toleration, taint *v1.Taint) bool {
+	return corev1.TolerationsTolerateTaint(logr.Discard(), all, taint, false)
+}
+
+// tolerationsOf returns the tolerations that may be about taints of an effect.
+func tolerationsOf(p *v1.Pod, effect v1.TaintEffect) []v1.Toleration {
+	var all []v1.Toleration
+	for _, t := range p.Spec.Tolerations {
+		if t.Effect == "" || t.Effect == effect {
+			all = append(all, t)
+		}
+	}
+	return all
+}
+
+// preferNoSchedule counts the node's taints that the pod had better avoid.
+func preferNoSchedule(node *v1.Node, tolerations []v1.Toleration) int64 {
+	var n int64
+	for i := range node.Spec.Taints {
+		if taint := &node.Spec.Taints[i]; taint.Effect == v1.TaintEffectPreferNoSchedule && !tolerates(tolerations, taint) {
+			n++
+		}
+	}
+	return n
+}
+
+func preferredTerms(p *v1.Pod) *nodeaffinity.PreferredSchedulingTerms {
+	if p.Spec.Affinity == nil || p.Spec.Affinity.NodeAffinity == nil {
+		return nil
+	}
+	terms, err := nodeaffinity.NewPreferredSchedulingTerms(p.Spec.Affinity.NodeAffinity.PreferredDuringSchedulingIgnoredDuringExecution)
+	if err != nil {
+		return nil
+	}
+	return terms
+}
+
+func scaled(n, most int64) int64 {
+	if most == 0 {
+		return 0
+	}
+	return n * 100 / most
+}

@@ -1,0 +1,113 @@
+package scheduler
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/reprise-run/reprise/events"
+)
+
+// copied are the labels of a node that its pods get, as the API does at a
+// binding.
+var copied = []string{v1.LabelTopologyRegion, v1.LabelTopologyZone}
+
+// bind is the decision that a pod runs on a node. It changes what the binding
+// subresource of the API changes.
+func bind(p waitingPod, node *v1.Node, note []byte, now time.Time) events.Decision {
+	ops := labelOps(p.pod, node)
+	ops = append(ops, events.Op{Op: "add", Path: "/spec/nodeName", Value: encode(node.Name)})
+	op, _ := conditionOp(p.pod, v1.PodCondition{Type: v1.PodScheduled, Status: v1.ConditionTrue}, now)
+	ops = append(ops, op)
+	if p.pod.Status.NominatedNodeName != "" {
+		ops = append(ops, events.Op{Op: "remove", Path: "/status/nominatedNodeName"})
+	}
+	return decision(p, Bound, ops, note)
+}
+
+// refuse is the decision that no node takes a pod; false if the pod says so
+// already.
+func refuse(p waitingPod, c *class, trigger uint64, now time.Time) (events.Decision, bool) {
+	op, changed := conditionOp(p.pod, v1.PodCondition{
+		Type:               v1.PodScheduled,
+		ObservedGeneration: p.pod.Generation,
+		Status:             v1.ConditionFalse,
+		Reason:             v1.PodReasonUnschedulable,
+		Message:            c.message(),
+	}, now)
+	if !changed {
+		return events.Decision{}, false
+	}
+	return decision(p, Unschedulable, []events.Op{op}, c.explainRefusal(trigger)), true
+}
+
+// decision is about one pod, which must still be as it was seen. Its cause is
+// the pod's last event: the creation, or that it was unschedulable before.
+func decision(p waitingPod, typ string, ops []events.Op, note []byte) events.Decision {
+	return events.Decision{
+		Because: p.entry.Sequence,
+		Changes: []events.Change{{Type: typ, Object: p.entry.Ref, UID: p.entry.UID, Data: encode(ops), Note: note}},
+		Expect:  []events.Expectation{{Object: p.entry.Ref, Sequence: p.entry.Sequence}},
+	}
+}
+
+// conditionOp is the operation that gives a pod a condition, and whether that
+// says anything new. The time of transition stays if the status does.
+func conditionOp(p *v1.Pod, c v1.PodCondition, now time.Time) (events.Op, bool) {
+	c.LastTransitionTime = metav1.NewTime(now.UTC().Truncate(time.Second))
+	have := p.Status.Conditions
+	if i := slices.IndexFunc(have, func(o v1.PodCondition) bool { return o.Type == c.Type }); i >= 0 {
+		if old := &have[i]; old.Status == c.Status {
+			c.LastTransitionTime = old.LastTransitionTime
+			if old.Reason == c.Reason && old.Message == c.Message {
+				return events.Op{}, false
+			}
+		}
+		return events.Op{Op: "replace", Path: "/status/conditions/" + strconv.Itoa(i), Value: encode(c)}, true
+	}
+	switch {
+	case len(have) > 0:
+		return events.Op{Op: "add", Path: "/status/conditions/-", Value: encode(c)}, true
+	case p.Status.Phase != "" || p.Status.QOSClass != "":
+		return events.Op{Op: "add", Path: "/status/conditions", Value: encode([]v1.PodCondition{c})}, true
+	}
+	// Without even a phase there is no status to put it into.
+	return events.Op{Op: "add", Path: "/status", Value: encode(map[string]any{"conditions": []v1.PodCondition{c}})}, true
+}
+
+// labelOps gives the pod the node's place in the topology.
+func labelOps(p *v1.Pod, node *v1.Node) []events.Op {
+	var ops []events.Op
+	fresh := map[string]string{}
+	for _, key := range copied {
+		value, ok := node.Labels[key]
+		if old, has := p.Labels[key]; !ok || (has && old == value) {
+			continue
+		}
+		fresh[key] = value
+		ops = append(ops, events.Op{Op: "add", Path: "/metadata/labels/" + strings.ReplaceAll(key, "/", "~1"), Value: encode(value)})
+	}
+	if len(p.Labels) == 0 && len(fresh) > 0 {
+		return []events.Op{{Op: "add", Path: "/metadata/labels", Value: encode(fresh)}}
+	}
+	return ops
+}
+
+// encode returns canonical JSON. What the scheduler says always encodes, so a
+// failure is a bug.
+func encode(v any) []byte {
+	raw, err := json.Marshal(v)
+	if err == nil {
+		raw, err = events.Canonical(raw)
+	}
+	if err != nil {
+		panic(fmt.Sprintf("cannot encode %T: %v", v, err))
+	}
+	return raw
+}

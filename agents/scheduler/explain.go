@@ -1,0 +1,92 @@
+package scheduler
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// explanation is the note of a decision: why this node, or why none.
+type explanation struct {
+	// Nodes is how many there were, Feasible how many would take the pod.
+	Nodes    int `json:"nodes"`
+	Feasible int `json:"feasible"`
+	// Refused counts nodes by reason; one node may have several.
+	Refused map[string]int `json:"refused,omitempty"`
+	// Best are the nodes with the highest scores, the chosen one first.
+	Best []score `json:"best,omitempty"`
+	// Trigger is the sequence of the change upon which a pod that had no node
+	// was looked at again.
+	Trigger uint64 `json:"trigger,omitempty"`
+}
+
+// score is how the total of a node came about; the parts are before weighting.
+type score struct {
+	Node     string `json:"node"`
+	Total    int64  `json:"total"`
+	Taints   int64  `json:"taints"`
+	Affinity int64  `json:"affinity"`
+	Images   int64  `json:"images"`
+	Least    int64  `json:"leastAllocated"`
+	Balanced int64  `json:"balancedAllocation"`
+}
+
+// shown is how many nodes an explanation scores.
+const shown = 3
+
+func (c *class) explain(chosen int) []byte {
+	best := []int{chosen}
+	for i := range c.looks {
+		if i == chosen || c.looks[i].reasons != 0 {
+			continue
+		}
+		at := len(best)
+		for at > 1 && c.looks[best[at-1]].total < c.looks[i].total {
+			at--
+		}
+		if at < shown {
+			best = slices.Insert(best, at, i)[:min(len(best)+1, shown)]
+		}
+	}
+	e := c.explanation()
+	for _, i := range best {
+		l := &c.looks[i]
+		e.Best = append(e.Best, score{c.batch.hosts[i].node.Name, l.total, l.taints, l.affinity, l.images, l.least, l.balanced})
+	}
+	return encode(e)
+}
+
+func (c *class) explainRefusal(trigger uint64) []byte {
+	e := c.explanation()
+	e.Trigger = trigger
+	return encode(e)
+}
+
+func (c *class) explanation() explanation {
+	e := explanation{Nodes: len(c.looks), Feasible: c.feasible}
+	for reason, n := range c.refused {
+		if n > 0 {
+			if e.Refused == nil {
+				e.Refused = map[string]int{}
+			}
+			e.Refused[c.text(reason)] = n
+		}
+	}
+	return e
+}
+
+// message says in kube-scheduler's words why there is no node.
+func (c *class) message() string {
+	if len(c.looks) == 0 {
+		return "no nodes available to schedule pods"
+	}
+	var counts []string
+	for reason, n := range c.refused {
+		if n > 0 {
+			counts = append(counts, fmt.Sprintf("%d %s", n, c.text(reason)))
+		}
+	}
+	slices.SortFunc(counts, cmp.Compare[string])
+	return fmt.Sprintf("0/%d nodes are available: %s.", len(c.looks), strings.Join(counts, ", "))
+}
