@@ -1,0 +1,144 @@
+// Package storage lets upstream's API server keep its objects in the log. It is
+// an etcd client in form, for that is what upstream's storage layer talks to;
+// behind it a read is a read of a projection, a write is one event proposed with
+// the object's expected sequence, and a watch follows what the projection folds.
+// So all semantics of the Kubernetes API above (resource versions, continue
+// tokens, retries, bookmarks, errors) are upstream's own code.
+//
+// Only agents/api uses it. It never writes without an expectation, never answers
+// before its own projection has folded what it wrote, keeps no state of its own
+// beyond the last sequence of each resource, and knows nothing of HTTP.
+package storage
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/client/v3/kubernetes"
+
+	"github.com/reprise-run/reprise/events"
+)
+
+// Options say where a Backend keeps what.
+type Options struct {
+	// History holds all objects but the volatile ones (events.Volatile), whose
+	// revisions are their own log's.
+	History, Volatile Source
+	Keys              *Keys
+	// Actor is who writes the events.
+	Actor events.Actor
+	// Progress is how often a watch of a resource that does not change hears
+	// how far the log has come. Zero stands for ten seconds.
+	Progress time.Duration
+}
+
+// Backend is what all etcd clients of one API server share.
+type Backend struct {
+	keys              *Keys
+	history, volatile *stream
+}
+
+// New starts a backend. It ends with the context.
+func New(ctx context.Context, o Options) *Backend {
+	b := &Backend{
+		keys:     o.Keys,
+		history:  newStream(o.History, o.Actor),
+		volatile: newStream(o.Volatile, o.Actor),
+	}
+	interval := o.Progress
+	if interval == 0 {
+		interval = 10 * time.Second
+	}
+	for _, s := range []*stream{b.history, b.volatile} {
+		go s.hub.run(ctx)
+		go s.hub.report(ctx, interval)
+	}
+	return b
+}
+
+// Client returns a new etcd client on the backend. Upstream makes one for each
+// resource. Closing it ends its watches.
+func (b *Backend) Client() *kubernetes.Client {
+	w := &watcher{backend: b, watches: map[*watch]struct{}{}}
+	c := clientv3.NewCtxClient(context.Background())
+	c.KV = kv{backend: b}
+	c.Watcher = w
+	c.Lease = lease{}
+	c.Maintenance = maintenance{}
+	return &kubernetes.Client{Client: c, Kubernetes: client{backend: b}}
+}
+
+// stream is the one that holds the objects of a resource.
+func (b *Backend) stream(r events.Ref) *stream {
+	if events.Volatile(r) {
+		return b.volatile
+	}
+	return b.history
+}
+
+// watcher implements clientv3.Watcher.
+type watcher struct {
+	backend *Backend
+
+	mu      sync.Mutex
+	watches map[*watch]struct{}
+	closed  bool
+}
+
+// Watch implements clientv3.Watcher.
+func (w *watcher) Watch(ctx context.Context, key string, opts ...clientv3.OpOption) clientv3.WatchChan {
+	op := clientv3.OpGet(key, opts...)
+	out := make(chan clientv3.WatchResponse, 1)
+	scope, ok := w.backend.keys.Ref(key)
+	if op.RangeBytes() != nil {
+		scope, ok = w.backend.keys.Scope(key)
+	}
+	if !ok {
+		out <- clientv3.WatchResponse{Canceled: true, CancelReason: "no such key: " + key}
+		close(out)
+		return out
+	}
+	s := w.backend.stream(scope)
+	ctx, cancel := context.WithCancel(ctx)
+	t := &watch{
+		stream: s, keys: w.backend.keys, scope: scope, next: uint64(max(op.Rev(), 0)), out: out, cancel: cancel,
+		member: &member{scope: groupResource(scope), signal: make(chan struct{}, 1), notify: op.IsProgressNotify()},
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		cancel()
+	}
+	w.watches[t] = struct{}{}
+	go func() {
+		t.run(ctx)
+		cancel()
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		delete(w.watches, t)
+	}()
+	return out
+}
+
+// RequestProgress implements clientv3.Watcher.
+func (w *watcher) RequestProgress(context.Context) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for t := range w.watches {
+		t.stream.hub.progress(t.member)
+	}
+	return nil
+}
+
+// Close implements clientv3.Watcher.
+func (w *watcher) Close() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed = true
+	for t := range w.watches {
+		t.cancel()
+	}
+	return nil
+}

@@ -1,0 +1,226 @@
+package storage
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"k8s.io/apiserver/pkg/audit"
+	"k8s.io/apiserver/pkg/endpoints/request"
+
+	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/projections"
+	"github.com/reprise-run/reprise/projections/live"
+)
+
+// Source is a log as the API server needs it: a projection to read, and a way
+// to append.
+type Source struct {
+	Projection live.Projection
+	Proposer   events.Proposer
+}
+
+// stream reads, writes and watches the objects of one log. Its revisions are the
+// log's sequences.
+type stream struct {
+	Source
+	actor events.Actor
+	hub   *hub
+	// floor is the oldest revision that may still be read.
+	floor atomic.Uint64
+}
+
+func newStream(source Source, actor events.Actor) *stream {
+	return &stream{Source: source, actor: actor, hub: newHub(source.Projection)}
+}
+
+// past is the state as of a revision: a view, and what it must be corrected by.
+type past struct {
+	projections.Reader
+	revision uint64
+	// then holds the objects that have changed since, as they were; nil is one
+	// that was not there.
+	then map[events.Ref]*projections.Entry
+}
+
+// at returns the state as of a revision, 0 for the present one. It is computed
+// from the present by taking back the changes since, which the projection keeps
+// for a while: that is what paginated lists need, and no more is promised.
+func (s *stream) at(ctx context.Context, revision uint64) (past, error) {
+	now := s.Projection.View()
+	switch last := now.Sequence(); {
+	case revision == 0 || revision == last:
+		return past{Reader: now, revision: last}, nil
+	case revision > last:
+		return past{}, rpctypes.ErrFutureRev
+	case revision < s.floor.Load():
+		return past{}, rpctypes.ErrCompacted
+	}
+	changes, err := s.Projection.Changes(ctx, revision)
+	if err != nil {
+		return past{}, tooOld(err)
+	}
+	p := past{Reader: now, revision: revision, then: map[events.Ref]*projections.Entry{}}
+	for {
+		batch, err := changes.Next(ctx)
+		if err != nil {
+			return past{}, tooOld(err)
+		}
+		for _, c := range batch {
+			if c.Event.Sequence > now.Sequence() {
+				return p, nil
+			}
+			if _, known := p.then[c.Event.Object]; !known && c.Event.Sequence > revision {
+				p.then[c.Event.Object] = c.Before
+			}
+			if c.Event.Sequence == now.Sequence() {
+				return p, nil
+			}
+		}
+	}
+}
+
+func tooOld(err error) error {
+	if errors.Is(err, live.ErrTooOld) {
+		return rpctypes.ErrCompacted
+	}
+	return err
+}
+
+func (p past) get(ref events.Ref) *projections.Entry {
+	if e, changed := p.then[ref]; changed {
+		return e
+	}
+	return p.Get(ref)
+}
+
+// list returns the objects within a scope, in no order.
+func (p past) list(scope events.Ref) []*projections.Entry {
+	var found []*projections.Entry
+	for e := range p.List(scope.Group, scope.Resource, scope.Namespace) {
+		if _, changed := p.then[e.Ref]; !changed {
+			found = append(found, e)
+		}
+	}
+	for _, e := range p.then {
+		if e != nil && within(scope, e.Ref) {
+			found = append(found, e)
+		}
+	}
+	return found
+}
+
+// within says whether an object is of the scope's resource and namespace and,
+// if it has one, name.
+func within(scope, r events.Ref) bool {
+	return r.Group == scope.Group && r.Resource == scope.Resource &&
+		(scope.Namespace == "" || r.Namespace == scope.Namespace) &&
+		(scope.Name == "" || r.Name == scope.Name && r.Namespace == scope.Namespace)
+}
+
+// outcome is how a write ended.
+type outcome struct {
+	// done says that the object is now as the writer wants it, since revision.
+	// Otherwise it was not as the writer expected, and current is how it stood
+	// at revision, nil for absent.
+	done     bool
+	revision uint64
+	current  *projections.Entry
+}
+
+// put replaces the object that was last changed at the expected revision, 0 for
+// absent, and returns when this server has folded that. A value that changes
+// nothing is not appended.
+func (s *stream) put(ctx context.Context, ref events.Ref, value []byte, expected uint64) (outcome, error) {
+	doc, uid, err := toLog(value)
+	if err != nil {
+		return outcome{}, err
+	}
+	return s.write(ctx, ref, uid, doc, expected)
+}
+
+// remove deletes the object that was last changed at the expected revision.
+func (s *stream) remove(ctx context.Context, ref events.Ref, expected uint64) (outcome, error) {
+	return s.write(ctx, ref, "", nil, expected)
+}
+
+func (s *stream) write(ctx context.Context, ref events.Ref, uid string, doc []byte, expected uint64) (outcome, error) {
+	for {
+		view := s.Projection.View()
+		var before []byte
+		var actual uint64
+		current := view.Get(ref)
+		if current != nil {
+			before, actual = current.Raw, current.Sequence
+			uid = cmp.Or(uid, current.UID)
+		}
+		if actual != expected {
+			return outcome{revision: view.Sequence(), current: current}, nil
+		}
+		change, changed, err := events.Command(ref, uid, before, doc)
+		if err != nil {
+			return outcome{}, err
+		}
+		if !changed {
+			return outcome{done: true, revision: max(actual, 1)}, nil
+		}
+		receipt, err := s.Proposer.Propose(ctx, s.proposal(ctx, change, expected))
+		var conflict *events.ConflictError
+		switch {
+		case errors.As(err, &conflict):
+			// Somebody else was faster: look again once that is folded here.
+			if err := s.Projection.Wait(ctx, max(conflict.Actual, view.Sequence()+1)); err != nil {
+				return outcome{}, err
+			}
+		case err != nil:
+			return outcome{}, statusOf(err)
+		default:
+			return outcome{done: true, revision: receipt.Last}, s.Projection.Wait(ctx, receipt.Last)
+		}
+	}
+}
+
+// proposal says on whose behalf the change is made, and because of what.
+func (s *stream) proposal(ctx context.Context, change events.Change, expected uint64) events.Proposal {
+	p := events.Proposal{
+		Decision: events.Decision{
+			Because: causeOf(ctx),
+			Changes: []events.Change{change},
+			Expect:  []events.Expectation{{Object: change.Object, Sequence: expected}},
+		},
+		Actor: s.actor,
+		User:  serverUser,
+		Audit: string(audit.GetAuditIDTruncated(ctx)),
+	}
+	if u, ok := request.UserFrom(ctx); ok {
+		p.User = u.GetName()
+	}
+	return p
+}
+
+// serverUser is who writes what no request asked for: allocations of addresses
+// and ports, and the server's own leases.
+const serverUser = "system:apiserver"
+
+// sortByKey orders entries as upstream's caches do, by key: which is not the
+// order of references, because "/" sorts after "-".
+func sortByKey(k *Keys, entries []*projections.Entry) []string {
+	type keyed struct {
+		key   string
+		entry *projections.Entry
+	}
+	all := make([]keyed, len(entries))
+	for i, e := range entries {
+		all[i] = keyed{k.Key(e.Ref), e}
+	}
+	slices.SortFunc(all, func(a, b keyed) int { return strings.Compare(a.key, b.key) })
+	keys := make([]string, len(all))
+	for i, e := range all {
+		keys[i], entries[i] = e.key, e.entry
+	}
+	return keys
+}

@@ -1,0 +1,196 @@
+package storage
+
+import (
+	"context"
+	"errors"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/projections"
+	"github.com/reprise-run/reprise/projections/live"
+)
+
+// watch passes the changes within its scope to an etcd client.
+type watch struct {
+	stream *stream
+	keys   *Keys
+	scope  events.Ref
+	next   uint64 // sequence of the first change that is still wanted; 0: from now on
+	member *member
+	out    chan<- clientv3.WatchResponse
+	cancel context.CancelFunc
+}
+
+// run passes changes on until the context ends, or until what is wanted is no
+// longer to be had: then the last response says so.
+func (w *watch) run(ctx context.Context) {
+	defer close(w.out)
+	defer w.stream.hub.leave(w.member)
+	err := w.follow(ctx)
+	switch {
+	case ctx.Err() != nil:
+	case errors.Is(err, live.ErrTooOld):
+		w.send(ctx, clientv3.WatchResponse{Canceled: true, CompactRevision: int64(w.stream.Projection.View().Sequence())})
+	default:
+		w.send(ctx, clientv3.WatchResponse{Canceled: true, CancelReason: err.Error()})
+	}
+}
+
+func (w *watch) follow(ctx context.Context) error {
+	for {
+		joined, err := w.stream.hub.join(w.member)
+		if err != nil {
+			return err
+		}
+		if w.next == 0 {
+			w.next = joined + 1
+		}
+		if err := w.catchUp(ctx, joined); err != nil {
+			return err
+		}
+		if err := w.stay(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// catchUp passes on what happened up to the moment of joining.
+func (w *watch) catchUp(ctx context.Context, joined uint64) error {
+	if w.next > joined {
+		return nil
+	}
+	if w.next < w.stream.floor.Load() {
+		return live.ErrTooOld
+	}
+	changes, err := w.stream.Projection.Changes(ctx, w.next-1)
+	if err != nil {
+		return err
+	}
+	for w.next <= joined {
+		batch, err := changes.Next(ctx)
+		if err != nil {
+			return err
+		}
+		items := make([]item, 0, len(batch))
+		for _, c := range batch {
+			if c.Event.Sequence <= joined {
+				items = append(items, item{change: c})
+			} else {
+				w.next = joined + 1
+			}
+		}
+		if err := w.pass(ctx, items); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stay passes on what the hub delivers until it says that some was lost.
+func (w *watch) stay(ctx context.Context) error {
+	for {
+		items, lost, err := w.stream.hub.take(ctx, w.member)
+		if err != nil {
+			return err
+		}
+		if err := w.pass(ctx, items); err != nil {
+			return err
+		}
+		if lost {
+			return nil
+		}
+	}
+}
+
+// pass sends items on, all changes between two notes of progress in one response.
+func (w *watch) pass(ctx context.Context, items []item) error {
+	var response clientv3.WatchResponse
+	flush := func() error {
+		if len(response.Events) == 0 {
+			return nil
+		}
+		r := response
+		response = clientv3.WatchResponse{}
+		return w.send(ctx, r)
+	}
+	for _, i := range items {
+		if i.change.Event == nil {
+			if i.progress+1 < w.next {
+				continue
+			}
+			if err := flush(); err != nil {
+				return err
+			}
+			if err := w.send(ctx, clientv3.WatchResponse{Header: header(i.progress)}); err != nil {
+				return err
+			}
+			continue
+		}
+		sequence := i.change.Event.Sequence
+		if sequence < w.next {
+			continue
+		}
+		w.next = sequence + 1
+		if !within(w.scope, i.change.Event.Object) {
+			continue
+		}
+		e, err := w.event(i.change)
+		if err != nil {
+			return err
+		}
+		response.Header = header(sequence)
+		response.Events = append(response.Events, e)
+	}
+	return flush()
+}
+
+func (w *watch) event(c projections.Change) (*clientv3.Event, error) {
+	key := []byte(w.keys.Key(c.Event.Object))
+	e := &clientv3.Event{Type: mvccpb.PUT}
+	var err error
+	if c.Before != nil {
+		if e.PrevKv, err = keyValue(key, c.Before); err != nil {
+			return nil, err
+		}
+	}
+	if c.After == nil {
+		e.Type = mvccpb.DELETE
+		e.Kv = &mvccpb.KeyValue{Key: key, ModRevision: int64(c.Event.Sequence)}
+		return e, nil
+	}
+	e.Kv, err = keyValue(key, c.After)
+	return e, err
+}
+
+func (w *watch) send(ctx context.Context, r clientv3.WatchResponse) error {
+	select {
+	case w.out <- r:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// keyValue is an entry as etcd has it. Its Version only tells a first version
+// from a later one.
+func keyValue(key []byte, e *projections.Entry) (*mvccpb.KeyValue, error) {
+	value, err := fromLog(e.Raw)
+	if err != nil {
+		return nil, err
+	}
+	kv := &mvccpb.KeyValue{
+		Key: key, Value: value, Version: 1,
+		CreateRevision: int64(e.Created), ModRevision: int64(e.Sequence),
+	}
+	if e.Sequence != e.Created {
+		kv.Version = 2
+	}
+	return kv, nil
+}
+
+func header(revision uint64) *pb.ResponseHeader {
+	return &pb.ResponseHeader{Revision: int64(revision)}
+}
