@@ -34,6 +34,12 @@ func Removal(e *projections.Entry, typ string, because uint64) events.Decision {
 	}
 }
 
+// Creation is the command to create an object: a typed one with its apiVersion
+// and kind set.
+func Creation(ref events.Ref, o any, because uint64) Command {
+	return Command{Verb: Create, Object: ref, Because: because, Body: mustCanonical(o)}
+}
+
 // mustCanonical encodes a typed object. The types of the Kubernetes API always
 // encode, so a failure is a bug in the decider.
 func mustCanonical(o any) []byte {
