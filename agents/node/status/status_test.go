@@ -1,0 +1,97 @@
+package status_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/datadriven"
+	v1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/reprise-run/reprise/agents/node/plan"
+	"github.com/reprise-run/reprise/agents/node/status"
+	"github.com/reprise-run/reprise/events"
+)
+
+// TestTranscripts shows the facts that a node tells of a pod.
+//
+//	pod               the pod, as YAML
+//	report now=T      what the runtime says (the fields of plan.Pod, as YAML),
+//	                  and the facts told of it
+//
+// Each fact's patch is applied before the next report, and to report the same
+// again must tell nothing.
+func TestTranscripts(t *testing.T) {
+	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+		pod := &v1.Pod{}
+		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+			if d.Cmd == "pod" {
+				pod = &v1.Pod{}
+				if err := yaml.UnmarshalStrict([]byte(d.Input), pod); err != nil {
+					d.Fatalf(t, "%v", err)
+				}
+				return ""
+			}
+			var s string
+			d.ScanArgs(t, "now", &s)
+			after, err := time.ParseDuration(s)
+			if err != nil {
+				d.Fatalf(t, "%v", err)
+			}
+			return report(t, d, pod, zero.Add(after))
+		})
+	})
+}
+
+var zero = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func report(t *testing.T, d *datadriven.TestData, pod *v1.Pod, now time.Time) string {
+	var p plan.Pod
+	if err := yaml.UnmarshalStrict([]byte(d.Input), &p); err != nil {
+		d.Fatalf(t, "%v", err)
+	}
+	p.Desired = pod
+	hosts := []string{"10.0.0.1"}
+	var out strings.Builder
+	for _, step := range status.Steps(p, status.Compute(p, hosts, now)) {
+		fmt.Fprintf(&out, "%s %s\n", step.Type, step.Note)
+		patch, err := events.Diff(document(t, pod.Status), document(t, step.Status))
+		if err != nil || patch == nil {
+			d.Fatalf(t, "%s changes nothing: %v", step.Type, err)
+		}
+		var ops []events.Op
+		if err := json.Unmarshal(patch, &ops); err != nil {
+			d.Fatalf(t, "%v", err)
+		}
+		for _, op := range ops {
+			fmt.Fprintf(&out, "  %s %s %s\n", op.Op, op.Path, op.Value)
+		}
+		// What is told comes back by way of the log.
+		pod.Status = v1.PodStatus{}
+		if err := json.Unmarshal(document(t, step.Status), &pod.Status); err != nil {
+			d.Fatalf(t, "%v", err)
+		}
+	}
+	if again := status.Steps(p, status.Compute(p, hosts, now.Add(time.Minute))); len(again) > 0 && !d.HasArg("moving") {
+		d.Fatalf(t, "told again: %s: %+v", again[0].Type, again[0].Status)
+	}
+	if out.Len() == 0 {
+		return "nothing new\n"
+	}
+	return out.String()
+}
+
+func document(t *testing.T, st v1.PodStatus) []byte {
+	t.Helper()
+	raw, err := json.Marshal(st)
+	if err == nil {
+		raw, err = events.Canonical(raw)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
