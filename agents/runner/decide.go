@@ -1,6 +1,8 @@
 package runner
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 
@@ -25,6 +27,24 @@ func Update(e *projections.Entry, typ string, after any, because uint64) (events
 	}, true
 }
 
+// Patch is the decision that changes an object by the operations given,
+// expecting it as the decider saw it: for facts whose patch is known beforehand.
+func Patch(e *projections.Entry, typ string, because uint64, ops ...events.Op) events.Decision {
+	return events.Decision{
+		Because: because,
+		Changes: []events.Change{{Type: typ, Object: e.Ref, UID: e.UID, Data: mustCanonical(ops)}},
+		Expect:  []events.Expectation{{Object: e.Ref, Sequence: e.Sequence}},
+	}
+}
+
+// Set is the operation that gives a path a value, whether it had one or not.
+func Set(path string, value any) events.Op {
+	return events.Op{Op: "add", Path: path, Value: mustCanonical(value)}
+}
+
+// Unset is the operation that removes a path, which must be there.
+func Unset(path string) events.Op { return events.Op{Op: "remove", Path: path} }
+
 // Removal is the decision that an object is gone for good, past its finalizers.
 func Removal(e *projections.Entry, typ string, because uint64) events.Decision {
 	return events.Decision{
@@ -34,11 +54,56 @@ func Removal(e *projections.Entry, typ string, because uint64) events.Decision {
 	}
 }
 
-// Creation is the command to create an object: a typed one with its apiVersion
-// and kind set.
-func Creation(ref events.Ref, o any, because uint64) Command {
-	return Command{Verb: Create, Object: ref, Because: because, Body: mustCanonical(o)}
+// UpdatePart is Update for an object of which only the member at a pointer, such
+// as "/status", changes. It compares no more than that, and is much cheaper. The
+// member must be there before.
+func UpdatePart(e *projections.Entry, typ, pointer string, before, after any, because uint64) (events.Decision, bool) {
+	patch, err := events.Diff(mustCanonical(before), mustCanonical(after))
+	if err != nil {
+		panic(fmt.Sprintf("%s of %s at sequence %d cannot be compared: %v", pointer, e.Ref, e.Sequence, err))
+	}
+	if patch == nil {
+		return events.Decision{}, false
+	}
+	ops, err := events.ParsePatch(patch)
+	if err != nil {
+		panic(fmt.Sprintf("%s of %s: %v", pointer, e.Ref, err))
+	}
+	for i := range ops {
+		ops[i].Path = pointer + ops[i].Path
+	}
+	return events.Decision{
+		Because: because,
+		Changes: []events.Change{{Type: typ, Object: e.Ref, UID: e.UID, Data: mustCanonical(ops)}},
+		Expect:  []events.Expectation{{Object: e.Ref, Sequence: e.Sequence}},
+	}, true
 }
+
+// Creation is the command to create an object, which must have its apiVersion
+// and kind set.
+func Creation(ref events.Ref, object any, because uint64) Command {
+	return Command{Verb: Create, Object: ref, Because: because, Body: mustCanonical(object)}
+}
+
+// NameSuffix is the part of a created object's name that makes it unique: five
+// characters, derived from the creation's cause and its place among what the
+// cause leads to. The same cause names the same objects, so that a creation
+// whose answer was lost can be repeated.
+func NameSuffix(because uint64, ordinal int) string {
+	var seed [16]byte
+	binary.BigEndian.PutUint64(seed[:8], because)
+	binary.BigEndian.PutUint64(seed[8:], uint64(ordinal))
+	sum := sha256.Sum256(seed[:])
+	var suffix [5]byte
+	for i := range suffix {
+		suffix[i] = nameAlphabet[int(sum[i])%len(nameAlphabet)]
+	}
+	return string(suffix[:])
+}
+
+// nameAlphabet has no vowels, so that no bad words come out, and nothing that is
+// easily mistaken for something else.
+const nameAlphabet = "bcdfghjklmnpqrstvwxz2456789"
 
 // mustCanonical encodes a typed object. The types of the Kubernetes API always
 // encode, so a failure is a bug in the decider.
