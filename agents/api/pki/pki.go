@@ -31,12 +31,12 @@ import (
 // The names of files in a Dir. A pair has a certificate in <name>.crt and its
 // key in <name>.key.
 const (
-	clientCA        = "ca"               // signs clients and servers of the cluster
-	frontProxyCA    = "front-proxy-ca"   // signs the aggregator, and nobody else
-	serving         = "apiserver"        // the API server, to its clients
-	frontProxy      = "front-proxy"      // the API server, to aggregated ones
+	clientCA        = "ca"                // signs clients and servers of the cluster
+	frontProxyCA    = "front-proxy-ca"    // signs the aggregator, and nobody else
+	serving         = "apiserver"         // the API server, to its clients
+	frontProxy      = "front-proxy"       // the API server, to aggregated ones
 	kubelet         = "apiserver-kubelet" // the API server, to nodes
-	serviceAccounts = "service-accounts" // signs tokens; a key alone
+	serviceAccounts = "service-accounts"  // signs tokens; a key alone
 )
 
 const (
@@ -259,7 +259,9 @@ func (d *Dir) write(name string, data []byte, mode os.FileMode) error {
 
 func newKey() (*ecdsa.PrivateKey, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) }
 
-func newSerial() (*big.Int, error) { return rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120)) }
+func newSerial() (*big.Int, error) {
+	return rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
+}
 
 // public is the certificate's key, comparable.
 func public(c *x509.Certificate) interface{ Equal(crypto.PublicKey) bool } {

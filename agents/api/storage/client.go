@@ -10,7 +10,6 @@ import (
 	"go.etcd.io/etcd/client/v3/kubernetes"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-
 )
 
 // client implements the five operations that upstream's storage needs of etcd.
@@ -210,4 +209,3 @@ type maintenance struct {
 func (maintenance) Status(context.Context, string) (*clientv3.StatusResponse, error) {
 	return &clientv3.StatusResponse{Header: &pb.ResponseHeader{}, Version: "3.6.0"}, nil
 }
-

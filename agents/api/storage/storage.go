@@ -40,8 +40,9 @@ type Backend struct {
 	history, volatile *stream
 }
 
-// New starts a backend. It ends with the context.
-func New(ctx context.Context, o Options) *Backend {
+// New starts a backend. It ends with the context. To an empty log it appends a
+// first event, since Kubernetes knows no resource version zero.
+func New(ctx context.Context, o Options) (*Backend, error) {
 	b := &Backend{
 		keys:     o.Keys,
 		history:  newStream(o.History, o.Actor),
@@ -55,7 +56,10 @@ func New(ctx context.Context, o Options) *Backend {
 		go s.hub.run(ctx)
 		go s.hub.report(ctx, interval)
 	}
-	return b
+	if err := b.history.begin(ctx, cluster); err != nil {
+		return nil, err
+	}
+	return b, b.volatile.begin(ctx, clock)
 }
 
 // Client returns a new etcd client on the backend. Upstream makes one for each

@@ -1,0 +1,235 @@
+// Package api is the Kubernetes API of Reprise: upstream's whole API server, as
+// it is, in this process, with its objects kept in the log instead of in etcd
+// (see agents/api/storage). It is the gate through which people and agents give
+// commands: a request passes authentication, authorization, admission and
+// validation, and then becomes one event, or is refused and leaves no trace in
+// the log.
+//
+// cmd starts a Server; agents/runner and agents/node use its Gate. It decides
+// nothing by itself, keeps no state but keys and certificates, and never opens a
+// connection to a node: those come from the dialer that it is given.
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	restclient "k8s.io/client-go/rest"
+	"k8s.io/kubernetes/cmd/kube-apiserver/app"
+
+	"github.com/reprise-run/reprise/agents/api/pki"
+	"github.com/reprise-run/reprise/agents/api/storage"
+	"github.com/reprise-run/reprise/events"
+)
+
+// Options configure a Server.
+type Options struct {
+	// Dir holds keys and certificates; they are made at the first start.
+	Dir string
+	// Listener is where clients connect.
+	Listener net.Listener
+	// Advertise is the address at which pods reach this server, through the
+	// Service "kubernetes". Without one that Service has no endpoints.
+	Advertise net.IP
+	// Names are host names and addresses under which clients know this server,
+	// beside localhost, the host's name and the Service's.
+	Names []string
+	// ServiceCIDR is the range of the addresses of Services.
+	ServiceCIDR string
+	// History and Volatile are the two logs.
+	History, Volatile storage.Source
+	// Actor is who writes the events. Its Kind is always "api".
+	Actor events.Actor
+	// Dial connects to the agent of a node. Without it, logs, exec and the like
+	// fail.
+	Dial NodeDialer
+	// Kubeconfig is the file for the administrator's access, written at start.
+	Kubeconfig string
+}
+
+// Server is a running API server.
+type Server struct {
+	// Address is the URL under which this machine reaches the server.
+	Address string
+
+	generic *genericapiserver.GenericAPIServer
+	inside  http.Handler
+	pki     *pki.Dir
+	done    chan struct{}
+	err     error
+}
+
+// New starts a server and returns once it is ready. It ends with the context;
+// see Done.
+func New(ctx context.Context, o Options) (*Server, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	s, err := start(ctx, o)
+	if err != nil {
+		cancel()
+		return nil, fmt.Errorf("cannot start the API server: %w", err)
+	}
+	context.AfterFunc(ctx, cancel)
+	if err := s.ready(ctx); err != nil {
+		cancel()
+		<-s.done
+		return nil, errors.Join(err, s.err)
+	}
+	return s, nil
+}
+
+func start(ctx context.Context, o Options) (*Server, error) {
+	serviceIP, err := firstAddress(o.ServiceCIDR)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := pki.Ensure(filepath.Join(o.Dir, "pki"), serverNames(o, serviceIP), time.Now())
+	if err != nil {
+		return nil, err
+	}
+	keys := storage.NewKeys(etcdPrefix, resourcePrefixes())
+	o.Actor.Kind = "api"
+	backend, err := storage.New(ctx, storage.Options{History: o.History, Volatile: o.Volatile, Keys: keys, Actor: o.Actor})
+	if err != nil {
+		return nil, err
+	}
+	address, unregister := backend.Register(o.Listener.Addr().String())
+	s := &Server{
+		Address: "https://" + net.JoinHostPort(reachable(o.Listener.Addr()), strconv.Itoa(port(o.Listener.Addr()))),
+		pki:     dir, done: make(chan struct{}),
+	}
+	if err := s.writeKubeconfig(o.Kubeconfig); err != nil {
+		return nil, err
+	}
+	run, err := s.assemble(ctx, o, address)
+	if err != nil {
+		unregister()
+		return nil, err
+	}
+	go func() {
+		defer close(s.done)
+		defer unregister()
+		s.err = run(ctx)
+	}()
+	return s, nil
+}
+
+// assemble builds upstream's chain of servers (aggregator, core, extensions) by
+// upstream's own functions, and returns what runs it.
+func (s *Server) assemble(ctx context.Context, o Options, address string) (func(context.Context) error, error) {
+	completed, err := upstreamOptions(ctx, o, s.pki, address)
+	if err != nil {
+		return nil, err
+	}
+	config, err := app.NewConfig(completed)
+	if err != nil {
+		return nil, err
+	}
+	dialNodes(config, o.Dial)
+	complete, err := config.Complete()
+	if err != nil {
+		return nil, err
+	}
+	aggregator, err := app.CreateServerChain(complete)
+	if err != nil {
+		return nil, err
+	}
+	prepared, err := aggregator.PrepareRun()
+	if err != nil {
+		return nil, err
+	}
+	s.generic = aggregator.GenericAPIServer
+	s.inside = insideChain(s.generic, complete.Aggregator.GenericConfig)
+	return prepared.Run, nil
+}
+
+// ready waits until the server says that it is.
+func (s *Server) ready(ctx context.Context) error {
+	t := time.NewTicker(10 * time.Millisecond)
+	defer t.Stop()
+	for {
+		status, body, err := s.do(ctx, admin, http.MethodGet, "/readyz", nil)
+		if err != nil {
+			return err
+		}
+		if status == http.StatusOK {
+			return nil
+		}
+		select {
+		case <-t.C:
+		case <-s.done:
+			return errors.New("the API server ended before it was ready")
+		case <-ctx.Done():
+			return fmt.Errorf("the API server was not ready in time: %w\n%s", context.Cause(ctx), body)
+		}
+	}
+}
+
+// Done is closed when the server has ended.
+func (s *Server) Done() <-chan struct{} { return s.done }
+
+// Err says why the server has ended, once it has.
+func (s *Server) Err() error { return s.err }
+
+// Handler serves requests as they come from outside, with all of upstream's
+// filters, but without a connection.
+func (s *Server) Handler() http.Handler { return s.generic.Handler }
+
+// Loopback is a client configuration for this process, with all rights.
+func (s *Server) Loopback() *restclient.Config {
+	return restclient.CopyConfig(s.generic.LoopbackClientConfig)
+}
+
+// CA is the certificate of the authority that signs the server's certificate,
+// in PEM: what pods are given to know the server by.
+func (s *Server) CA() []byte { return s.pki.CA() }
+
+// etcdPrefix is the root of upstream's storage keys.
+const etcdPrefix = "/registry"
+
+func serverNames(o Options, serviceIP string) []string {
+	names := []string{
+		"localhost", "127.0.0.1", "::1", serviceIP,
+		"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local",
+	}
+	if host, err := os.Hostname(); err == nil {
+		names = append(names, host)
+	}
+	if o.Advertise != nil {
+		names = append(names, o.Advertise.String())
+	}
+	return append(names, o.Names...)
+}
+
+// reachable is a host under which this machine reaches a listener.
+func reachable(a net.Addr) string {
+	if t, ok := a.(*net.TCPAddr); ok && !t.IP.IsUnspecified() {
+		return t.IP.String()
+	}
+	return "127.0.0.1"
+}
+
+func port(a net.Addr) int {
+	if t, ok := a.(*net.TCPAddr); ok {
+		return t.Port
+	}
+	return 0
+}
+
+// firstAddress is the address of the Service "kubernetes".
+func firstAddress(cidr string) (string, error) {
+	_, network, err := net.ParseCIDR(cidr)
+	if err != nil {
+		return "", fmt.Errorf("the range of Services is not one: %w", err)
+	}
+	ip := append(net.IP(nil), network.IP...)
+	ip[len(ip)-1]++
+	return ip.String(), nil
+}
