@@ -143,19 +143,33 @@ func (s *story) put(gvk schema.GroupVersionKind, ref events.Ref, doc object) (st
 	if err != nil {
 		return "", err
 	}
-	ev := events.Event{Object: ref, Type: strings.ToLower(gvk.Kind) + ".created", UID: fmt.Sprint(m["uid"]), Data: raw, Actor: events.Actor{Kind: "api"}}
-	if before != nil && !events.Volatile(ref) {
-		if ev.Data, err = patchOf(before, raw); err != nil {
+	if before != nil && counted(ref) {
+		if raw, err = count(before, raw); err != nil {
 			return "", err
 		}
-		ev.Type = strings.ToLower(gvk.Kind) + ".updated"
 	}
-	seq, err := s.fold(ev)
-	return fmt.Sprintf("%d %s %s\n", seq, ref, changed(before)), err
+	return s.gated(ref, fmt.Sprint(m["uid"]), before, raw)
 }
 
-// patchOf is the patch of an update, which counts a change of the spec.
-func patchOf(before *projections.Entry, raw []byte) ([]byte, error) {
+// gated folds the event that the gate makes of a change, and says its type.
+func (s *story) gated(ref events.Ref, uid string, before *projections.Entry, after []byte) (string, error) {
+	var old []byte
+	if before != nil {
+		old = before.Raw
+	}
+	c, some, err := events.Command(ref, uid, old, after)
+	if err != nil {
+		return "", err
+	}
+	if !some {
+		return "", fmt.Errorf("changes nothing")
+	}
+	seq, err := s.fold(events.Event{Type: c.Type, Object: ref, UID: uid, Actor: events.Actor{Kind: "api"}, Data: c.Data, Optional: c.Optional})
+	return fmt.Sprintf("%d %s %s\n", seq, c.Type, ref), err
+}
+
+// count sets metadata.generation as the API does when the spec changes.
+func count(before *projections.Entry, raw []byte) ([]byte, error) {
 	var b, a object
 	if err := json.Unmarshal(before.Raw, &b); err != nil {
 		return nil, err
@@ -163,21 +177,15 @@ func patchOf(before *projections.Entry, raw []byte) ([]byte, error) {
 	if err := json.Unmarshal(raw, &a); err != nil {
 		return nil, err
 	}
-	if counted(before.Ref) && !reflect.DeepEqual(b["spec"], a["spec"]) {
-		child(a, "metadata")["generation"] = before.Meta().Generation + 1
+	if reflect.DeepEqual(b["spec"], a["spec"]) {
+		return raw, nil
 	}
+	child(a, "metadata")["generation"] = before.Meta().Generation + 1
 	after, err := json.Marshal(a)
 	if err != nil {
 		return nil, err
 	}
-	if after, err = events.Canonical(after); err != nil {
-		return nil, err
-	}
-	patch, err := events.Diff(before.Raw, after)
-	if err == nil && patch == nil {
-		err = fmt.Errorf("changes nothing")
-	}
-	return patch, err
+	return events.Canonical(after)
 }
 
 func (s *story) remove(ref events.Ref) (string, error) {
@@ -185,9 +193,7 @@ func (s *story) remove(ref events.Ref) (string, error) {
 	if e == nil {
 		return "", fmt.Errorf("there is no %s", ref)
 	}
-	ev := events.Event{Object: ref, Type: strings.TrimSuffix(ref.Resource, "s") + ".deleted", UID: e.UID, Data: events.Removal(), Actor: events.Actor{Kind: "api"}}
-	seq, err := s.fold(ev)
-	return fmt.Sprintf("%d %s removed\n", seq, ref), err
+	return s.gated(ref, e.UID, e, nil)
 }
 
 func (s *story) worldOf(ref events.Ref) world {

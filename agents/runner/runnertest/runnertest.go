@@ -9,8 +9,8 @@
 //	replicaset default/web replicas=2 selector={app: web} image=web:1
 //	pod default/web-a labels={app: web} owner=replicaset/web node=n1 ready=3s
 //	----
-//	1 replicasets.apps/default/web created
-//	2 pods/default/web-a created
+//	1 replicaset.created replicasets.apps/default/web
+//	2 pod.created pods/default/web-a
 //
 //	decide now=10s
 //	----

@@ -9,7 +9,6 @@ import (
 
 	"github.com/reprise-run/reprise/agents/runner"
 	"github.com/reprise-run/reprise/events"
-	"github.com/reprise-run/reprise/projections"
 )
 
 // story is one transcript on its way: the cluster, and what the runner would
@@ -128,7 +127,7 @@ func (s *story) append(d events.Decision) error {
 		return fmt.Errorf("has no changes")
 	}
 	for _, c := range d.Changes {
-		if err := allowed(actor, c); err != nil {
+		if err := events.Check(c, actor); err != nil {
 			return err
 		}
 		ev := events.Event{Type: c.Type, Object: c.Object, UID: c.UID, Actor: actor, Cause: d.Because, Note: c.Note, Data: c.Data, Optional: c.Optional}
@@ -137,54 +136,6 @@ func (s *story) append(d events.Decision) error {
 		}
 	}
 	return nil
-}
-
-// allowed checks a change against the owners table.
-func allowed(actor events.Actor, c events.Change) error {
-	rules := slices.DeleteFunc(events.Rules(), func(r events.Rule) bool { return r.Type != c.Type })
-	if len(rules) == 0 {
-		return fmt.Errorf("%s is not in the owners table", c.Type)
-	}
-	rule := rules[0]
-	if !slices.ContainsFunc(rule.Writers, func(w string) bool {
-		kind, all := strings.CutSuffix(w, ":*")
-		return w == actor.String() || all && kind == actor.Kind
-	}) {
-		return fmt.Errorf("%s may not write %s", actor, c.Type)
-	}
-	resource := c.Object.Resource
-	if c.Object.Group != "" {
-		resource += "." + c.Object.Group
-	}
-	if rule.Resource != "*" && rule.Resource != resource {
-		return fmt.Errorf("%s is about %s, not %s", c.Type, rule.Resource, resource)
-	}
-	if rule.Effect != events.Changes {
-		return nil
-	}
-	ops, err := events.ParsePatch(c.Data)
-	if err != nil {
-		return err
-	}
-	for _, op := range ops {
-		if len(rule.Paths) > 0 && !slices.ContainsFunc(rule.Paths, func(p string) bool { return covers(p, op.Path) }) {
-			return fmt.Errorf("%s may not touch %s", c.Type, op.Path)
-		}
-	}
-	return nil
-}
-
-func covers(pattern, path string) bool {
-	want, have := strings.Split(pattern, "/"), strings.Split(path, "/")
-	if len(want) > len(have) {
-		return false
-	}
-	for i, token := range want {
-		if token != "*" && token != have[i] {
-			return false
-		}
-	}
-	return true
 }
 
 // parseRef reads kind/name, kind/namespace/name.
@@ -201,11 +152,4 @@ func parseRef(parts []string) (events.Ref, error) {
 		ref.Namespace = parts[1]
 	}
 	return ref, nil
-}
-
-func changed(before *projections.Entry) string {
-	if before == nil {
-		return "created"
-	}
-	return "changed"
 }
