@@ -12,8 +12,10 @@ type Log interface {
 	// the log's last sequence is still after, and returns the last sequence
 	// then. It sets nothing in the events; event i gets sequence after+1+i. If
 	// somebody else has appended meanwhile it stores nothing and fails with
-	// ErrStale: that is the fence that keeps a deposed committer out. A batch
-	// has at most MaxBatch events.
+	// ErrStale: that is the fence that keeps a deposed committer out. After
+	// ErrUncertain (wrapped) or an expired context it may have stored the batch,
+	// whole; after any other error it has not, and will not. A batch has at most
+	// MaxBatch events and ends at the end of a decision.
 	Append(ctx context.Context, after uint64, batch []Event) (last uint64, err error)
 	// Last returns the sequence of the newest event, 0 for an empty log.
 	Last(ctx context.Context) (uint64, error)

@@ -134,6 +134,11 @@ func Apply(doc, patch []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return ApplyOps(doc, ops)
+}
+
+// ApplyOps is Apply with a patch that was parsed before.
+func ApplyOps(doc []byte, ops []Op) ([]byte, error) {
 	root, err := decode(doc)
 	if err != nil {
 		return nil, err

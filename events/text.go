@@ -130,7 +130,9 @@ func part(s string, dots bool) string {
 
 // word quotes what is not one plain word.
 func word(s string) string {
-	odd := func(r rune) bool { return !unicode.IsPrint(r) || r == ' ' || r == '"' || r == '#' || r == unicode.ReplacementChar }
+	odd := func(r rune) bool {
+		return !unicode.IsPrint(r) || r == ' ' || r == '"' || r == '#' || r == unicode.ReplacementChar
+	}
 	if s == "" || strings.ContainsFunc(s, odd) {
 		return strconv.Quote(s)
 	}

@@ -1,0 +1,158 @@
+// Package committer is the single writer of a log: the one place where proposals
+// get their order. It checks each against the owners table, against what its
+// actor may speak of, and against its expectations; gives what passes its time,
+// cause and hash chain; appends it; and answers once it is durable.
+//
+// The server that holds the lease runs it (Elected); everybody else reaches it
+// as an events.Proposer. It never decides anything itself, never reads its own
+// log but at the start and after an append whose answer was lost, and never
+// appends beside a rival: each append carries the sequence that the log must end
+// at.
+package committer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/reprise-run/reprise/events"
+)
+
+// Index is the committer's window on the projection of its log: how each object
+// stands now.
+type Index interface {
+	// Lookup returns the object's canonical JSON, its uid and the sequences of
+	// its first and latest event. It says false if there is no such object.
+	Lookup(object events.Ref) (raw []byte, uid string, created, sequence uint64, ok bool)
+	// Folded is the sequence up to which Lookup tells.
+	Folded() uint64
+	// Wait returns once Folded has reached the sequence.
+	Wait(ctx context.Context, sequence uint64) error
+}
+
+// Options adjust a Committer. The zero value is for production.
+type Options struct {
+	// Volatile says that the log is the one for volatile objects, and takes only
+	// these; otherwise it takes all others.
+	Volatile bool
+	// Now is the clock; time.Now if nil.
+	Now func() time.Time
+	// Queue is how many proposals may wait before Propose blocks; 4,096 if 0.
+	Queue int
+	// Group is how many events are gathered into one append at most; 256 if 0.
+	Group int
+	// Singly is how many events that wait are still appended one by one, because
+	// an atomic batch costs the log more than so many single appends; 6 if 0.
+	Singly int
+	// Patience is how long one append may take before its outcome is looked up
+	// in the log; 30 s if 0.
+	Patience time.Duration
+}
+
+func (o Options) withDefaults() Options {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	o.Queue = orElse(o.Queue, 4096)
+	o.Group = min(orElse(o.Group, 256), events.MaxBatch)
+	o.Singly = orElse(o.Singly, 6)
+	o.Patience = orElse(o.Patience, 30*time.Second)
+	return o
+}
+
+func orElse[T int | time.Duration](v, otherwise T) T {
+	if v == 0 {
+		return otherwise
+	}
+	return v
+}
+
+// Committer is the single writer of one log. It writes while Run runs; many may
+// Propose at once.
+type Committer struct {
+	log   events.Log
+	index Index
+	opts  Options
+	term  atomic.Pointer[term] // nil while Run does not run
+}
+
+var _ events.Proposer = (*Committer)(nil)
+
+// term is one run of the loop.
+type term struct {
+	queue chan *request
+	over  chan struct{} // closed when the loop has answered all that it took
+}
+
+// request is a proposal on its way to the loop.
+type request struct {
+	proposal events.Proposal
+	// taken is set by whoever decides the request's fate: the loop that starts on
+	// it, or the caller who gives up while it is queued.
+	taken atomic.Bool
+	// reply holds one answer.
+	reply chan answer
+}
+
+type answer struct {
+	receipt events.Receipt
+	err     error
+}
+
+// New returns the committer of a log, given the projection of that same log.
+func New(log events.Log, index Index, opts Options) *Committer {
+	return &Committer{log: log, index: index, opts: opts.withDefaults()}
+}
+
+// Propose is events.Proposer's. It waits for room in the queue, and for the
+// answer. If ctx ends first it says whether the proposal may still be appended.
+func (c *Committer) Propose(ctx context.Context, p events.Proposal) (events.Receipt, error) {
+	t := c.term.Load()
+	if t == nil {
+		return events.Receipt{}, fmt.Errorf("the committer does not run in this process: %w", events.ErrUnavailable)
+	}
+	r := &request{proposal: p, reply: make(chan answer, 1)}
+	select {
+	case t.queue <- r:
+	case <-t.over:
+		return events.Receipt{}, errOver
+	case <-ctx.Done():
+		return events.Receipt{}, fmt.Errorf("the committer's queue is full: %w (%w)", events.ErrUnavailable, ctx.Err())
+	}
+	select {
+	case a := <-r.reply:
+		return a.receipt, a.err
+	case <-t.over:
+		if r.taken.CompareAndSwap(false, true) {
+			return events.Receipt{}, errOver
+		}
+		a := <-r.reply
+		return a.receipt, a.err
+	case <-ctx.Done():
+		if r.taken.CompareAndSwap(false, true) {
+			return events.Receipt{}, fmt.Errorf("the committer did not come to it in time: %w (%w)", events.ErrUnavailable, ctx.Err())
+		}
+		return events.Receipt{}, fmt.Errorf("%w: %w", events.ErrUncertain, ctx.Err())
+	}
+}
+
+var errOver = fmt.Errorf("the committer has stopped: %w", events.ErrUnavailable)
+
+// Run catches up with the log and then serves proposals until ctx ends, which it
+// returns, or until somebody else has appended, when it fails with ErrStale. It
+// finishes the append that is under way. It may be called again.
+func (c *Committer) Run(ctx context.Context) error {
+	t := &term{queue: make(chan *request, c.opts.Queue), over: make(chan struct{})}
+	if !c.term.CompareAndSwap(nil, t) {
+		return errors.New("the committer runs already")
+	}
+	defer close(t.over)
+	defer c.term.Store(nil)
+	w := &writer{Committer: c, overlay: newOverlay(c.index)}
+	if err := w.catchUp(ctx); err != nil {
+		return fmt.Errorf("catching up with the log: %w", err)
+	}
+	return w.serve(ctx, t.queue)
+}

@@ -1,0 +1,52 @@
+package committer
+
+import "github.com/reprise-run/reprise/events"
+
+// overlay is the index with what was appended and is not folded yet on top.
+type overlay struct {
+	index Index
+	fresh map[events.Ref]standing
+	// order names what to forget once which sequence is folded.
+	order []written
+}
+
+type written struct {
+	object events.Ref
+	last   uint64
+}
+
+func newOverlay(index Index) *overlay {
+	return &overlay{index: index, fresh: make(map[events.Ref]standing)}
+}
+
+func (o *overlay) standing(object events.Ref) standing {
+	if s, ok := o.fresh[object]; ok {
+		return s
+	}
+	raw, uid, _, sequence, ok := o.index.Lookup(object)
+	if !ok {
+		return standing{}
+	}
+	return standing{raw: raw, uid: uid, last: sequence}
+}
+
+// add notes how objects stand after an append.
+func (o *overlay) add(v verdict) {
+	for object, s := range v.writes {
+		o.fresh[object] = s
+	}
+	for i := range v.events {
+		o.order = append(o.order, written{v.events[i].Object, v.events[i].Sequence})
+	}
+}
+
+// trim forgets what the index knows by now.
+func (o *overlay) trim() {
+	folded, n := o.index.Folded(), 0
+	for ; n < len(o.order) && o.order[n].last <= folded; n++ {
+		if object := o.order[n].object; o.fresh[object].last <= folded {
+			delete(o.fresh, object)
+		}
+	}
+	o.order = o.order[n:]
+}

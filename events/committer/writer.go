@@ -1,0 +1,247 @@
+package committer
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/reprise-run/reprise/events"
+)
+
+// writer is the state of one run of the committer: it owns the order and is used
+// by one goroutine.
+type writer struct {
+	*Committer
+	overlay *overlay
+	last    uint64    // the log ends here
+	chain   [32]byte  // of the last event
+	time    time.Time // of the last event
+	held    *request  // taken from the queue, did not fit into the last group
+}
+
+// accepted is a request with the good verdict on it.
+type accepted struct {
+	*request
+	verdict
+}
+
+// catchUp learns where the log ends and waits until the index is there.
+func (w *writer) catchUp(ctx context.Context) error {
+	last, err := w.log.Last(ctx)
+	if err != nil {
+		return err
+	}
+	if err := w.index.Wait(ctx, last); err != nil {
+		return fmt.Errorf("waiting for the projection to fold sequence %d: %w", last, err)
+	}
+	w.last = last
+	if last == 0 {
+		return nil
+	}
+	e, err := w.log.Get(ctx, last)
+	switch {
+	case errors.Is(err, events.ErrNotFound):
+		// All events of a log with a limit of age have aged away; the chain
+		// begins anew.
+	case err != nil:
+		return err
+	default:
+		w.chain, w.time = e.Chain, e.Time
+	}
+	return nil
+}
+
+// serve is the loop: gather what waits, judge it, append what passes, answer.
+// What is refused is answered at once; what is appended, when it is durable.
+func (w *writer) serve(ctx context.Context, queue <-chan *request) error {
+	for {
+		if w.held == nil {
+			select {
+			case w.held = <-queue:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		if err := w.append(ctx, w.gather(queue)); err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+}
+
+// gather takes what waits, up to one group of events, and judges it in order,
+// each proposal on top of those before it.
+func (w *writer) gather(queue <-chan *request) []accepted {
+	w.overlay.trim()
+	d := newDraft(w.overlay)
+	var group []accepted
+	next := w.last + 1
+	for r := w.held; r != nil; {
+		n := len(r.proposal.Changes)
+		if size := int(next - w.last - 1); size > 0 && size+n > w.opts.Group {
+			w.held = r
+			return group
+		}
+		if r.taken.CompareAndSwap(false, true) {
+			v, err := judge(d, &r.proposal, next, w.opts.Volatile)
+			if err != nil {
+				r.reply <- answer{err: err}
+			} else {
+				group = append(group, accepted{r, v})
+				maps.Copy(d.writes, v.writes)
+				next += uint64(len(v.events))
+			}
+		}
+		select {
+		case r = <-queue:
+		default:
+			r = nil
+		}
+	}
+	w.held = nil
+	return group
+}
+
+// append puts the group into the log: one by one if that is cheaper, else as one
+// batch. After a failure nothing more of the group is appended, for it was judged
+// on top of what failed. Append itself fails only if the committer must stop: when
+// a rival has appended, or the outcome cannot be learned.
+func (w *writer) append(ctx context.Context, group []accepted) error {
+	w.seal(group)
+	size := len(group)
+	if w.singly(group) {
+		size = 1
+	}
+	for done := 0; done < len(group); done += size {
+		err := w.put(ctx, group[done:done+size])
+		if err == nil {
+			continue
+		}
+		for _, a := range group[done:] {
+			a.reply <- answer{err: unappended(err)}
+		}
+		if errors.Is(err, events.ErrStale) || errors.Is(err, events.ErrUncertain) {
+			return err
+		}
+		return nil
+	}
+	return nil
+}
+
+func (w *writer) singly(group []accepted) bool {
+	for _, a := range group {
+		if len(a.events) > 1 {
+			return false
+		}
+	}
+	return len(group) <= w.opts.Singly
+}
+
+// seal gives the events what depends on their place in the log.
+func (w *writer) seal(group []accepted) {
+	now := millisecond(w.opts.Now())
+	if now.Before(w.time) {
+		now = w.time
+	}
+	chain := w.chain
+	for _, a := range group {
+		for i := range a.events {
+			e := &a.events[i]
+			e.Time = now
+			chain = events.Link(chain, e)
+			e.Chain = chain
+		}
+	}
+}
+
+// put appends requests as one batch and answers them, or fails and leaves that
+// to the caller.
+func (w *writer) put(ctx context.Context, group []accepted) error {
+	var batch []events.Event
+	for _, a := range group {
+		batch = append(batch, a.events...)
+	}
+	if err := w.store(ctx, batch); err != nil {
+		return err
+	}
+	end := batch[len(batch)-1]
+	w.last, w.chain, w.time = end.Sequence, end.Chain, end.Time
+	for _, a := range group {
+		w.overlay.add(a.verdict)
+		a.reply <- answer{receipt: events.Receipt{First: a.events[0].Sequence, Last: a.events[len(a.events)-1].Sequence}}
+	}
+	return nil
+}
+
+// unappended is what writers are told when the log did not take their events.
+func unappended(err error) error {
+	if errors.Is(err, events.ErrUncertain) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", events.ErrUnavailable, err)
+}
+
+// store appends a batch and finds out the truth if the answer is lost: it
+// returns nil if and only if the batch is in the log. ErrUncertain comes only
+// with the end of ctx.
+func (w *writer) store(ctx context.Context, batch []events.Event) error {
+	// The append under way is finished even if the committer is to stop: whoever
+	// waits for it shall have a clear answer.
+	undisturbed := context.WithoutCancel(ctx)
+	for pause := time.Millisecond; ; pause = min(2*pause, time.Second) {
+		try, cancel := context.WithTimeout(undisturbed, w.opts.Patience)
+		_, err := w.log.Append(try, w.last, batch)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		uncertain := errors.Is(err, events.ErrUncertain) || errors.Is(err, context.DeadlineExceeded)
+		if !uncertain && !errors.Is(err, events.ErrStale) {
+			return err
+		}
+		// A lost answer, or a stale one, may stand for an earlier try of ours that
+		// was stored. The chain tells: nobody else's event has the same.
+		if stored, known := w.inLog(undisturbed, batch); known {
+			if stored {
+				return nil
+			}
+			if errors.Is(err, events.ErrStale) {
+				return err
+			}
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", events.ErrUncertain, err)
+		}
+	}
+}
+
+// inLog says whether the batch is in the log, and whether the log could be
+// asked.
+func (w *writer) inLog(ctx context.Context, batch []events.Event) (stored, known bool) {
+	ctx, cancel := context.WithTimeout(ctx, w.opts.Patience)
+	defer cancel()
+	end := &batch[len(batch)-1]
+	e, err := w.log.Get(ctx, end.Sequence)
+	if errors.Is(err, events.ErrNotFound) {
+		return false, true
+	}
+	if err != nil {
+		return false, false
+	}
+	return bytes.Equal(e.Chain[:], end.Chain[:]), true
+}
+
+// millisecond is the precision of times in the log.
+func millisecond(t time.Time) time.Time {
+	if t.IsZero() {
+		return time.Time{}
+	}
+	return t.UTC().Truncate(time.Millisecond)
+}
