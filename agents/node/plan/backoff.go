@@ -8,7 +8,7 @@ const (
 	// calm is how long a container must have run for its past to be forgiven.
 	calm = 10 * time.Minute
 	// Fresh is the Backoff of an attempt that is the first of a series.
-	Fresh time.Duration = -1
+	Fresh = -time.Second
 )
 
 // Delay is how long the attempt after an ended one is held back: the first
