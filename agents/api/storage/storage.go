@@ -43,23 +43,19 @@ type Backend struct {
 // New starts a backend. It ends with the context. To an empty log it appends a
 // first event, since Kubernetes knows no resource version zero.
 func New(ctx context.Context, o Options) (*Backend, error) {
-	b := &Backend{
-		keys:     o.Keys,
-		history:  newStream(o.History, o.Actor),
-		volatile: newStream(o.Volatile, o.Actor),
-	}
 	interval := o.Progress
 	if interval == 0 {
 		interval = 10 * time.Second
 	}
-	for _, s := range []*stream{b.history, b.volatile} {
-		go s.hub.run(ctx)
-		go s.hub.report(ctx, interval)
-	}
-	if err := b.history.begin(ctx, cluster); err != nil {
+	history, err := newStream(ctx, o.History, o.Actor, cluster, interval)
+	if err != nil {
 		return nil, err
 	}
-	return b, b.volatile.begin(ctx, clock)
+	volatile, err := newStream(ctx, o.Volatile, o.Actor, clock, interval)
+	if err != nil {
+		return nil, err
+	}
+	return &Backend{keys: o.Keys, history: history, volatile: volatile}, nil
 }
 
 // Client returns a new etcd client on the backend. Upstream makes one for each

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"k8s.io/apiserver/pkg/audit"
@@ -34,8 +35,15 @@ type stream struct {
 	floor atomic.Uint64
 }
 
-func newStream(source Source, actor events.Actor) *stream {
-	return &stream{Source: source, actor: actor, hub: newHub(source.Projection)}
+func newStream(ctx context.Context, source Source, actor events.Actor, begin first, progress time.Duration) (*stream, error) {
+	s := &stream{Source: source, actor: actor}
+	if err := s.begin(ctx, begin); err != nil {
+		return nil, err
+	}
+	s.hub = newHub(source.Projection)
+	go s.hub.run(ctx)
+	go s.hub.report(ctx, progress)
+	return s, nil
 }
 
 // past is the state as of a revision: a view, and what it must be corrected by.
