@@ -1,0 +1,100 @@
+package logtest
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/reprise-run/reprise/events"
+)
+
+// Fault is what goes wrong with one append.
+type Fault int
+
+// The faults.
+const (
+	// None lets the append through.
+	None Fault = iota
+	// LostAck stores the batch and then fails with ErrUncertain.
+	LostAck
+	// LostBatch stores nothing and fails with ErrUncertain.
+	LostBatch
+	// Late stores nothing and fails with ErrUncertain; the batch arrives right
+	// before the next append, as if it had been under way.
+	Late
+	// Refused stores nothing and fails with another error, as a full disk does.
+	Refused
+)
+
+// Faulty is a log whose appends go wrong as planned.
+type Faulty struct {
+	events.Log
+
+	mu   sync.Mutex
+	plan []Fault
+	late func()
+	gate chan struct{} // closed, or holds appends up
+}
+
+// NewFaulty wraps a log.
+func NewFaulty(log events.Log) *Faulty {
+	open := make(chan struct{})
+	close(open)
+	return &Faulty{Log: log, gate: open}
+}
+
+// Plan says what becomes of the next appends, in order.
+func (f *Faulty) Plan(faults ...Fault) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.plan = append(f.plan, faults...)
+}
+
+// Hold keeps all appends waiting until release is called, or their context ends.
+func (f *Faulty) Hold() (release func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	gate := make(chan struct{})
+	f.gate = gate
+	return sync.OnceFunc(func() { close(gate) })
+}
+
+func (f *Faulty) next() (fault Fault, gate chan struct{}, late func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.plan) > 0 {
+		fault, f.plan = f.plan[0], f.plan[1:]
+	}
+	late, f.late = f.late, nil
+	return fault, f.gate, late
+}
+
+// Append is events.Log's, with the next fault of the plan.
+func (f *Faulty) Append(ctx context.Context, after uint64, batch []events.Event) (uint64, error) {
+	fault, gate, late := f.next()
+	if late != nil {
+		late()
+	}
+	select {
+	case <-gate:
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+	switch fault {
+	case LostAck:
+		if _, err := f.Log.Append(ctx, after, batch); err != nil {
+			return 0, err
+		}
+		return 0, fmt.Errorf("the answer was lost: %w", events.ErrUncertain)
+	case LostBatch:
+		return 0, fmt.Errorf("the batch was lost: %w", events.ErrUncertain)
+	case Late:
+		f.mu.Lock()
+		f.late = func() { _, _ = f.Log.Append(context.WithoutCancel(ctx), after, batch) }
+		f.mu.Unlock()
+		return 0, fmt.Errorf("the answer is late: %w", events.ErrUncertain)
+	case Refused:
+		return 0, fmt.Errorf("no space left on device")
+	}
+	return f.Log.Append(ctx, after, batch)
+}
