@@ -63,6 +63,7 @@ type Server struct {
 	generic *genericapiserver.GenericAPIServer
 	inside  http.Handler
 	pki     *pki.Dir
+	backend *storage.Backend
 	done    chan struct{}
 	err     error
 }
@@ -96,26 +97,34 @@ func start(ctx context.Context, o Options) (*Server, error) {
 	}
 	keys := storage.NewKeys(etcdPrefix, resourcePrefixes())
 	o.Actor.Kind = "api"
-	backend, err := storage.New(ctx, storage.Options{History: o.History, Volatile: o.Volatile, Keys: keys, Actor: o.Actor})
+	// What is being served when the server stops is still stored.
+	stored, end := context.WithCancel(context.WithoutCancel(ctx))
+	backend, err := storage.New(stored, storage.Options{History: o.History, Volatile: o.Volatile, Keys: keys, Actor: o.Actor})
 	if err != nil {
+		end()
 		return nil, err
 	}
 	address, unregister := backend.Register(o.Listener.Addr().String())
+	stop := func() {
+		unregister()
+		end()
+	}
 	s := &Server{
 		Address: "https://" + net.JoinHostPort(reachable(o.Listener.Addr()), strconv.Itoa(port(o.Listener.Addr()))),
-		pki:     dir, done: make(chan struct{}),
+		pki:     dir, backend: backend, done: make(chan struct{}),
 	}
 	if err := s.writeKubeconfig(o.Kubeconfig); err != nil {
+		stop()
 		return nil, err
 	}
 	run, err := s.assemble(ctx, o, address)
 	if err != nil {
-		unregister()
+		stop()
 		return nil, err
 	}
 	go func() {
 		defer close(s.done)
-		defer unregister()
+		defer stop()
 		s.err = run(ctx)
 	}()
 	return s, nil

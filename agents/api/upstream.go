@@ -53,6 +53,7 @@ func upstreamOptions(ctx context.Context, o Options, keys *pki.Dir, storageAddre
 	s.Authentication.RequestHeader.GroupHeaders = []string{"X-Remote-Group"}
 	s.Authentication.RequestHeader.ExtraHeaderPrefixes = []string{"X-Remote-Extra-"}
 	s.ProxyClientCertFile, s.ProxyClientKeyFile = keys.FrontProxy()
+	s.KubeletConfig.TLSClientConfig.CertFile, s.KubeletConfig.TLSClientConfig.KeyFile = keys.Kubelet()
 	s.Authentication.ServiceAccounts.Issuers = []string{"https://kubernetes.default.svc.cluster.local"}
 	s.Authentication.ServiceAccounts.KeyFiles = []string{keys.ServiceAccountKey()}
 	s.ServiceAccountSigningKeyFile = keys.ServiceAccountKey()

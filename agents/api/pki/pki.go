@@ -80,7 +80,7 @@ func Ensure(path string, names []string, now time.Time) (*Dir, error) {
 		want   request
 	}{
 		{serving, d.ca, request{subject: pkix.Name{CommonName: "kube-apiserver"}, names: names, usage: x509.ExtKeyUsageServerAuth}},
-		{kubelet, d.ca, request{subject: pkix.Name{CommonName: "kube-apiserver-kubelet-client", Organization: []string{"kubeadm:cluster-admins"}}, usage: x509.ExtKeyUsageClientAuth}},
+		{kubelet, d.ca, request{subject: pkix.Name{CommonName: "kube-apiserver-kubelet-client"}, usage: x509.ExtKeyUsageClientAuth}},
 		{frontProxy, proxies, request{subject: pkix.Name{CommonName: "front-proxy-client"}, usage: x509.ExtKeyUsageClientAuth}},
 	}
 	for _, l := range leaves {
@@ -107,6 +107,10 @@ func (d *Dir) Serving() (cert, key string) { return d.file(serving, ".crt"), d.f
 func (d *Dir) FrontProxy() (cert, key string) {
 	return d.file(frontProxy, ".crt"), d.file(frontProxy, ".key")
 }
+
+// Kubelet returns the files of the certificate that the server shows to nodes,
+// and its key.
+func (d *Dir) Kubelet() (cert, key string) { return d.file(kubelet, ".crt"), d.file(kubelet, ".key") }
 
 // ServiceAccountKey is the file with the key that signs tokens.
 func (d *Dir) ServiceAccountKey() string { return d.file(serviceAccounts, ".key") }

@@ -3,24 +3,37 @@ package storage
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/reprise-run/reprise/events"
 )
 
-type causeKey struct{}
+// Deed is one command, given in this process, on its way through the API server.
+type Deed struct {
+	// Cause is the sequence of the event because of which it is done.
+	Cause uint64
 
-// WithCause says that what is written under the context is done because of the
-// event with that sequence. Only the in-process gate sets it: there is no way to
-// claim a cause from outside.
-func WithCause(ctx context.Context, sequence uint64) context.Context {
-	return context.WithValue(ctx, causeKey{}, sequence)
+	written atomic.Uint64
 }
 
-func causeOf(ctx context.Context) uint64 {
-	sequence, _ := ctx.Value(causeKey{}).(uint64)
-	return sequence
+// Written is the sequence of the last event that the command has led to, or 0.
+func (d *Deed) Written() uint64 { return d.written.Load() }
+
+type deedKey struct{}
+
+// WithDeed says that what is written under the context is part of a deed. Only
+// the in-process gate does: there is no way to claim a cause from outside.
+func WithDeed(ctx context.Context, d *Deed) context.Context {
+	return context.WithValue(ctx, deedKey{}, d)
+}
+
+func deedOf(ctx context.Context) *Deed {
+	if d, ok := ctx.Value(deedKey{}).(*Deed); ok {
+		return d
+	}
+	return &Deed{}
 }
 
 // statusOf turns a failure to append into what the API's client is told.

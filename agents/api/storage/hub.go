@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -46,6 +47,9 @@ type item struct {
 	progress uint64
 }
 
+// errEnded says that the server is stopping.
+var errEnded = errors.New("the storage follows its log no longer")
+
 // maxQueue bounds what a slow watch may have waiting. One that falls further
 // behind reads again from the recent changes that the projection keeps.
 const maxQueue = 4096
@@ -68,7 +72,7 @@ func (h *hub) run(ctx context.Context) {
 			h.skip()
 			continue
 		}
-		h.end(err)
+		h.end(fmt.Errorf("%w: %w", errEnded, err))
 		return
 	}
 }

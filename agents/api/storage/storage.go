@@ -19,6 +19,7 @@ import (
 	"go.etcd.io/etcd/client/v3/kubernetes"
 
 	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/projections"
 )
 
 // Options say where a Backend keeps what.
@@ -68,6 +69,11 @@ func (b *Backend) Client() *kubernetes.Client {
 	c.Lease = lease{}
 	c.Maintenance = maintenance{}
 	return &kubernetes.Client{Client: c, Kubernetes: client{backend: b}}
+}
+
+// Get returns an object as it stands, or nil.
+func (b *Backend) Get(r events.Ref) *projections.Entry {
+	return b.stream(r).Projection.View().Get(r)
 }
 
 // stream is the one that holds the objects of a resource.

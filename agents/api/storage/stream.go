@@ -187,6 +187,7 @@ func (s *stream) write(ctx context.Context, ref events.Ref, uid string, doc []by
 		case err != nil:
 			return outcome{}, statusOf(err)
 		default:
+			deedOf(ctx).written.Store(receipt.Last)
 			return outcome{done: true, revision: receipt.Last}, s.Projection.Wait(ctx, receipt.Last)
 		}
 	}
@@ -196,7 +197,7 @@ func (s *stream) write(ctx context.Context, ref events.Ref, uid string, doc []by
 func (s *stream) proposal(ctx context.Context, change events.Change, expected uint64) events.Proposal {
 	p := events.Proposal{
 		Decision: events.Decision{
-			Because: causeOf(ctx),
+			Because: deedOf(ctx).Cause,
 			Changes: []events.Change{change},
 			Expect:  []events.Expectation{{Object: change.Object, Sequence: expected}},
 		},

@@ -32,6 +32,9 @@ func (w *watch) run(ctx context.Context) {
 	err := w.follow(ctx)
 	switch {
 	case ctx.Err() != nil:
+	case errors.Is(err, errEnded):
+		// Whoever watches would only try again until it is stopped too.
+		<-ctx.Done()
 	case errors.Is(err, live.ErrTooOld):
 		w.send(ctx, clientv3.WatchResponse{Canceled: true, CompactRevision: int64(w.stream.Projection.View().Sequence())})
 	default:
