@@ -83,7 +83,7 @@ func RunWith(t *testing.T, dir string, make func(*datadriven.TestData) runner.De
 			}
 			out, err := s.run(d)
 			if err != nil {
-				d.Fatalf(t, "%v", err)
+				d.Fatalf(t, "%v\n%s", err, out)
 			}
 			return out
 		})
@@ -150,7 +150,7 @@ func (s *story) decide(a args) (string, error) {
 	var out strings.Builder
 	for _, item := range due {
 		if err := s.step(item, a, &out); err != nil {
-			return "", err
+			return "", fmt.Errorf("%w\n%s", err, out.String())
 		}
 	}
 	if out.Len() == 0 {

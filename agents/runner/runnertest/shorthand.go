@@ -1,6 +1,7 @@
 package runnertest
 
 import (
+	"fmt"
 	"strings"
 
 	"sigs.k8s.io/yaml"
@@ -20,6 +21,7 @@ import (
 //	ready=3s ready=false@3s ready=unknown@3s   the condition Ready, and since when
 //	requests={cpu: 1}       the one container's requests
 //	allocatable={cpu: 4}    status.allocatable
+//	status={..}             merged into the status
 //	taints=[..] and any other key   spec.*
 func (s *story) assign(ref events.Ref, doc object, key, text string) error {
 	var value any
@@ -44,6 +46,12 @@ func (s *story) assign(ref events.Ref, doc object, key, text string) error {
 		child(container(doc, ref), "resources")["requests"] = value
 	case "node":
 		child(doc, "spec")["nodeName"] = value
+	case "status":
+		more, ok := value.(object)
+		if !ok {
+			return fmt.Errorf("is not an object")
+		}
+		merge(child(doc, "status"), more)
 	case "phase", "allocatable":
 		child(doc, "status")[key] = value
 	case "ready":
