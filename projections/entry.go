@@ -27,6 +27,9 @@ type Entry struct {
 	// storage does, it leaves metadata.resourceVersion out.
 	Raw []byte
 
+	owners []string // uids of metadata.ownerReferences
+	node   string   // spec.nodeName, of a pod
+
 	decoded atomic.Value // the typed object, set by Typed
 	meta    atomic.Pointer[metav1.ObjectMeta]
 }

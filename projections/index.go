@@ -1,0 +1,155 @@
+package projections
+
+import (
+	"iter"
+	"strings"
+
+	"github.com/tidwall/btree"
+
+	"github.com/reprise-run/reprise/events"
+)
+
+// index holds the objects of one moment in persistent trees: a copy costs
+// nothing, and the copy and the original go their own ways from there.
+type index struct {
+	objects *btree.BTreeG[*Entry]
+	owned   *btree.BTreeG[link]
+	onNode  *btree.BTreeG[link]
+}
+
+// link files an object under a key that is not its own.
+type link struct {
+	key   string
+	entry *Entry
+}
+
+func newIndex() index {
+	return index{
+		objects: btree.NewBTreeGOptions(func(a, b *Entry) bool { return a.Ref.Compare(b.Ref) < 0 }, unlocked),
+		owned:   btree.NewBTreeGOptions(linkLess, unlocked),
+		onNode:  btree.NewBTreeGOptions(linkLess, unlocked),
+	}
+}
+
+// unlocked trees are safe here, because a tree has one writer, and readers get
+// copies that nobody writes.
+var unlocked = btree.Options{NoLocks: true}
+
+func linkLess(a, b link) bool {
+	if c := strings.Compare(a.key, b.key); c != 0 {
+		return c < 0
+	}
+	return a.entry.Ref.Compare(b.entry.Ref) < 0
+}
+
+func (x index) copy() index {
+	return index{objects: x.objects.Copy(), owned: x.owned.Copy(), onNode: x.onNode.Copy()}
+}
+
+func (x index) get(ref events.Ref) *Entry {
+	e, _ := x.objects.Get(&Entry{Ref: ref})
+	return e
+}
+
+// put files the object in place of the one of its name, which it returns.
+func (x index) put(e *Entry) *Entry {
+	before, _ := x.objects.Set(e)
+	if before != nil {
+		x.unlink(before, e)
+	}
+	for _, uid := range e.owners {
+		x.owned.Set(link{uid, e})
+	}
+	if isPod(e.Ref) {
+		x.onNode.Set(link{e.node, e})
+	}
+	return before
+}
+
+func (x index) remove(ref events.Ref) *Entry {
+	before, _ := x.objects.Delete(&Entry{Ref: ref})
+	if before != nil {
+		x.unlink(before, nil)
+	}
+	return before
+}
+
+// unlink takes out the links of an object that after will not replace.
+func (x index) unlink(before, after *Entry) {
+	for _, uid := range before.owners {
+		x.owned.Delete(link{uid, before})
+	}
+	if isPod(before.Ref) && (after == nil || after.node != before.node) {
+		x.onNode.Delete(link{before.node, before})
+	}
+}
+
+func (x index) list(group, resource, namespace string) iter.Seq[*Entry] {
+	return func(yield func(*Entry) bool) {
+		from := events.Ref{Group: group, Resource: resource, Namespace: namespace}
+		x.objects.Ascend(&Entry{Ref: from}, func(e *Entry) bool {
+			if e.Ref.Group != group || e.Ref.Resource != resource {
+				return false
+			}
+			if namespace != "" && e.Ref.Namespace != namespace {
+				return false
+			}
+			return yield(e)
+		})
+	}
+}
+
+// resources jumps from one resource to the next.
+func (x index) resources() iter.Seq[events.Ref] {
+	return func(yield func(events.Ref) bool) {
+		next := events.Ref{}
+		for {
+			var found *Entry
+			x.objects.Ascend(&Entry{Ref: next}, func(e *Entry) bool { found = e; return false })
+			if found == nil || !yield(events.Ref{Group: found.Ref.Group, Resource: found.Ref.Resource}) {
+				return
+			}
+			// "\x00" makes the least string that is greater.
+			next = events.Ref{Group: found.Ref.Group, Resource: found.Ref.Resource + "\x00"}
+		}
+	}
+}
+
+func linked(tree *btree.BTreeG[link], key string) iter.Seq[*Entry] {
+	return func(yield func(*Entry) bool) {
+		tree.Ascend(link{key, &Entry{}}, func(l link) bool { return l.key == key && yield(l.entry) })
+	}
+}
+
+// snapshot is the Reader of one moment.
+type snapshot struct {
+	index    index
+	sequence uint64
+}
+
+func (s *snapshot) Sequence() uint64                  { return s.sequence }
+func (s *snapshot) Get(ref events.Ref) *Entry         { return s.index.get(ref) }
+func (s *snapshot) Owned(uid string) iter.Seq[*Entry] { return linked(s.index.owned, uid) }
+func (s *snapshot) OnNode(node string) iter.Seq[*Entry] {
+	return linked(s.index.onNode, node)
+}
+func (s *snapshot) Resources() iter.Seq[events.Ref] { return s.index.resources() }
+func (s *snapshot) List(group, resource, namespace string) iter.Seq[*Entry] {
+	return s.index.list(group, resource, namespace)
+}
+
+func isPod(r events.Ref) bool { return r.Resource == "pods" && r.Group == "" }
+
+// links reads from an object what it is filed under beside its name.
+func (e *Entry) link() {
+	if metadata := member(e.Raw, "metadata"); metadata != nil {
+		eachElement(member(metadata, "ownerReferences"), func(owner []byte) {
+			if uid := plainString(member(owner, "uid")); uid != "" {
+				e.owners = append(e.owners, uid)
+			}
+		})
+	}
+	if isPod(e.Ref) {
+		e.node = plainString(member(member(e.Raw, "spec"), "nodeName"))
+	}
+}
