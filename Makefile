@@ -79,6 +79,6 @@ $(STAMPS)/machine: cmd/tools/require.sh
 		mount=mount /etc/ssl/certs/ca-certificates.crt=ca-certificates
 	@mkdir -p $(@D) && touch $@
 
-$(STAMPS)/%: cmd/tools/%/go.mod cmd/tools/%/go.sum cmd/tools/build.sh $(STAMPS)/machine
+$(STAMPS)/%: cmd/tools/%/go.mod cmd/tools/%/go.sum cmd/tools/build.sh $(wildcard cmd/tools/containerd/shim/*.go) $(STAMPS)/machine
 	@cmd/tools/build.sh $*
 	@touch $@

@@ -24,11 +24,11 @@ build() {
 case $1 in
 containerd)
 	module=github.com/containerd/containerd/v2
-	say containerd "$(version $module) and its shim"
+	say containerd "$(version $module), and its shim with our addition"
 	flags="-X $module/version.Version=$(version $module) -X $module/version.Package=$module"
 	tags=no_btrfs,no_devmapper,no_zfs
 	build "$flags" $module/cmd/containerd "$dist/bin/containerd" -tags $tags
-	build "$flags" $module/cmd/containerd-shim-runc-v2 "$dist/bin/containerd-shim-runc-v2" -tags no_grpc
+	build "$flags" ./shim "$dist/bin/containerd-shim-runc-v2" -tags no_grpc
 	;;
 runc)
 	module=github.com/opencontainers/runc
