@@ -154,10 +154,14 @@ func expects(p *events.Proposal, object events.Ref) bool {
 	return false
 }
 
-// outdated says that the object is not the one that the writer looked at. A
-// writer that named no expectation is taken to have looked at its basis.
+// outdated says that the object is not as the writer saw it, or gone though
+// another may bear its name. A writer that named no expectation is taken to have
+// looked at its basis.
 func outdated(p *events.Proposal, c events.Change, is standing) error {
 	conflict := &events.ConflictError{Object: c.Object, Expected: max(p.Basis, 1), Actual: is.sequence()}
+	if c.UID != "" && c.UID != is.uid {
+		conflict.Actual = 0
+	}
 	for _, x := range p.Expect {
 		if x.Object == c.Object && x.Sequence != 0 {
 			conflict.Expected = x.Sequence

@@ -30,10 +30,11 @@ const (
 type Faulty struct {
 	events.Log
 
-	mu   sync.Mutex
-	plan []Fault
-	late func()
-	gate chan struct{} // closed, or holds appends up
+	mu      sync.Mutex
+	plan    []Fault
+	late    func()
+	gate    chan struct{} // closed, or holds appends up
+	waiting int
 }
 
 // NewFaulty wraps a log.
@@ -59,6 +60,13 @@ func (f *Faulty) Hold() (release func()) {
 	return sync.OnceFunc(func() { close(gate) })
 }
 
+// Waiting is how many appends are under way.
+func (f *Faulty) Waiting() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.waiting
+}
+
 func (f *Faulty) next() (fault Fault, gate chan struct{}, late func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -66,12 +74,18 @@ func (f *Faulty) next() (fault Fault, gate chan struct{}, late func()) {
 		fault, f.plan = f.plan[0], f.plan[1:]
 	}
 	late, f.late = f.late, nil
+	f.waiting++
 	return fault, f.gate, late
 }
 
 // Append is events.Log's, with the next fault of the plan.
 func (f *Faulty) Append(ctx context.Context, after uint64, batch []events.Event) (uint64, error) {
 	fault, gate, late := f.next()
+	defer func() {
+		f.mu.Lock()
+		f.waiting--
+		f.mu.Unlock()
+	}()
 	if late != nil {
 		late()
 	}

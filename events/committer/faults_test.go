@@ -1,0 +1,156 @@
+package committer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/events/logtest"
+)
+
+func TestLearnsTheTruthWhenAnAnswerIsLost(t *testing.T) {
+	for name, fault := range map[string]logtest.Fault{"stored": logtest.LostAck, "not stored": logtest.LostBatch, "stored later": logtest.Late} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, Options{}).start(t)
+			if _, err := r.Propose(t.Context(), create("a")); err != nil {
+				t.Fatal(err)
+			}
+			r.log.Plan(fault, fault)
+			for i, p := range []events.Proposal{set("a", 1, 1), set("a", 2, 2), set("a", 3, 3)} {
+				got, err := r.Propose(t.Context(), p)
+				if want := uint64(i + 2); err != nil || got.First != want {
+					t.Errorf("got %v, %v, want %d", got, err, want)
+				}
+			}
+			if n := len(r.check(t)); n != 4 {
+				t.Errorf("the log has %d events, want each once: 4", n)
+			}
+		})
+	}
+}
+
+func TestGoesOnAfterTheLogRefused(t *testing.T) {
+	r := newRig(t, Options{}).start(t)
+	r.log.Plan(logtest.Refused)
+	if _, err := r.Propose(t.Context(), create("a")); !errors.Is(err, events.ErrUnavailable) {
+		t.Errorf("got %v", err)
+	}
+	if got, err := r.Propose(t.Context(), create("a")); err != nil || got.First != 1 {
+		t.Errorf("got %v, %v", got, err)
+	}
+	r.check(t)
+}
+
+func TestStopsWhenARivalHasAppended(t *testing.T) {
+	r := newRig(t, Options{}).start(t)
+	if _, err := r.Propose(t.Context(), create("a")); err != nil {
+		t.Fatal(err)
+	}
+	rival := New(r.trace, r.index, Options{})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- rival.Run(ctx) }()
+	until(t, func() bool { return rival.term.Load() != nil })
+	if _, err := rival.Propose(t.Context(), set("a", 1, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Propose(t.Context(), create("b")); !errors.Is(err, events.ErrUnavailable) || !errors.Is(err, events.ErrStale) {
+		t.Errorf("the deposed one answers %v", err)
+	}
+	if err := <-r.ended; !errors.Is(err, events.ErrStale) {
+		t.Errorf("the deposed one ends with %v", err)
+	}
+	if _, err := r.Propose(t.Context(), create("b")); !errors.Is(err, events.ErrUnavailable) {
+		t.Errorf("after its end it answers %v", err)
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("the rival ends with %v", err)
+	}
+	// Started again it catches up, and the chain goes on.
+	r.run(t)
+	if got, err := r.Propose(t.Context(), create("b")); err != nil || got.First != 3 {
+		t.Errorf("got %v, %v", got, err)
+	}
+	r.check(t)
+}
+
+func TestACallerMayGiveUp(t *testing.T) {
+	r := newRig(t, Options{Queue: 1}).start(t)
+	if _, err := r.Propose(t.Context(), create("zero")); err != nil {
+		t.Fatal(err)
+	}
+	release := r.log.Hold()
+	defer release()
+	term := r.term.Load()
+	giveUp := func(name string, ready func() bool) error {
+		ctx, cancel := context.WithCancel(t.Context())
+		failed := make(chan error, 1)
+		go func() { _, err := r.Propose(ctx, create(name)); failed <- err }()
+		if ready != nil {
+			until(t, ready)
+		}
+		cancel()
+		return <-failed
+	}
+	// The first is being appended: nobody can tell what becomes of it.
+	inFlight := func() bool { return r.log.Waiting() == 1 }
+	if err := giveUp("first", inFlight); !errors.Is(err, events.ErrUncertain) || !errors.Is(err, context.Canceled) {
+		t.Errorf("the first: %v", err)
+	}
+	// The second is in the queue: it will not be appended.
+	if err := giveUp("second", func() bool { return len(term.queue) == 1 }); !errors.Is(err, events.ErrUnavailable) {
+		t.Errorf("the second: %v", err)
+	}
+	// The third finds the queue full.
+	if err := giveUp("third", nil); !errors.Is(err, events.ErrUnavailable) {
+		t.Errorf("the third: %v", err)
+	}
+	release()
+	if _, err := r.Propose(t.Context(), create("fourth")); err != nil {
+		t.Error(err)
+	}
+	var names []string
+	for _, e := range r.check(t) {
+		names = append(names, e.Object.Name)
+	}
+	if fmt.Sprint(names) != "[zero first fourth]" {
+		t.Errorf("the log has %v", names)
+	}
+}
+
+func TestStoppingAnswersEverybody(t *testing.T) {
+	r := newRig(t, Options{}).start(t)
+	release := r.log.Hold()
+	defer release()
+	answers := make(chan error, 20)
+	var wg sync.WaitGroup
+	for i := range cap(answers) {
+		wg.Go(func() {
+			_, err := r.Propose(context.Background(), create(fmt.Sprint(i)))
+			answers <- err
+		})
+	}
+	until(t, func() bool { return r.log.Waiting() > 0 })
+	r.stop()
+	release()
+	wg.Wait()
+	close(answers)
+	if err := <-r.ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("Run ends with %v", err)
+	}
+	stored := 0
+	for err := range answers {
+		if err == nil {
+			stored++
+		} else if !errors.Is(err, events.ErrUnavailable) {
+			t.Errorf("answer %v", err)
+		}
+	}
+	if n := len(r.check(t)); n != stored {
+		t.Errorf("%d were told that their event is stored, and %d events are", stored, n)
+	}
+}
