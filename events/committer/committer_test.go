@@ -175,6 +175,9 @@ func TestManyWritersAgree(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := r.index.Wait(t.Context(), objects); err != nil {
+		t.Fatal(err)
+	}
 	var wg sync.WaitGroup
 	for w := range writers {
 		name := fmt.Sprint(w % objects)

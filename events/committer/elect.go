@@ -39,7 +39,9 @@ func Elect(ctx context.Context, lease events.Lease, run func(context.Context) er
 	return ctx.Err()
 }
 
-// whileHeld renews the lease until run ends or the lease is lost.
+// whileHeld renews the lease until run ends or the lease is lost. It steps down
+// before a lease that cannot be renewed expires, so that the next holder does not
+// begin while this one runs.
 func whileHeld(ctx context.Context, lease events.Lease, run func(context.Context) error) error {
 	running, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -48,7 +50,7 @@ func whileHeld(ctx context.Context, lease events.Lease, run func(context.Context
 
 	ttl := lease.TTL()
 	held := time.Now()
-	tick := time.NewTicker(ttl / 3)
+	tick := time.NewTicker(ttl / 4)
 	defer tick.Stop()
 	for {
 		select {
@@ -62,7 +64,7 @@ func whileHeld(ctx context.Context, lease events.Lease, run func(context.Context
 		// A renewal is dated from before it was asked for, so that we never think
 		// the lease ours for longer than the others do.
 		asked := time.Now()
-		attempt, cancel := context.WithTimeout(ctx, ttl/3)
+		attempt, cancel := context.WithTimeout(ctx, ttl/4)
 		err := lease.Renew(attempt)
 		cancel()
 		switch {
@@ -70,7 +72,7 @@ func whileHeld(ctx context.Context, lease events.Lease, run func(context.Context
 			held = asked
 		case errors.Is(err, events.ErrLeaseLost):
 			stop(err)
-		case time.Since(held) > ttl:
+		case time.Since(held) >= ttl*3/4:
 			stop(events.ErrLeaseLost)
 		}
 	}
