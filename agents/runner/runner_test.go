@@ -1,0 +1,271 @@
+package runner_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	core "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/reprise-run/reprise/agents/runner"
+	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/projections"
+)
+
+// scribe is a toy decider: a ConfigMap with data "copies" gets copies, and one
+// with data "stamp" has data "stamped" set to it. It records what it was asked.
+type scribe struct {
+	mu      sync.Mutex
+	asked   []string
+	items   []runner.Item
+	times   []time.Duration
+	started time.Time
+	wake    func(now time.Time) time.Time
+	busy    map[events.Ref]int
+	most    int
+	during  func()
+}
+
+func newScribe() *scribe { return &scribe{started: time.Now(), busy: map[events.Ref]int{}} }
+
+func (s *scribe) Actor() events.Actor { return events.Actor{Kind: "controller", Name: "scribe"} }
+
+func (s *scribe) Concerns(_ runner.View, c projections.Change) []events.Ref {
+	name, _, _ := strings.Cut(c.Entry().Ref.Name, "-copy")
+	return []events.Ref{ref(name)}
+}
+
+func (s *scribe) Decide(v runner.View, item runner.Item, now time.Time) runner.Result {
+	s.mu.Lock()
+	s.asked = append(s.asked, fmt.Sprintf("%s because %d", item.Ref.Name, item.Because))
+	s.items = append(s.items, item)
+	s.times = append(s.times, now.Sub(s.started))
+	s.busy[item.Ref]++
+	s.most = max(s.most, s.busy[item.Ref])
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		s.busy[item.Ref]--
+		s.mu.Unlock()
+	}()
+	if s.during != nil {
+		s.during()
+	}
+	e := v.Get(item.Ref)
+	if e == nil {
+		return runner.Result{}
+	}
+	var r runner.Result
+	m := projections.As[core.ConfigMap](e)
+	for i := range len(m.Data["copies"]) {
+		name := fmt.Sprintf("%s-copy%d", m.Name, i)
+		if v.Get(ref(name)) == nil {
+			body := fmt.Sprintf(`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"namespace":"default","name":%q}}`, name)
+			r.Commands = append(r.Commands, runner.Command{Verb: runner.Create, Object: ref(name), Because: item.Because, Body: []byte(body)})
+		}
+	}
+	if stamp := m.Data["stamp"]; stamp != m.Data["stamped"] {
+		after := m.DeepCopy()
+		after.Data["stamped"] = stamp
+		d, _ := runner.Update(e, "configmap.stamped", after, item.Because)
+		r.Decisions = append(r.Decisions, d)
+	}
+	if s.wake != nil {
+		r.Wake = s.wake(now)
+	}
+	return r
+}
+
+func (s *scribe) check(t *testing.T, want ...string) {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !slices.Equal(s.asked, want) {
+		t.Errorf("asked about\n\t%s\nwant\n\t%s", strings.Join(s.asked, "\n\t"), strings.Join(want, "\n\t"))
+	}
+	s.asked = nil
+}
+
+// in runs a test in a bubble of its own time.
+func in(t *testing.T, f func(t *testing.T, c *cluster, s *scribe)) {
+	synctest.Test(t, func(t *testing.T) { f(t, newCluster(), newScribe()) })
+}
+
+func TestDecidesWhatIsThereAndWhatComes(t *testing.T) {
+	in(t, func(t *testing.T, c *cluster, s *scribe) {
+		c.put("a", map[string]string{"copies": "xx"})
+		defer start(t, s, c.options(t))()
+		synctest.Wait()
+		if got := c.names(); got != "a a-copy0 a-copy1" {
+			t.Errorf("there are %s", got)
+		}
+		s.check(t, "a because 1", "a because 3")
+
+		c.put("b", map[string]string{"stamp": "now"})
+		synctest.Wait()
+		s.check(t, "b because 4", "b because 5")
+		ev := c.log[4]
+		if ev.Type != "configmap.stamped" || ev.Cause != 4 || ev.Basis != 4 || ev.Actor.String() != "controller:scribe" || ev.Actor.Version != "test" || ev.Now.IsZero() {
+			t.Errorf("the decision became %+v", ev)
+		}
+	})
+}
+
+func TestConflictIsDecidedAgain(t *testing.T) {
+	in(t, func(t *testing.T, c *cluster, s *scribe) {
+		defer start(t, s, c.options(t))()
+		once := sync.OnceFunc(func() { c.put("a", map[string]string{"stamp": "second"}) })
+		c.propose = func(events.Proposal) error { once(); return nil }
+		c.put("a", map[string]string{"stamp": "first"})
+		synctest.Wait()
+		s.check(t, "a because 1", "a because 2", "a because 3")
+		if e := c.View().Get(ref("a")); projections.As[core.ConfigMap](e).Data["stamped"] != "second" {
+			t.Errorf("it is %s", e.Raw)
+		}
+	})
+}
+
+// What was appended must be folded before the item is decided again.
+func TestWaitsForItsOwnWords(t *testing.T) {
+	in(t, func(t *testing.T, c *cluster, s *scribe) {
+		c.put("a", map[string]string{"copies": "x"})
+		c.put("b", nil)
+		wake := time.Now().Add(time.Second)
+		s.wake = func(now time.Time) time.Time {
+			if now.Before(wake) {
+				return wake
+			}
+			return time.Time{}
+		}
+		c.inGate = func() { c.lag(true) }
+		o := c.options(t)
+		o.Workers = 1
+		defer start(t, s, o)()
+		time.Sleep(10 * time.Second)
+		s.check(t, "a because 1", "b because 2", "b because 2")
+		c.lag(false)
+		synctest.Wait()
+		s.check(t, "a because 3")
+	})
+}
+
+func TestRefusalsBackOff(t *testing.T) {
+	in(t, func(t *testing.T, c *cluster, s *scribe) {
+		c.refuse = apierrors.NewForbidden(schema.GroupResource{Resource: "configmaps"}, "a-copy0", errors.New("no"))
+		c.put("a", map[string]string{"copies": "xx", "stamp": "done"})
+		defer start(t, s, c.options(t))()
+		time.Sleep(time.Second)
+		for i, want := range []time.Duration{0, 50, 150, 350, 750} {
+			if got := s.times[i]; got != want*time.Millisecond {
+				t.Errorf("attempt %d came at %v, want %v", i, got, want*time.Millisecond)
+			}
+			if got := s.items[i].Failures; got != i {
+				t.Errorf("attempt %d was told of %d failures", i, got)
+			}
+		}
+		if last := s.items[4].Failure; !strings.Contains(last, "forbidden: no") {
+			t.Errorf("the failure reads %q", last)
+		}
+		if c.commands != 5 {
+			t.Errorf("%d commands, want 5: after a refusal, the next is not tried", c.commands)
+		}
+		if e := c.View().Get(ref("a")); projections.As[core.ConfigMap](e).Data["stamped"] != "done" {
+			t.Error("the decision was not appended, though it does not rest on the command")
+		}
+
+		c.mu.Lock()
+		c.refuse = nil
+		c.mu.Unlock()
+		time.Sleep(time.Minute)
+		last := s.items[len(s.items)-1]
+		if last.Failures != 0 || last.Failure != "" {
+			t.Errorf("after success it is told of %+v", last)
+		}
+		if got := c.names(); got != "a a-copy0 a-copy1" {
+			t.Errorf("there are %s", got)
+		}
+	})
+}
+
+func TestUnavailableAndUncertainAreTriedAgain(t *testing.T) {
+	in(t, func(t *testing.T, c *cluster, s *scribe) {
+		left := []error{events.ErrUnavailable, fmt.Errorf("answer lost: %w", events.ErrUncertain)}
+		c.propose = func(events.Proposal) error {
+			if len(left) == 0 {
+				return nil
+			}
+			err := left[0]
+			left = left[1:]
+			return err
+		}
+		c.put("a", map[string]string{"stamp": "x"})
+		defer start(t, s, c.options(t))()
+		time.Sleep(time.Second)
+		s.check(t, "a because 1", "a because 1", "a because 1", "a because 2")
+		if s.items[2].Failures != 0 {
+			t.Error("what speaks of the moment is no refusal of the item's commands")
+		}
+	})
+}
+
+func TestWakes(t *testing.T) {
+	in(t, func(t *testing.T, c *cluster, s *scribe) {
+		c.put("a", nil)
+		s.wake = func(now time.Time) time.Time { return now.Add(10 * time.Second) }
+		defer start(t, s, c.options(t))()
+		time.Sleep(25 * time.Second)
+		s.check(t, "a because 1", "a because 1", "a because 1")
+		s.wake = nil
+		time.Sleep(time.Minute)
+		s.check(t, "a because 1")
+		if got, want := fmt.Sprint(s.times), "[0s 10s 20s 30s]"; got != want {
+			t.Errorf("decided at %s, want %s", got, want)
+		}
+	})
+}
+
+func TestItemsRunSideBySideButNoneTwiceAtATime(t *testing.T) {
+	in(t, func(t *testing.T, c *cluster, s *scribe) {
+		s.during = func() { time.Sleep(time.Second) }
+		o := c.options(t)
+		o.Workers = 2
+		defer start(t, s, o)()
+		for i := range 3 {
+			for _, name := range []string{"a", "b", "c"} {
+				c.put(name, map[string]string{"v": fmt.Sprint(i)})
+			}
+		}
+		time.Sleep(10 * time.Second)
+		if s.most != 1 {
+			t.Errorf("an item was decided %d times at a time", s.most)
+		}
+		// a, b first; then c and a again; then b again if it changed meanwhile.
+		if got := s.times[len(s.times)-1]; got > 3*time.Second {
+			t.Errorf("%v for %d decisions of a second each by two workers", got, len(s.times))
+		}
+	})
+}
+
+func TestStartsAgainFromAViewWhenTooFarBehind(t *testing.T) {
+	in(t, func(t *testing.T, c *cluster, s *scribe) {
+		defer start(t, s, c.options(t))()
+		c.put("a", nil)
+		synctest.Wait()
+		c.mu.Lock()
+		c.forgot = 3
+		c.mu.Unlock()
+		c.put("b", nil)
+		c.put("c", map[string]string{"stamp": "x"})
+		synctest.Wait()
+		if e := c.View().Get(ref("c")); projections.As[core.ConfigMap](e).Data["stamped"] != "x" {
+			t.Error("what came while it was behind was not decided")
+		}
+	})
+}
