@@ -50,9 +50,9 @@ func Down(ctx context.Context, config Config, purge bool) error {
 		endContainerd(c),
 		endShims(ctx, c),
 		Cgroups{root: c.CgroupRoot()}.removeAll(),
+		detach(ctx, c),
 		unmountBelow(c.RunDir, c.DataDir),
 		tearDownNetwork(ctx, c),
-		forgetAttachments(c),
 		removeDirs(c, purge),
 	)
 }

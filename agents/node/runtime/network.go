@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/containernetworking/cni/libcni"
 	"sigs.k8s.io/knftables"
 )
 
@@ -19,8 +20,6 @@ const (
 	// portmapTable is where the CNI plugin portmap keeps the host ports of all
 	// nodes in one network namespace.
 	portmapTable = "cni_hostport"
-	// cniResults is where libcni notes what it attached, of all networks.
-	cniResults = "/var/lib/cni/results"
 )
 
 // setUpNetwork makes pods' addresses work: it lets packets through, hides pods
@@ -150,23 +149,31 @@ func deleteTable(ctx context.Context, nft knftables.Interface) error {
 	return nil
 }
 
-// forgetAttachments removes libcni's notes on pods that were not detached in
-// order.
-func forgetAttachments(c Config) error {
-	notes, err := filepath.Glob(filepath.Join(cniResults, c.network()+"-*"))
-	if err != nil {
-		return err
+// detach gives back addresses and host ports of pods that were not removed in
+// order, as libcni noted them when it attached them.
+func detach(ctx context.Context, c Config) error {
+	if _, err := os.Stat(filepath.Join(libcni.CacheDir, "results")); errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	const hexID = 64
-	for _, note := range notes {
-		// Another node's name may begin with ours; a sandbox's id tells.
-		rest := strings.TrimPrefix(filepath.Base(note), c.network()+"-")
-		if id, _, _ := strings.Cut(rest, "-"); len(id) != hexID {
+	cni := libcni.NewCNIConfig([]string{c.CNIDir}, nil)
+	attachments, err := cni.GetCachedAttachments("")
+	if err != nil {
+		return fmt.Errorf("cannot read which pods are attached to the network: %w", err)
+	}
+	var failed error
+	for _, a := range attachments {
+		if a.Network != c.network() {
 			continue
 		}
-		if err := os.Remove(note); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
+		list, err := libcni.NetworkConfFromBytes(a.Config)
+		if err == nil {
+			err = cni.DelNetworkList(ctx, list, &libcni.RuntimeConf{
+				ContainerID: a.ContainerID, NetNS: a.NetNS, IfName: a.IfName, Args: a.CniArgs, CapabilityArgs: a.CapabilityArgs,
+			})
+		}
+		if err != nil {
+			failed = errors.Join(failed, fmt.Errorf("cannot detach the pod sandbox %s from the network: %w", a.ContainerID, err))
 		}
 	}
-	return nil
+	return failed
 }

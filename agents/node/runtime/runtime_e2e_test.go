@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -31,10 +30,6 @@ const patience = 30 * time.Second
 // node returns the configuration of a node that is taken down after the test.
 func node(t *testing.T, name string) runtime.Config {
 	t.Helper()
-	dist, err := filepath.Abs("../../../dist")
-	if err != nil {
-		t.Fatal(err)
-	}
 	run, err := os.MkdirTemp("/run", "reprise")
 	if err != nil {
 		t.Fatal(err)
@@ -43,16 +38,16 @@ func node(t *testing.T, name string) runtime.Config {
 		Node:       name,
 		DataDir:    t.TempDir(),
 		RunDir:     run,
-		BinDir:     filepath.Join(dist, "bin"),
+		BinDir:     dist(t, "bin"),
 		PodCIDR:    netip.MustParsePrefix("10.213.7.0/24"),
 		PauseImage: images.PauseImage,
 	}
 	t.Cleanup(func() {
+		if said, err := os.ReadFile(c.LogFile()); err == nil && t.Failed() {
+			t.Logf("containerd said:\n%s", said)
+		}
 		if err := runtime.Down(context.Background(), c, true); err != nil {
 			t.Errorf("down: %v", err)
-		}
-		if t.Failed() {
-			t.Logf("containerd's log is gone with the node; run one test with -v to see what was said")
 		}
 	})
 	return c
@@ -350,6 +345,7 @@ func TestBadConfigurationIsExplained(t *testing.T) {
 	}
 }
 
+// dist is a directory that make fills.
 func dist(t *testing.T, dir string) string {
 	t.Helper()
 	path, err := filepath.Abs(filepath.Join("../../../dist", dir))
@@ -409,17 +405,47 @@ func TestDownAfterACrashLeavesNothing(t *testing.T) {
 	if err := syscall.Kill(containerd(t, c), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	c.BinDir = t.TempDir()
+	c.CNIDir, c.BinDir = dist(t, "cni"), t.TempDir()
 	if err := runtime.Down(t.Context(), c, true); err != nil {
 		t.Fatal(err)
 	}
-	// Without CNI nobody can tell whose host ports those are.
-	before = append(before, "table ip cni_hostport")
-	slices.Sort(before)
 	same(t, c, before)
-	if out, err := exec.Command("nft", "delete", "table", "ip", "cni_hostport").CombinedOutput(); err != nil {
-		t.Errorf("%v: %s", err, out)
+}
+
+// A reboot ends every process and clears /run; what is on disk stays.
+func TestPodsOfBeforeARebootCanBeRemoved(t *testing.T) {
+	c := node(t, "reboot")
+	r := start(t, c)
+	importImages(t, r)
+	p := runPod(t, r, "web", runtime.Limits{})
+	data := c.DataDir
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
 	}
+	if err := syscall.Kill(containerd(t, c), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	// Without a containerd to ask, Down only ends things and clears the run directory.
+	bare := c
+	bare.CNIDir, bare.BinDir = dist(t, "cni"), t.TempDir()
+	if err := runtime.Down(t.Context(), bare, false); err != nil {
+		t.Fatal(err)
+	}
+	c.DataDir = data
+	r = start(t, c)
+	s := status(t, r, p.container, exited)
+	t.Logf("after the reboot: exit code %d, reason %s", s.ExitCode, s.Reason)
+	if _, err := r.Containers().StopPodSandbox(t.Context(), &runtimeapi.StopPodSandboxRequest{PodSandboxId: p.sandbox}); err != nil {
+		t.Error(err)
+	}
+	if _, err := r.Containers().RemovePodSandbox(t.Context(), &runtimeapi.RemovePodSandboxRequest{PodSandboxId: p.sandbox}); err != nil {
+		t.Error(err)
+	}
+	if err := r.Cgroups().RemovePod(p.uid); err != nil {
+		t.Error(err)
+	}
+	again := runPod(t, r, "web", runtime.Limits{})
+	get(t, "http://"+net.JoinHostPort(again.ip, "8080"))
 }
 
 // same waits until the machine looks as before: the kernel takes links away a

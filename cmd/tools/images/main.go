@@ -3,6 +3,7 @@
 package main
 
 import (
+	"debug/elf"
 	"flag"
 	"fmt"
 	"os"
@@ -25,6 +26,9 @@ func main() {
 }
 
 func build(binaries, busybox, to string) error {
+	if err := static(busybox); err != nil {
+		return err
+	}
 	list, err := exec.Command(busybox, "--list").Output()
 	if err != nil {
 		return fmt.Errorf("cannot ask %s for its applets (apt-get install busybox-static): %w", busybox, err)
@@ -37,4 +41,19 @@ func build(binaries, busybox, to string) error {
 		return err
 	}
 	return images.Write(filepath.Join(to, "pause.tar"), images.Pause(filepath.Join(binaries, "pause")))
+}
+
+// static refuses a program that needs libraries, which an image of ours lacks.
+func static(program string) error {
+	f, err := elf.Open(program)
+	if err != nil {
+		return fmt.Errorf("cannot read %s: %w", program, err)
+	}
+	defer f.Close()
+	for _, part := range f.Progs {
+		if part.Type == elf.PT_INTERP {
+			return fmt.Errorf("%s is not static; apt-get install busybox-static", program)
+		}
+	}
+	return nil
 }
