@@ -65,12 +65,12 @@ clean: ## remove what was built; a running cluster keeps its data (see reprise d
 
 dist/bin/reprise: $(SOURCES) $(STAMPS)/machine
 	@echo "building   reprise $(VERSION); the first time takes some minutes"
-	go build -trimpath -ldflags '$(LDFLAGS)' -o $@.new ./cmd/reprise
+	go build -ldflags '$(LDFLAGS)' -o $@.new ./cmd/reprise
 	@mv -f $@.new $@
 
 dist/images/pause.tar: $(filter agents/node/images/% cmd/pause/% cmd/demo/% cmd/tools/images/%,$(SOURCES)) go.mod $(STAMPS)/machine
 	@echo "building   images"
-	go build -trimpath -ldflags '-s -w' -o dist/images/bin/ ./cmd/pause ./cmd/demo
+	go build -ldflags '-s -w' -o dist/images/bin/ ./cmd/pause ./cmd/demo
 	go run ./cmd/tools/images -binaries dist/images/bin -busybox "$$(command -v busybox)" -to dist/images
 
 $(STAMPS)/machine: cmd/tools/require.sh
