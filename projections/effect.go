@@ -2,17 +2,16 @@ package projections
 
 import "github.com/reprise-run/reprise/events"
 
-// effectOf says what the event does to its object.
+// effectOf says what the event does to its object, by the owners table, and
+// refuses what the table does not allow: an unknown type, a writer who does not
+// own it, a path that it may not touch.
 func effectOf(ev *events.Event) (events.Effect, error) {
-	switch {
-	case events.IsRemoval(ev.Data):
-		return events.Removes, nil
-	case len(ev.Data) > 0 && ev.Data[0] == '[':
-		return events.Changes, nil
-	case len(ev.Data) > 0 && ev.Data[0] == '{' && events.Volatile(ev.Object):
-		return events.Puts, nil
-	case len(ev.Data) > 0 && ev.Data[0] == '{':
-		return events.Creates, nil
+	effect, known := events.EffectOf(ev.Type, ev.Object)
+	if !known {
+		return 0, &UnknownTypeError{ev.Sequence, ev.Type, ev.Object}
 	}
-	return 0, &UnknownTypeError{ev.Sequence, ev.Type, ev.Object}
+	if err := ev.Check(); err != nil {
+		return 0, rejected(ev, "%v", err)
+	}
+	return effect, nil
 }

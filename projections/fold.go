@@ -12,10 +12,17 @@ type State struct {
 	index    index
 	sequence uint64
 	view     *snapshot
+	volatile bool
 }
 
 // NewState returns the state before the first event.
 func NewState() *State { return &State{index: newIndex()} }
+
+// NewVolatileState returns the state of a log for volatile objects before its
+// first event. That log forgets: there may be gaps, an object may be there
+// though its last event is not, and what became of it meanwhile counts for
+// nothing.
+func NewVolatileState() *State { return &State{index: newIndex(), volatile: true} }
 
 // Sequence is that of the last event folded.
 func (s *State) Sequence() uint64 { return s.sequence }
@@ -84,20 +91,25 @@ func (s *State) Fold(batch []events.Event) ([]Change, error) {
 			return nil, err
 		}
 		s.sequence = ev.Sequence
-		if c.Event != nil {
+		if c.Before != nil || c.After != nil {
 			changes = append(changes, c)
 		}
 	}
 	return changes, nil
 }
 
-// fold applies one event. The change has no Event if the event was skipped.
+// fold applies one event. The change is of nothing to nothing if the event was
+// skipped.
 func (s *State) fold(ev *events.Event) (Change, error) {
-	if ev.Sequence != s.sequence+1 {
+	if ev.Sequence != s.sequence+1 && !s.volatile {
 		return Change{}, &GapError{Folded: s.sequence, Next: ev.Sequence}
 	}
 	before := s.index.get(ev.Object)
-	after, err := Step(before, ev)
+	step := Step
+	if s.volatile {
+		step = stepVolatile
+	}
+	after, err := step(before, ev)
 	if err != nil {
 		if _, unknown := err.(*UnknownTypeError); unknown && ev.Optional {
 			return Change{}, nil
@@ -137,11 +149,7 @@ func Step(before *Entry, ev *events.Event) (*Entry, error) {
 		}
 		return NewEntry(ev.Object, ev.UID, ev.Sequence, ev.Sequence, ev.Data), nil
 	case events.Puts:
-		created := ev.Sequence
-		if before != nil {
-			created = before.Created
-		}
-		return NewEntry(ev.Object, ev.UID, created, ev.Sequence, ev.Data), nil
+		return stepVolatile(before, ev)
 	}
 	if before == nil {
 		return nil, rejected(ev, "there is no such object")
@@ -157,6 +165,25 @@ func Step(before *Entry, ev *events.Event) (*Entry, error) {
 		return nil, rejected(ev, "its patch does not apply: %v", err)
 	}
 	return NewEntry(ev.Object, ev.UID, before.Created, ev.Sequence, raw), nil
+}
+
+// stepVolatile is Step where what was before may have been forgotten.
+func stepVolatile(before *Entry, ev *events.Event) (*Entry, error) {
+	effect, err := effectOf(ev)
+	if err != nil {
+		return nil, err
+	}
+	switch effect {
+	case events.Removes:
+		return nil, nil
+	case events.Changes:
+		return nil, rejected(ev, "volatile objects are put whole")
+	}
+	created := ev.Sequence
+	if before != nil && before.UID == ev.UID {
+		created = before.Created
+	}
+	return NewEntry(ev.Object, ev.UID, created, ev.Sequence, ev.Data), nil
 }
 
 // UnknownTypeError says that the log holds an event whose type this program does

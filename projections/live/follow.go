@@ -1,0 +1,279 @@
+package live
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/projections"
+)
+
+// Store is a durable projection of the same log.
+type Store interface {
+	// Load yields every current object and returns the sequence that they are
+	// as of.
+	Load(ctx context.Context, yield func(*projections.Entry) error) (sequence uint64, err error)
+	// Commit stores whole decisions that follow what is stored, with what they
+	// changed. The events and changes are those of one Fold; an event that was
+	// skipped has no change.
+	Commit(batch []events.Event, changes []projections.Change) error
+}
+
+// Options adjust a Live. The zero value keeps everything in memory.
+type Options struct {
+	// Store, if there is one, gives the state to start from and takes what is
+	// folded. It is closed by who opened it, after the Live is.
+	Store Store
+	// Volatile says that the log is limited by age (events.Volatile): objects
+	// whose last event it has forgotten are dropped.
+	Volatile bool
+	// Recent is how many changes are kept in memory for those who follow;
+	// 16,384 if 0.
+	Recent int
+	// Log takes warnings; slog.Default if nil.
+	Log *slog.Logger
+	// Trim is how often a volatile log is asked what it has forgotten; a minute
+	// if 0.
+	Trim time.Duration
+}
+
+// Live is a Projection that follows a log in a goroutine of its own.
+type Live struct {
+	log     events.Log
+	opts    Options
+	state   *projections.State // the follower's own
+	current atomic.Pointer[moment]
+	cancel  context.CancelFunc
+	done    chan struct{}
+	err     error // set before done is closed
+
+	mu      sync.Mutex
+	recent  ring
+	waiters waiters
+	moved   chan struct{} // closed and replaced when there are changes
+}
+
+// moment is what has been folded, as everybody sees it.
+type moment struct{ view projections.Reader }
+
+var _ Projection = (*Live)(nil)
+
+// Start loads what the store has, folds the log up to where it ends now, and
+// goes on following it until ctx ends or Close is called. It returns when it has
+// caught up.
+func Start(ctx context.Context, log events.Log, opts Options) (*Live, error) {
+	if opts.Recent == 0 {
+		opts.Recent = 16384
+	}
+	if opts.Trim == 0 {
+		opts.Trim = time.Minute
+	}
+	if opts.Log == nil {
+		opts.Log = slog.Default()
+	}
+	l := &Live{log: log, opts: opts, state: projections.NewState(), done: make(chan struct{}), moved: make(chan struct{})}
+	if opts.Volatile {
+		l.state = projections.NewVolatileState()
+	}
+	last, err := l.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	l.recent = newRing(opts.Recent, l.state.Sequence())
+	l.current.Store(&moment{l.state.View()})
+	ctx, l.cancel = context.WithCancel(ctx)
+	go l.run(ctx)
+	if err := l.Wait(ctx, last); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// load fills the state and returns where the log ends.
+func (l *Live) load(ctx context.Context) (last uint64, err error) {
+	if last, err = l.log.Last(ctx); err != nil {
+		return 0, fmt.Errorf("cannot tell where the log ends: %w", err)
+	}
+	first, err := l.log.First(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("cannot tell where the log begins: %w", err)
+	}
+	if l.opts.Volatile {
+		l.state.StartAt(first - 1)
+	}
+	if l.opts.Store == nil {
+		return last, nil
+	}
+	at, err := l.opts.Store.Load(ctx, func(e *projections.Entry) error { l.state.Put(e); return nil })
+	if err != nil {
+		return 0, fmt.Errorf("cannot load the stored projection: %w", err)
+	}
+	if at > last {
+		return 0, fmt.Errorf("the stored projection is at sequence %d and the log ends at %d: %w", at, last, ErrAhead)
+	}
+	l.state.StartAt(at)
+	return last, nil
+}
+
+// ErrAhead says that a stored projection knows of events that the log does not
+// have: the two do not belong together, or the log was rolled back.
+var ErrAhead = errors.New("the projection is ahead of the log; remove the projection's directory to have it rebuilt, after making sure that it is the right log")
+
+// run follows the log, coming back to it when the connection fails, until the
+// context ends or the log cannot be folded.
+func (l *Live) run(ctx context.Context) {
+	defer close(l.done)
+	var pause time.Duration
+	for {
+		before := l.state.Sequence()
+		err := l.follow(ctx)
+		if ctx.Err() != nil {
+			l.fail(ErrClosed)
+			return
+		}
+		var broken *brokenError
+		if errors.As(err, &broken) || errors.Is(err, events.ErrNewerLog) {
+			l.opts.Log.Error("the projection has stopped", "sequence", l.state.Sequence(), "error", err)
+			l.fail(err)
+			return
+		}
+		if l.state.Sequence() > before {
+			pause = 0
+		}
+		pause = min(max(2*pause, 50*time.Millisecond), 5*time.Second)
+		l.opts.Log.Warn("lost touch with the log; will follow it again", "sequence", l.state.Sequence(), "in", pause, "error", err)
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// brokenError is a failure that trying again does not mend.
+type brokenError struct{ error }
+
+func (e *brokenError) Unwrap() error { return e.error }
+
+func (l *Live) follow(ctx context.Context) error {
+	from := l.state.Sequence() + 1
+	if l.opts.Volatile {
+		first, err := l.log.First(ctx)
+		if err != nil {
+			return err
+		}
+		from = max(from, first)
+	}
+	reader, err := l.log.Follow(ctx, from)
+	if err != nil {
+		return err
+	}
+	defer reader.Close()
+	var trim time.Time
+	for {
+		batch, err := l.next(ctx, reader, &trim)
+		if err != nil {
+			return err
+		}
+		if len(batch) == 0 {
+			continue
+		}
+		changes, err := l.state.Fold(batch)
+		if err != nil {
+			return &brokenError{err}
+		}
+		if l.opts.Store != nil {
+			if err := l.opts.Store.Commit(batch, changes); err != nil {
+				return &brokenError{fmt.Errorf("cannot store the projection at sequence %d: %w", l.state.Sequence(), err)}
+			}
+		}
+		l.publish(changes)
+	}
+}
+
+// next reads a batch; for a volatile log it comes back now and then without one,
+// after dropping what has aged.
+func (l *Live) next(ctx context.Context, reader events.Reader, trim *time.Time) ([]events.Event, error) {
+	if !l.opts.Volatile {
+		return reader.Next(ctx)
+	}
+	if now := time.Now(); now.After(*trim) {
+		*trim = now.Add(l.opts.Trim)
+		if err := l.dropForgotten(ctx); err != nil {
+			return nil, err
+		}
+	}
+	timed, cancel := context.WithDeadline(ctx, *trim)
+	defer cancel()
+	batch, err := reader.Next(timed)
+	if err != nil && timed.Err() != nil && ctx.Err() == nil {
+		return nil, nil
+	}
+	return batch, err
+}
+
+func (l *Live) dropForgotten(ctx context.Context) error {
+	first, err := l.log.First(ctx)
+	if err != nil {
+		return err
+	}
+	view := l.state.View()
+	for resource := range view.Resources() {
+		for e := range view.List(resource.Group, resource.Resource, "") {
+			if e.Sequence < first {
+				l.state.Remove(e.Ref)
+			}
+		}
+	}
+	l.current.Store(&moment{l.state.View()})
+	return nil
+}
+
+// publish shows everybody what was folded: first the view, then the changes,
+// then who waited is told.
+func (l *Live) publish(changes []projections.Change) {
+	view := l.state.View()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.current.Store(&moment{view})
+	l.recent.add(changes, view.Sequence())
+	l.waiters.reached(view.Sequence())
+	close(l.moved)
+	l.moved = make(chan struct{})
+}
+
+func (l *Live) fail(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.err = err
+}
+
+// ErrClosed says that the projection follows its log no more, because it was
+// asked to stop.
+var ErrClosed = errors.New("the projection has been closed")
+
+// Close stops following and waits until the last fold is stored.
+func (l *Live) Close() error {
+	l.cancel()
+	<-l.done
+	return nil
+}
+
+// Done is closed when the projection follows its log no more; Err says why.
+func (l *Live) Done() <-chan struct{} { return l.done }
+
+// Err is nil while the projection follows its log, ErrClosed after Close, and
+// otherwise what stopped it: the log holds what cannot be folded.
+func (l *Live) Err() error {
+	select {
+	case <-l.done:
+		return l.err
+	default:
+		return nil
+	}
+}
