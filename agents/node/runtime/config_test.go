@@ -3,6 +3,7 @@ package runtime
 import (
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -92,8 +93,20 @@ func TestLogTail(t *testing.T) {
 }
 
 func TestCommandLine(t *testing.T) {
-	if !alive(os.Getpid()) || !commandLine(os.Getpid(), os.Args[1]) {
-		t.Error("this test does not find itself")
+	cmd := exec.Command("sleep", "60")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pid := cmd.Process.Pid
+	if !alive(pid) || !commandLine(pid, "60") {
+		t.Error("a process that runs is not found")
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	if alive(pid) {
+		t.Error("a process that ended is alive")
 	}
 	if commandLine(os.Getpid(), "--no-such-argument") {
 		t.Error("found what is not there")
