@@ -37,6 +37,9 @@ type Pod struct {
 	Failures map[string]Failure
 	// Probes are the verdicts on running containers, by container id.
 	Probes map[string]Probe
+	// Untold holds the ids of ended containers of whose end the cluster does not
+	// know yet: the runtime must not forget them.
+	Untold map[string]bool
 	// Reported says that the cluster knows how the pod ended, so that it may
 	// be removed.
 	Reported bool

@@ -250,7 +250,7 @@ func (s *step) tidy() {
 	kept := map[string]bool{}
 	for i := range s.Containers {
 		c := &s.Containers[i]
-		if c.State == Exited && c.Attempt+1 < s.Newest(c.Name).Attempt {
+		if c.State == Exited && !s.Untold[c.ID] && c.Attempt+1 < s.Newest(c.Name).Attempt {
 			s.do(Action{Kind: RemoveContainer, Container: c.Name, ID: c.ID})
 			continue
 		}

@@ -53,7 +53,7 @@ func (c composer) one(spec *v1.Container, old v1.ContainerStatus) v1.ContainerSt
 		started = probe.Started
 		st.Ready = started && probe.Ready
 	case plan.Exited:
-		st.State.Terminated = Terminated(newest)
+		st.State.Terminated = told(newest, old)
 		st.Ready = newest.ExitCode == 0 && c.plainInit(spec)
 		if reason, message := c.held(spec, newest); reason != "" {
 			st.LastTerminationState = v1.ContainerState{Terminated: st.State.Terminated}
@@ -77,7 +77,7 @@ func (c composer) held(spec *v1.Container, ended *plan.Container) (reason, messa
 			return c.why(spec, next)
 		}
 	}
-	if c.now.Before(plan.Due(ended)) {
+	if plan.Delay(ended) > 0 {
 		return "CrashLoopBackOff", fmt.Sprintf("back-off %s restarting failed container=%s pod=%s_%s(%s)",
 			plan.Delay(ended), spec.Name, c.Desired.Name, c.Desired.Namespace, c.Desired.UID)
 	}
@@ -89,7 +89,7 @@ func (c composer) held(spec *v1.Container, ended *plan.Container) (reason, messa
 func (c composer) previous(newest *plan.Container, old v1.ContainerStatus) v1.ContainerState {
 	for i := range c.Containers {
 		if p := &c.Containers[i]; p.Name == newest.Name && p.Attempt+1 == newest.Attempt && p.State == plan.Exited {
-			return v1.ContainerState{Terminated: Terminated(p)}
+			return v1.ContainerState{Terminated: told(p, old)}
 		}
 	}
 	if old.ContainerID == ContainerIDPrefix+newest.ID {
@@ -182,6 +182,17 @@ func (c composer) ephemeral(name string) bool {
 
 func waiting(reason, message string) v1.ContainerState {
 	return v1.ContainerState{Waiting: &v1.ContainerStateWaiting{Reason: reason, Message: message}}
+}
+
+// told is how an attempt ended, in the words in which it was told already, for
+// the node may not find all of them again.
+func told(ended *plan.Container, old v1.ContainerStatus) *v1.ContainerStateTerminated {
+	for _, state := range []v1.ContainerState{old.State, old.LastTerminationState} {
+		if t := state.Terminated; t != nil && t.ContainerID == ContainerIDPrefix+ended.ID {
+			return t.DeepCopy()
+		}
+	}
+	return Terminated(ended)
 }
 
 // Terminated is how an attempt ended, as the API has it.

@@ -1,0 +1,239 @@
+// Package node runs the pods that are bound to one node, and says what becomes of
+// them. It follows the cluster's view of its pods and the container runtime's
+// view of what runs, has agents/node/plan compute the next actions of each pod,
+// carries them out, and proposes what happened as events. cmd starts one agent a
+// node, in the server's process or in its own.
+//
+// What must hold: nothing that the agent knows alone matters. All state is the
+// cluster's or the runtime's, so an agent that is killed and started again finds
+// everything by looking, disturbs no container, and tells each end of a container
+// once: the runtime forgets none before the log has it.
+//
+//	changes of the view, events of the runtime, probes, time
+//	        │ kick
+//	   ┌────▼─────────────── one worker a pod ───────────────────────┐
+//	   │ observe (CRI) → tell (status, events) → plan → act, in parallel │
+//	   └──────────────────────────────────────────────────────────────┘
+//
+// The agent never decides where a pod runs and never changes what a pod should be.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+	"k8s.io/utils/clock"
+
+	"github.com/reprise-run/reprise/agents/node/crispec"
+	"github.com/reprise-run/reprise/agents/node/hooks"
+	"github.com/reprise-run/reprise/agents/node/probes"
+	"github.com/reprise-run/reprise/agents/node/runtime"
+	"github.com/reprise-run/reprise/agents/node/volumes"
+	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/projections/live"
+)
+
+// Cgroups makes and removes the control groups of pods. See runtime.Cgroups.
+type Cgroups interface {
+	EnsurePod(uid string, limits runtime.Limits) (parent string, err error)
+	Parent(uid string) string
+	RemovePod(uid string) error
+	Pods() ([]string, error)
+}
+
+// Options is what an agent needs.
+type Options struct {
+	// Name is the node's.
+	Name string
+	// Version is this program's, for events; KubernetesVersion is the version
+	// that the node shows as its kubelet's, such as v1.37.1.
+	Version, KubernetesVersion string
+	// Projection has at least the node's objects: itself, its pods, and the
+	// ConfigMaps, Secrets, Services and volumes that they use. It must have
+	// caught up when Run is called: a pod that it does not have is removed.
+	Projection live.Projection
+	Proposer   events.Proposer
+	// Containers and Images are the container runtime. Cgroups may be nil.
+	Containers runtimeapi.RuntimeServiceClient
+	Images     runtimeapi.ImageServiceClient
+	Cgroups    Cgroups
+	// Tokens asks the API for tokens of service accounts.
+	Tokens volumes.Tokens
+	// Listener takes the API's connections for logs, exec, attach and
+	// port-forward. May be nil.
+	Listener net.Listener
+	// RootDir is the agent's own directory: pods, logs.
+	RootDir string
+	// Addresses are the node's; the first is the one that counts.
+	Addresses []string
+	// Labels and Taints are those that the node registers with.
+	Labels map[string]string
+	Taints []v1.Taint
+	// PodCIDRs are the ranges of the node's pods, if it has its own.
+	PodCIDRs []string
+	// DNS and Domain are the cluster's; both may be empty.
+	DNS    []string
+	Domain string
+	// MaxPods is how many pods the node takes, 110 if zero.
+	MaxPods int
+	// Clock and Log may be nil.
+	Clock clock.WithTicker
+	Log   *slog.Logger
+}
+
+// busy is how many actions on the runtime may be under way at a time.
+const busy = 16
+
+// Agent runs the pods of one node.
+type Agent struct {
+	o       Options
+	actor   events.Actor
+	node    crispec.Node
+	volumes *volumes.Store
+	probes  *probes.Prober
+	hooks   *hooks.Caller
+	slots   chan struct{}
+	log     *slog.Logger
+
+	mu      sync.Mutex
+	workers map[types.UID]*worker
+	running sync.WaitGroup
+}
+
+// New returns an agent that is ready to run.
+func New(o Options) (*Agent, error) {
+	switch {
+	case o.Name == "":
+		return nil, errors.New("a node agent needs a name")
+	case o.RootDir == "":
+		return nil, errors.New("a node agent needs a directory of its own")
+	case o.Projection == nil, o.Proposer == nil, o.Containers == nil, o.Images == nil:
+		return nil, errors.New("a node agent needs a projection, a proposer and a container runtime")
+	}
+	if o.Clock == nil {
+		o.Clock = clock.RealClock{}
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.MaxPods == 0 {
+		o.MaxPods = 110
+	}
+	for _, dir := range []string{"pods", "logs"} {
+		if err := os.MkdirAll(filepath.Join(o.RootDir, dir), 0o755); err != nil {
+			return nil, fmt.Errorf("cannot make the node's directory: %w", err)
+		}
+	}
+	machine := inspect(o.RootDir)
+	resolv, _ := os.ReadFile("/etc/resolv.conf") // A node without one has no DNS to offer.
+	a := &Agent{
+		o: o, log: o.Log.With("node", o.Name),
+		actor: events.Actor{Kind: "node", Name: o.Name, Version: o.Version},
+		node: crispec.Node{
+			Name: o.Name, HostIPs: o.Addresses, Memory: machine.memory, Allocatable: machine.allocatable(o.MaxPods),
+			Logs: filepath.Join(o.RootDir, "logs"), DNS: o.DNS, Domain: o.Domain, Resolv: string(resolv),
+		},
+		slots:   make(chan struct{}, busy),
+		workers: map[types.UID]*worker{},
+	}
+	a.volumes = volumes.NewStore(filepath.Join(o.RootDir, "pods"), o.Tokens, a.node.Allocatable, o.Clock.Now)
+	a.hooks = hooks.NewCaller(o.Containers)
+	a.probes = probes.New(a.hooks, o.Clock, a.kick)
+	return a, nil
+}
+
+// Run runs the node's pods until ctx ends, and leaves them running then.
+func (a *Agent) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer a.running.Wait()
+	defer cancel()
+	if err := a.register(ctx); err != nil {
+		return err
+	}
+	follow := a.o.Projection.View().Sequence()
+	if err := a.discover(ctx); err != nil {
+		return err
+	}
+	a.start(func() { a.renew(ctx) })
+	a.start(func() { a.observeNode(ctx) })
+	a.start(func() { a.watchRuntime(ctx) })
+	if a.o.Listener != nil {
+		a.start(func() { a.serve(ctx) })
+	}
+	return a.follow(ctx, follow)
+}
+
+func (a *Agent) start(f func()) {
+	a.running.Add(1)
+	go func() {
+		defer a.running.Done()
+		f()
+	}()
+}
+
+// kick makes a pod's worker look again.
+func (a *Agent) kick(uid types.UID) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if w := a.workers[uid]; w != nil {
+		w.kick()
+	}
+}
+
+// see makes sure that a pod has a worker, and has it look.
+func (a *Agent) see(ctx context.Context, uid types.UID, ref events.Ref) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	w := a.workers[uid]
+	if w == nil {
+		w = newWorker(a, uid, ref)
+		a.workers[uid] = w
+		a.start(func() { w.run(ctx) })
+	}
+	w.kick()
+}
+
+// done removes the worker of a pod of which nothing is left, unless it was asked
+// to look again meanwhile.
+func (a *Agent) done(w *worker) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(w.kicked) > 0 {
+		return false
+	}
+	delete(a.workers, w.uid)
+	return true
+}
+
+// all returns the pods that have workers.
+func (a *Agent) all() []types.UID {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var out []types.UID
+	for uid := range a.workers {
+		out = append(out, uid)
+	}
+	return out
+}
+
+// sleep waits, and says whether ctx still goes on.
+func (a *Agent) sleep(ctx context.Context, d time.Duration) bool {
+	timer := a.o.Clock.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C():
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,202 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+	kubelettypes "k8s.io/kubelet/pkg/types"
+	podutil "k8s.io/kubernetes/pkg/api/v1/pod"
+
+	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/projections"
+	"github.com/reprise-run/reprise/projections/live"
+)
+
+// relist is how often everything is looked at whether or not the runtime said
+// that something happened.
+const relist = 10 * time.Second
+
+// discover finds all pods that the cluster, the runtime or the disk has.
+func (a *Agent) discover(ctx context.Context) error {
+	for {
+		err := a.discoverRuntime(ctx)
+		if err == nil {
+			break
+		}
+		a.log.Warn("the container runtime does not answer; trying again", "error", err)
+		if !a.sleep(ctx, time.Second) {
+			return ctx.Err()
+		}
+	}
+	left, err := a.volumes.Pods()
+	if err != nil {
+		return err
+	}
+	if a.o.Cgroups != nil {
+		uids, err := a.o.Cgroups.Pods()
+		if err != nil {
+			return fmt.Errorf("cannot list the control groups of pods: %w", err)
+		}
+		for _, uid := range uids {
+			left = append(left, types.UID(uid))
+		}
+	}
+	a.discoverView(ctx)
+	known := a.all()
+	for _, uid := range left {
+		if !slices.Contains(known, uid) {
+			a.see(ctx, uid, events.Ref{})
+		}
+	}
+	return nil
+}
+
+func (a *Agent) discoverView(ctx context.Context) {
+	for e := range a.o.Projection.View().OnNode(a.o.Name) {
+		a.see(ctx, types.UID(e.UID), e.Ref)
+	}
+}
+
+func (a *Agent) discoverRuntime(ctx context.Context) error {
+	boxes, err := a.o.Containers.ListPodSandbox(ctx, &runtimeapi.ListPodSandboxRequest{})
+	if err != nil {
+		return err
+	}
+	for _, b := range boxes.Items {
+		a.see(ctx, types.UID(b.Metadata.Uid), podRef(b.Metadata.Namespace, b.Metadata.Name))
+	}
+	return nil
+}
+
+func podRef(namespace, name string) events.Ref {
+	return events.Ref{Resource: "pods", Namespace: namespace, Name: name}
+}
+
+// follow has each pod looked at when something that it depends on changes.
+func (a *Agent) follow(ctx context.Context, after uint64) error {
+	for {
+		changes, err := a.o.Projection.Changes(ctx, after)
+		if err == nil {
+			after, err = a.drain(ctx, changes, after)
+		}
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, live.ErrTooOld):
+			// Look at everything, and follow from there.
+			after = a.o.Projection.View().Sequence()
+			a.discoverView(ctx)
+			for _, uid := range a.all() {
+				a.kick(uid)
+			}
+		default:
+			return fmt.Errorf("cannot follow the cluster: %w", err)
+		}
+	}
+}
+
+func (a *Agent) drain(ctx context.Context, changes live.Changes, after uint64) (uint64, error) {
+	for {
+		batch, err := changes.Next(ctx)
+		if err != nil {
+			return after, err
+		}
+		for _, c := range batch {
+			a.concerns(ctx, c)
+			after = c.Event.Sequence
+		}
+	}
+}
+
+// concerns finds the pods that a change is about.
+func (a *Agent) concerns(ctx context.Context, c projections.Change) {
+	e := c.Entry()
+	if e.Ref.Group != "" {
+		return
+	}
+	switch e.Ref.Resource {
+	case "pods":
+		if projections.As[v1.Pod](e).Spec.NodeName == a.o.Name {
+			a.see(ctx, types.UID(e.UID), e.Ref)
+		}
+	case "configmaps", "secrets", "persistentvolumeclaims", "persistentvolumes":
+		for pod := range a.o.Projection.View().OnNode(a.o.Name) {
+			if uses(projections.As[v1.Pod](pod), e.Ref) {
+				a.refresh(types.UID(pod.UID))
+			}
+		}
+	}
+}
+
+// refresh has a pod's volumes brought up to date.
+func (a *Agent) refresh(uid types.UID) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if w := a.workers[uid]; w != nil {
+		w.stale.Store(true)
+		w.kick()
+	}
+}
+
+// uses says whether a pod speaks of an object.
+func uses(pod *v1.Pod, ref events.Ref) bool {
+	found := false
+	visit := func(name string) bool {
+		found = found || name == ref.Name
+		return !found
+	}
+	switch {
+	case ref.Resource == "persistentvolumes":
+		return len(pod.Spec.Volumes) > 0
+	case ref.Namespace != pod.Namespace:
+	case ref.Resource == "configmaps":
+		podutil.VisitPodConfigmapNames(pod, visit)
+	case ref.Resource == "secrets":
+		podutil.VisitPodSecretNames(pod, visit)
+	default:
+		for i := range pod.Spec.Volumes {
+			if c := pod.Spec.Volumes[i].PersistentVolumeClaim; c != nil {
+				visit(c.ClaimName)
+			}
+		}
+	}
+	return found
+}
+
+// watchRuntime has a pod looked at as soon as the runtime says that something of
+// it started or ended, and all pods from time to time.
+func (a *Agent) watchRuntime(ctx context.Context) {
+	a.start(func() {
+		for a.sleep(ctx, relist) {
+			if err := a.discoverRuntime(ctx); err != nil && ctx.Err() == nil {
+				a.log.Warn("the container runtime does not answer", "error", err)
+			}
+			for _, uid := range a.all() {
+				a.kick(uid)
+			}
+		}
+	})
+	for ctx.Err() == nil {
+		stream, err := a.o.Containers.GetContainerEvents(ctx, &runtimeapi.GetEventsRequest{})
+		if err == nil {
+			// What happened before the stream began is seen by looking.
+			for _, uid := range a.all() {
+				a.kick(uid)
+			}
+		}
+		for err == nil {
+			var e *runtimeapi.ContainerEventResponse
+			if e, err = stream.Recv(); err == nil && e.PodSandboxStatus != nil {
+				uid := e.PodSandboxStatus.Labels[kubelettypes.KubernetesPodUIDLabel]
+				a.kick(types.UID(uid))
+			}
+		}
+		a.sleep(ctx, time.Second)
+	}
+}

@@ -1,0 +1,281 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	v1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/projections"
+)
+
+const (
+	leaseDuration = 40 * time.Second
+	leaseRenewal  = 10 * time.Second
+	// nodeInterval is how often the node looks at itself.
+	nodeInterval = 10 * time.Second
+	// maxImages is how many images a node tells of, as upstream.
+	maxImages = 50
+)
+
+func (a *Agent) nodeRef() events.Ref { return events.Ref{Resource: "nodes", Name: a.o.Name} }
+
+// register makes the node known to the cluster, or tells what is new about it.
+func (a *Agent) register(ctx context.Context) error {
+	for {
+		err := a.tellNode(ctx)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		var refused *events.RefusedError
+		if errors.As(err, &refused) {
+			return fmt.Errorf("the cluster does not take this node in: %w", err)
+		}
+		a.log.Warn("cannot register the node; trying again", "error", err)
+		if !a.sleep(ctx, time.Second) {
+			return ctx.Err()
+		}
+	}
+}
+
+// observeNode tells from time to time what is new about the node.
+func (a *Agent) observeNode(ctx context.Context) {
+	for a.sleep(ctx, nodeInterval) {
+		if err := a.tellNode(ctx); err != nil && ctx.Err() == nil {
+			a.log.Warn("cannot tell how the node is; trying again", "error", err)
+		}
+	}
+}
+
+// tellNode proposes what is new about the node.
+func (a *Agent) tellNode(ctx context.Context) error {
+	view := a.o.Projection.View()
+	now := a.o.Clock.Now()
+	var d events.Decision
+	var err error
+	if e := view.Get(a.nodeRef()); e == nil {
+		d, err = a.registration(ctx, view.Sequence(), now)
+	} else {
+		d, err = a.observation(ctx, e, now)
+	}
+	if err != nil || len(d.Changes) == 0 {
+		return err
+	}
+	receipt, err := a.o.Proposer.Propose(ctx, events.Proposal{Decision: d, Actor: a.actor, Basis: view.Sequence(), Now: now})
+	var conflict *events.ConflictError
+	switch {
+	case errors.As(err, &conflict) && conflict.Actual > 0:
+		if err := a.o.Projection.Wait(ctx, conflict.Actual); err != nil {
+			return err
+		}
+		return a.tellNode(ctx)
+	case err != nil:
+		return err
+	}
+	return a.o.Projection.Wait(ctx, receipt.Last)
+}
+
+func (a *Agent) registration(ctx context.Context, sequence uint64, now time.Time) (events.Decision, error) {
+	uid := uuid.NewSHA1(uuid.NameSpaceOID, []byte("nodes/"+a.o.Name+"/"+strconv.FormatUint(sequence, 10))).String()
+	labels := map[string]string{
+		v1.LabelHostname: a.o.Name, v1.LabelOSStable: "linux", v1.LabelArchStable: inspect(a.o.RootDir).info.Architecture,
+	}
+	for k, v := range a.o.Labels {
+		labels[k] = v
+	}
+	n := v1.Node{
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Node"},
+		ObjectMeta: metav1.ObjectMeta{
+			Name: a.o.Name, UID: types.UID(uid), CreationTimestamp: metav1.NewTime(now.Truncate(time.Second)), Labels: labels,
+		},
+		Spec: v1.NodeSpec{Taints: a.o.Taints, PodCIDRs: a.o.PodCIDRs},
+	}
+	if len(a.o.PodCIDRs) > 0 {
+		n.Spec.PodCIDR = a.o.PodCIDRs[0]
+	}
+	n.Status = a.nodeStatus(ctx, v1.NodeStatus{}, now)
+	raw, err := canonical(n)
+	return events.Decision{
+		Changes: []events.Change{{Type: "node.registered", Object: a.nodeRef(), UID: uid, Data: raw}},
+		Expect:  []events.Expectation{{Object: a.nodeRef()}},
+	}, err
+}
+
+func (a *Agent) observation(ctx context.Context, e *projections.Entry, now time.Time) (events.Decision, error) {
+	d := events.Decision{Because: e.Sequence, Expect: []events.Expectation{{Object: e.Ref, Sequence: e.Sequence}}}
+	before := projections.As[v1.Node](e).Status
+	after := a.nodeStatus(ctx, before, now)
+	if apiequality.Semantic.DeepEqual(before, after) {
+		return d, nil
+	}
+	typ := "node.observed"
+	if was, is := ready(before), ready(after); was != is {
+		typ = "node.unready"
+		if is {
+			typ = "node.ready"
+		}
+	}
+	old, err := canonical(before)
+	if err != nil {
+		return d, err
+	}
+	raw, err := canonical(after)
+	if err != nil {
+		return d, err
+	}
+	patch, err := statusPatch(old, raw)
+	if err != nil || patch == nil {
+		return d, err
+	}
+	d.Changes = []events.Change{{Type: typ, Object: e.Ref, UID: e.UID, Data: patch}}
+	return d, nil
+}
+
+func ready(st v1.NodeStatus) bool {
+	for _, c := range st.Conditions {
+		if c.Type == v1.NodeReady {
+			return c.Status == v1.ConditionTrue
+		}
+	}
+	return false
+}
+
+// nodeStatus is how the node is now.
+func (a *Agent) nodeStatus(ctx context.Context, before v1.NodeStatus, now time.Time) v1.NodeStatus {
+	m := inspect(a.o.RootDir)
+	st := *before.DeepCopy()
+	st.Capacity, st.Allocatable = m.capacity(a.o.MaxPods), m.allocatable(a.o.MaxPods)
+	st.Addresses = nil
+	for _, ip := range a.o.Addresses {
+		st.Addresses = append(st.Addresses, v1.NodeAddress{Type: v1.NodeInternalIP, Address: ip})
+	}
+	// The API server finds the node's agent by this name.
+	st.Addresses = append(st.Addresses, v1.NodeAddress{Type: v1.NodeHostName, Address: a.o.Name})
+	st.DaemonEndpoints.KubeletEndpoint.Port = 10250
+	m.info.KubeletVersion = a.o.KubernetesVersion
+	m.info.ContainerRuntimeVersion = before.NodeInfo.ContainerRuntimeVersion
+	if v, err := a.o.Containers.Version(ctx, &runtimeapi.VersionRequest{}); err == nil {
+		m.info.ContainerRuntimeVersion = v.RuntimeName + "://" + strings.TrimPrefix(v.RuntimeVersion, "v")
+	}
+	st.NodeInfo = m.info
+	if list, err := a.o.Images.ListImages(ctx, &runtimeapi.ListImagesRequest{}); err == nil {
+		st.Images = images(list.Images)
+	}
+	well := "reprise says that the node is well"
+	for _, c := range []v1.NodeConditionType{v1.NodeMemoryPressure, v1.NodeDiskPressure, v1.NodePIDPressure} {
+		nodeCondition(&st, c, v1.ConditionFalse, "KubeletHasSufficient"+strings.TrimSuffix(string(c), "Pressure"), well, now)
+	}
+	if why := a.unready(ctx); why != "" {
+		nodeCondition(&st, v1.NodeReady, v1.ConditionFalse, "KubeletNotReady", why, now)
+	} else {
+		nodeCondition(&st, v1.NodeReady, v1.ConditionTrue, "KubeletReady", well, now)
+	}
+	return st
+}
+
+// unready says why the runtime cannot run pods, empty if it can.
+func (a *Agent) unready(ctx context.Context) string {
+	st, err := a.o.Containers.Status(ctx, &runtimeapi.StatusRequest{})
+	if err != nil {
+		return "the container runtime does not answer: " + message(err)
+	}
+	var why []string
+	for _, c := range st.Status.GetConditions() {
+		if !c.Status {
+			why = append(why, fmt.Sprintf("%s is false: %s: %s", c.Type, c.Reason, c.Message))
+		}
+	}
+	return strings.Join(why, "; ")
+}
+
+// nodeCondition sets a condition. That it still holds is told by the lease, so
+// its heartbeat moves only when something changes.
+func nodeCondition(st *v1.NodeStatus, typ v1.NodeConditionType, value v1.ConditionStatus, reason, message string, now time.Time) {
+	at := metav1.NewTime(now.Truncate(time.Second))
+	for i := range st.Conditions {
+		c := &st.Conditions[i]
+		if c.Type != typ {
+			continue
+		}
+		if c.Status != value {
+			c.LastTransitionTime = at
+		}
+		if c.Status != value || c.Reason != reason || c.Message != message {
+			c.Status, c.Reason, c.Message, c.LastHeartbeatTime = value, reason, message, at
+		}
+		return
+	}
+	st.Conditions = append(st.Conditions, v1.NodeCondition{
+		Type: typ, Status: value, Reason: reason, Message: message, LastHeartbeatTime: at, LastTransitionTime: at,
+	})
+}
+
+func images(list []*runtimeapi.Image) []v1.ContainerImage {
+	var out []v1.ContainerImage
+	for _, i := range list {
+		names := append(slices.Clone(i.RepoDigests), i.RepoTags...)
+		slices.Sort(names)
+		out = append(out, v1.ContainerImage{Names: names, SizeBytes: int64(i.Size)})
+	}
+	slices.SortFunc(out, func(x, y v1.ContainerImage) int {
+		if d := y.SizeBytes - x.SizeBytes; d != 0 {
+			return int(max(min(d, 1), -1))
+		}
+		return slices.Compare(x.Names, y.Names)
+	})
+	return out[:min(len(out), maxImages)]
+}
+
+// renew tells that the node is alive, again and again.
+func (a *Agent) renew(ctx context.Context) {
+	for {
+		if err := a.renewOnce(ctx); err != nil && ctx.Err() == nil {
+			a.log.Warn("cannot renew the node's lease; trying again", "error", err)
+		}
+		if !a.sleep(ctx, leaseRenewal) {
+			return
+		}
+	}
+}
+
+func (a *Agent) renewOnce(ctx context.Context) error {
+	e := a.o.Projection.View().Get(a.nodeRef())
+	if e == nil {
+		return a.tellNode(ctx) // Somebody has removed the node while it lives.
+	}
+	now := a.o.Clock.Now()
+	ref := events.Ref{Group: "coordination.k8s.io", Resource: "leases", Namespace: v1.NamespaceNodeLease, Name: a.o.Name}
+	uid := uuid.NewSHA1(uuid.NameSpaceOID, []byte("leases/"+e.UID)).String()
+	seconds := int32(leaseDuration / time.Second)
+	at := metav1.NewMicroTime(now)
+	raw, err := canonical(coordinationv1.Lease{
+		TypeMeta: metav1.TypeMeta{APIVersion: "coordination.k8s.io/v1", Kind: "Lease"},
+		ObjectMeta: metav1.ObjectMeta{
+			Name: ref.Name, Namespace: ref.Namespace, UID: types.UID(uid), CreationTimestamp: e.Meta().CreationTimestamp,
+			OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: a.o.Name, UID: types.UID(e.UID)}},
+		},
+		Spec: coordinationv1.LeaseSpec{HolderIdentity: &a.o.Name, LeaseDurationSeconds: &seconds, RenewTime: &at},
+	})
+	if err != nil {
+		return err
+	}
+	_, err = a.o.Proposer.Propose(ctx, events.Proposal{Actor: a.actor, Now: now, Decision: events.Decision{
+		Changes: []events.Change{{Type: "lease.renewed", Object: ref, UID: uid, Data: raw, Optional: true}},
+	}})
+	return err
+}

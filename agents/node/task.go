@@ -1,0 +1,274 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	grpcstatus "google.golang.org/grpc/status"
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/reprise-run/reprise/agents/node/crispec"
+	"github.com/reprise-run/reprise/agents/node/hooks"
+	"github.com/reprise-run/reprise/agents/node/plan"
+	"github.com/reprise-run/reprise/events"
+)
+
+// task carries out one action, on the pod as it was when the action was planned.
+type task struct {
+	plan.Action
+	a     *Agent
+	pod   *v1.Pod
+	uid   types.UID
+	ref   events.Ref
+	p     plan.Pod
+	image image
+}
+
+// Why a container waits, in the words that people know.
+const (
+	reasonErrImagePull   = "ErrImagePull"
+	reasonConfigError    = "CreateContainerConfigError"
+	reasonCreateError    = "CreateContainerError"
+	reasonRunError       = "RunContainerError"
+	reasonInvalidImage   = "InvalidImageName"
+	reasonPostStartError = "PostStartHookError"
+)
+
+// reasoned is an error with such a reason.
+type reasoned struct {
+	reason string
+	error
+}
+
+func (r reasoned) Unwrap() error { return r.error }
+
+// failure is an error in the plan's terms.
+func failure(action plan.Action, err error) plan.Failure {
+	f := plan.Failure{Message: message(err)}
+	var r reasoned
+	switch {
+	case errors.As(err, &r):
+		f.Reason = r.reason
+	case errors.Is(err, crispec.ErrConfig):
+		f.Reason = reasonConfigError
+	case action.Kind == plan.PullImage:
+		f.Reason = reasonErrImagePull
+	}
+	return f
+}
+
+// message is an error without the wire's decoration.
+func message(err error) string {
+	if s, ok := grpcstatus.FromError(err); ok && s.Code() != codes.OK {
+		return s.Message()
+	}
+	text := err.Error()
+	if _, rest, found := strings.Cut(text, "rpc error: code = "); found {
+		if _, desc, found := strings.Cut(rest, "desc = "); found {
+			return desc
+		}
+	}
+	return strings.TrimPrefix(text, crispec.ErrConfig.Error()+": ")
+}
+
+// run carries the action out. For volumes it says when to do so again.
+func (t *task) run(ctx context.Context) (refresh time.Time, err error) {
+	switch t.Kind {
+	case plan.PrepareVolumes:
+		return t.a.volumes.Prepare(ctx, t.pod, t.a.o.Projection.View())
+	case plan.RunSandbox:
+		return refresh, t.runSandbox(ctx)
+	case plan.PullImage:
+		return refresh, t.pull(ctx)
+	case plan.RunContainer:
+		return refresh, t.runContainer(ctx)
+	case plan.StartContainer:
+		return refresh, t.startContainer(ctx, t.ID)
+	case plan.KillContainer:
+		return refresh, t.kill(ctx)
+	case plan.RemoveContainer:
+		_, err = t.a.o.Containers.RemoveContainer(ctx, &runtimeapi.RemoveContainerRequest{ContainerId: t.ID})
+	case plan.StopSandbox:
+		_, err = t.a.o.Containers.StopPodSandbox(ctx, &runtimeapi.StopPodSandboxRequest{PodSandboxId: t.ID})
+	case plan.RemoveSandbox:
+		_, err = t.a.o.Containers.RemovePodSandbox(ctx, &runtimeapi.RemovePodSandboxRequest{PodSandboxId: t.ID})
+	case plan.Clean:
+		return refresh, t.clean()
+	case plan.RemovePod:
+		view := t.a.o.Projection.View()
+		if e := view.Get(t.ref); e != nil && e.UID == string(t.uid) {
+			return refresh, t.a.remove(ctx, e, view)
+		}
+	}
+	if grpcstatus.Code(err) == codes.NotFound {
+		err = nil // It is gone already.
+	}
+	return refresh, err
+}
+
+func (t *task) runSandbox(ctx context.Context) error {
+	if t.ID != "" {
+		_, err := t.a.o.Containers.StopPodSandbox(ctx, &runtimeapi.StopPodSandboxRequest{PodSandboxId: t.ID})
+		if err != nil && grpcstatus.Code(err) != codes.NotFound {
+			return err
+		}
+	}
+	parent := ""
+	if t.a.o.Cgroups != nil {
+		var err error
+		if parent, err = t.a.o.Cgroups.EnsurePod(string(t.uid), podLimits(t.pod)); err != nil {
+			return fmt.Errorf("cannot make the pod's control group: %w", err)
+		}
+	}
+	config := t.a.node.Sandbox(t.pod, t.Attempt, parent)
+	if err := os.MkdirAll(config.LogDirectory, 0o755); err != nil {
+		return err
+	}
+	_, err := t.a.o.Containers.RunPodSandbox(ctx, &runtimeapi.RunPodSandboxRequest{Config: config})
+	return err
+}
+
+// sandboxConfig is the configuration that the pod's current sandbox was made by.
+func (t *task) sandboxConfig() *runtimeapi.PodSandboxConfig {
+	parent, attempt := "", uint32(0)
+	if t.a.o.Cgroups != nil {
+		parent = t.a.o.Cgroups.Parent(string(t.uid))
+	}
+	for _, s := range t.p.Sandboxes {
+		if s.ID == t.ID {
+			attempt = s.Attempt
+		}
+	}
+	return t.a.node.Sandbox(t.pod, attempt, parent)
+}
+
+func (t *task) runContainer(ctx context.Context) error {
+	c := spec(t.pod, t.Container)
+	if c == nil {
+		return fmt.Errorf("the pod has no container %q any more", t.Container)
+	}
+	if t.image.id == "" {
+		return fmt.Errorf("the image %q is gone from the node", c.Image)
+	}
+	objs := t.a.o.Projection.View()
+	extra, err := t.files(c)
+	if err != nil {
+		return err
+	}
+	config, err := t.a.node.Container(t.pod, c, objs, crispec.Attempt{
+		Number: t.Attempt, Backoff: t.Backoff, ImageID: t.image.id, ImageUser: t.image.user,
+		IPs: podIPs(&t.p, t.a.node), Services: services(t.pod, objs), Extra: extra,
+		Seccomp: filepath.Join(t.a.o.RootDir, "seccomp"), Target: t.target(),
+		Mounts: func(m *v1.VolumeMount, expand func(string) string) (*runtimeapi.Mount, error) {
+			return t.a.volumes.Mount(t.pod, m, objs, expand)
+		},
+	})
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Join(crispec.LogDirectory(t.a.node.Logs, t.pod.Namespace, t.pod.Name, t.uid), c.Name), 0o755); err != nil {
+		return err
+	}
+	r, err := t.a.o.Containers.CreateContainer(ctx, &runtimeapi.CreateContainerRequest{
+		PodSandboxId: t.ID, Config: config, SandboxConfig: t.sandboxConfig(),
+	})
+	if err != nil {
+		return reasoned{reasonCreateError, err}
+	}
+	return t.startContainer(ctx, r.ContainerId)
+}
+
+// startContainer starts a container that was created, and runs its postStart
+// hook. If that fails the container is ended, and started anew by its policy.
+func (t *task) startContainer(ctx context.Context, id string) error {
+	if _, err := t.a.o.Containers.StartContainer(ctx, &runtimeapi.StartContainerRequest{ContainerId: id}); err != nil {
+		return reasoned{reasonRunError, err}
+	}
+	c := spec(t.pod, t.Container)
+	if c == nil || c.Lifecycle == nil || c.Lifecycle.PostStart == nil {
+		return nil
+	}
+	target := hooks.Target{Spec: c, ID: id, IP: podIP(&t.p, t.a.node)}
+	if err := t.a.hooks.Lifecycle(ctx, c.Lifecycle.PostStart, target); err != nil && ctx.Err() == nil {
+		t.stop(ctx, id, gracePeriod(t.pod))
+		return reasoned{reasonPostStartError, fmt.Errorf("postStart hook: %w", err)}
+	}
+	return nil
+}
+
+// target is the container whose processes an ephemeral container shares.
+func (t *task) target() string {
+	for i := range t.pod.Spec.EphemeralContainers {
+		e := &t.pod.Spec.EphemeralContainers[i]
+		if e.Name != t.Container || e.TargetContainerName == "" {
+			continue
+		}
+		if c := t.p.Newest(e.TargetContainerName); c != nil {
+			return c.ID
+		}
+	}
+	return ""
+}
+
+// kill runs the preStop hook and ends the container, both within its grace.
+func (t *task) kill(ctx context.Context) error {
+	started := t.a.o.Clock.Now()
+	c := spec(t.pod, t.Container)
+	if c != nil && c.Lifecycle != nil && c.Lifecycle.PreStop != nil && t.Grace > 0 {
+		hook, cancel := context.WithTimeout(ctx, t.Grace)
+		target := hooks.Target{Spec: c, ID: t.ID, IP: podIP(&t.p, t.a.node)}
+		if err := t.a.hooks.Lifecycle(hook, c.Lifecycle.PreStop, target); err != nil && ctx.Err() == nil {
+			t.a.log.Info("a preStop hook failed", "pod", t.ref, "container", t.Container, "error", err)
+		}
+		cancel()
+	}
+	left := t.Grace - t.a.o.Clock.Since(started)
+	// A container always gets a moment, unless it is to end at once.
+	if t.Grace > 0 {
+		left = max(left, 2*time.Second)
+	}
+	return t.stop(ctx, t.ID, int64(left/time.Second))
+}
+
+func (t *task) stop(ctx context.Context, id string, seconds int64) error {
+	_, err := t.a.o.Containers.StopContainer(ctx, &runtimeapi.StopContainerRequest{ContainerId: id, Timeout: seconds})
+	if grpcstatus.Code(err) == codes.NotFound {
+		return nil
+	}
+	return err
+}
+
+func gracePeriod(pod *v1.Pod) int64 {
+	if pod.Spec.TerminationGracePeriodSeconds != nil {
+		return *pod.Spec.TerminationGracePeriodSeconds
+	}
+	return v1.DefaultTerminationGracePeriodSeconds
+}
+
+// clean takes away what the node keeps for the pod. Logs go only with the pod.
+func (t *task) clean() error {
+	err := t.a.volumes.Remove(t.uid)
+	if t.a.o.Cgroups != nil {
+		err = errors.Join(err, t.a.o.Cgroups.RemovePod(string(t.uid)))
+	}
+	if t.pod == nil || t.pod.DeletionTimestamp != nil {
+		err = errors.Join(err, t.removeLogs())
+	}
+	return err
+}
+
+func (t *task) removeLogs() error {
+	found, err := filepath.Glob(filepath.Join(t.a.node.Logs, "*_"+string(t.uid)))
+	for _, dir := range found {
+		err = errors.Join(err, os.RemoveAll(dir))
+	}
+	return err
+}

@@ -1,0 +1,145 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	v1 "k8s.io/api/core/v1"
+
+	"github.com/reprise-run/reprise/agents/node/plan"
+	"github.com/reprise-run/reprise/agents/node/status"
+	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/projections"
+)
+
+// tries is how often in a row the agent decides again what to tell when others
+// change the pod at the same time.
+const tries = 5
+
+// tell proposes what is new about the pod, and says whether the cluster then
+// knows all there is to tell. It leaves the pod as the cluster then has it in p.
+func (w *worker) tell(ctx context.Context, p *plan.Pod) (bool, error) {
+	for range tries {
+		view := w.a.o.Projection.View()
+		entry, pod := w.pod(view)
+		if pod == nil {
+			p.Desired = nil
+			return false, nil
+		}
+		p.Desired = pod
+		now := w.a.o.Clock.Now()
+		steps := status.Steps(*p, status.Compute(*p, w.a.o.Addresses, now))
+		if len(steps) == 0 || w.early(p, steps) {
+			return len(steps) == 0, nil
+		}
+		decision, err := decide(entry, steps)
+		if err != nil {
+			return false, err
+		}
+		receipt, err := w.a.o.Proposer.Propose(ctx, events.Proposal{Decision: decision, Actor: w.a.actor, Basis: view.Sequence(), Now: now})
+		var conflict *events.ConflictError
+		switch {
+		case err == nil:
+			w.told(p)
+			err = w.a.o.Projection.Wait(ctx, receipt.Last)
+		case errors.As(err, &conflict) && conflict.Actual > 0:
+			err = w.a.o.Projection.Wait(ctx, conflict.Actual)
+		case errors.As(err, &conflict):
+			return false, nil // It is gone; the change that says so is coming.
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	return false, nil
+}
+
+// told takes note that the cluster knows of all ends of containers.
+func (w *worker) told(p *plan.Pod) { clear(p.Untold) }
+
+// early says that the pod has only just come and nothing has gone wrong: what is
+// to tell is told with its sandbox.
+func (w *worker) early(p *plan.Pod, steps []status.Step) bool {
+	return p.Desired.Status.StartTime == nil && p.Desired.DeletionTimestamp == nil && len(w.failures) == 0 &&
+		len(p.Containers) == 0 && len(steps) == 1 && steps[0].Type == "pod.observed"
+}
+
+// decide makes one decision of the facts: they were observed together.
+func decide(e *projections.Entry, steps []status.Step) (events.Decision, error) {
+	d := events.Decision{Because: e.Sequence, Expect: []events.Expectation{{Object: e.Ref, Sequence: e.Sequence}}}
+	var object map[string]json.RawMessage
+	if err := json.Unmarshal(e.Raw, &object); err != nil {
+		return d, fmt.Errorf("%s at sequence %d is no JSON object: %w", e.Ref, e.Sequence, err)
+	}
+	before := object["status"]
+	for _, s := range steps {
+		after, err := canonical(s.Status)
+		if err != nil {
+			return d, err
+		}
+		patch, err := statusPatch(before, after)
+		if err != nil {
+			return d, err
+		}
+		if patch == nil {
+			continue
+		}
+		d.Changes = append(d.Changes, events.Change{Type: s.Type, Object: e.Ref, UID: e.UID, Data: patch, Note: s.Note})
+		before = after
+	}
+	return d, nil
+}
+
+// statusPatch is the patch of an object whose status changes.
+func statusPatch(before, after []byte) ([]byte, error) {
+	if before == nil {
+		return canonical([]events.Op{{Op: "add", Path: "/status", Value: after}})
+	}
+	patch, err := events.Diff(wrap(before), wrap(after))
+	if err != nil {
+		return nil, fmt.Errorf("cannot compare two statuses: %w", err)
+	}
+	return patch, nil
+}
+
+func wrap(status []byte) []byte {
+	return append(append([]byte(`{"status":`), status...), '}')
+}
+
+func canonical(v any) ([]byte, error) {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("cannot encode %T: %w", v, err)
+	}
+	return events.Canonical(raw)
+}
+
+// remove tells the cluster that nothing is left of a pod that it has deleted.
+func (a *Agent) remove(ctx context.Context, e *projections.Entry, view projections.Reader) error {
+	pod := projections.As[v1.Pod](e)
+	if pod.DeletionTimestamp == nil || len(pod.Finalizers) > 0 {
+		return nil
+	}
+	receipt, err := a.o.Proposer.Propose(ctx, events.Proposal{
+		Decision: events.Decision{
+			Because: e.Sequence,
+			Changes: []events.Change{{Type: "pod.removed", Object: e.Ref, UID: e.UID, Data: events.Removal()}},
+			Expect:  []events.Expectation{{Object: e.Ref, Sequence: e.Sequence}},
+		},
+		Actor: a.actor, Basis: view.Sequence(), Now: a.o.Clock.Now(),
+	})
+	if err == nil {
+		return a.o.Projection.Wait(ctx, receipt.Last)
+	}
+	var conflict *events.ConflictError
+	if errors.As(err, &conflict) {
+		if conflict.Actual == 0 {
+			return nil
+		}
+		// It has changed meanwhile: the plan is made anew on what it is now.
+		return a.o.Projection.Wait(ctx, conflict.Actual)
+	}
+	return err
+}

@@ -1,0 +1,243 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/reprise-run/reprise/agents/node/plan"
+	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/projections"
+)
+
+// worker looks after one pod. All but kicked and stale belongs to the goroutine
+// of run.
+type worker struct {
+	a      *Agent
+	uid    types.UID
+	ref    events.Ref
+	kicked chan struct{}
+	// stale says that objects that the pod's volumes are made from have changed.
+	stale atomic.Bool
+
+	seen     *seen
+	doing    map[string]context.CancelFunc
+	failures map[string]plan.Failure
+	pulled   map[string]bool
+	images   map[string]image
+	mounted  bool
+	refresh  time.Time // when the volumes have to be brought up to date
+	results  chan result
+}
+
+// result is how an action went.
+type result struct {
+	action  plan.Action
+	err     error
+	refresh time.Time
+}
+
+func newWorker(a *Agent, uid types.UID, ref events.Ref) *worker {
+	return &worker{
+		a: a, uid: uid, ref: ref, kicked: make(chan struct{}, 1), seen: newSeen(),
+		doing: map[string]context.CancelFunc{}, failures: map[string]plan.Failure{}, pulled: map[string]bool{},
+		images: map[string]image{}, results: make(chan result, busy),
+	}
+}
+
+func (w *worker) kick() {
+	select {
+	case w.kicked <- struct{}{}:
+	default:
+	}
+}
+
+// run looks after the pod until nothing is left of it.
+func (w *worker) run(ctx context.Context) {
+	timer := w.a.o.Clock.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			w.drain()
+			return
+		case <-w.kicked:
+		case <-timer.C():
+		case r := <-w.results:
+			w.finish(r)
+		}
+		w.collect()
+		wake, gone := w.step(ctx)
+		if gone && w.a.done(w) {
+			return
+		}
+		if !timer.Stop() {
+			select {
+			case <-timer.C():
+			default:
+			}
+		}
+		d := time.Hour
+		if !wake.IsZero() {
+			d = max(wake.Sub(w.a.o.Clock.Now()), time.Millisecond)
+		}
+		timer.Reset(d)
+	}
+}
+
+// collect takes in what else has finished.
+func (w *worker) collect() {
+	for {
+		select {
+		case r := <-w.results:
+			w.finish(r)
+		default:
+			return
+		}
+	}
+}
+
+// drain waits for what is under way, which the end of ctx cuts short.
+func (w *worker) drain() {
+	for len(w.doing) > 0 {
+		w.finish(<-w.results)
+	}
+}
+
+// pod returns the pod as the cluster has it, or nil.
+func (w *worker) pod(view projections.Reader) (*projections.Entry, *v1.Pod) {
+	if w.ref.Name == "" {
+		return nil, nil
+	}
+	e := view.Get(w.ref)
+	if e == nil || e.UID != string(w.uid) {
+		return nil, nil
+	}
+	pod := projections.As[v1.Pod](e)
+	if pod.Spec.NodeName != w.a.o.Name {
+		return nil, nil
+	}
+	return e, pod
+}
+
+// lookAgain is when to look again after the runtime or the log did not answer.
+const lookAgain = time.Second
+
+// step observes the pod, tells what is new, plans and acts. It says when to do so
+// again, and whether nothing is left of the pod.
+func (w *worker) step(ctx context.Context) (wake time.Time, gone bool) {
+	now := w.a.o.Clock.Now()
+	_, pod := w.pod(w.a.o.Projection.View())
+	p, err := w.observe(ctx, pod)
+	if err != nil {
+		if ctx.Err() == nil {
+			w.a.log.Warn("the container runtime does not answer", "pod", w.ref, "error", err)
+		}
+		return now.Add(lookAgain), false
+	}
+	w.probe(ctx, &p)
+	if pod != nil {
+		told, err := w.tell(ctx, &p)
+		p.Reported = told
+		if err != nil && ctx.Err() == nil {
+			w.a.log.Warn("cannot tell what became of the pod; trying again", "pod", w.ref, "error", err)
+		}
+		if !told {
+			wake = now.Add(lookAgain)
+		}
+	}
+	if w.stale.Swap(false) && w.mounted || !w.refresh.IsZero() && !now.Before(w.refresh) {
+		w.refresh = time.Time{}
+		delete(w.failures, string(plan.PrepareVolumes))
+		w.do(ctx, plan.Action{Kind: plan.PrepareVolumes}, p)
+	}
+	actions, next := plan.Plan(p, now)
+	for _, a := range actions {
+		w.do(ctx, a, p)
+	}
+	for _, at := range []time.Time{next, w.refresh, w.pause(now)} {
+		if !at.IsZero() && (wake.IsZero() || at.Before(wake)) {
+			wake = at
+		}
+	}
+	gone = p.Desired == nil && len(p.Sandboxes) == 0 && !p.Kept && len(w.doing) == 0
+	return wake, gone
+}
+
+// pause is when a failed pull changes from an error to waiting for the next try.
+func (w *worker) pause(now time.Time) (at time.Time) {
+	for _, f := range w.failures {
+		if f.Reason == reasonErrImagePull && f.Count == 1 && f.At.Add(pullPause).After(now) {
+			return f.At.Add(pullPause)
+		}
+	}
+	return at
+}
+
+// pullPause is the time after which status shows ImagePullBackOff.
+const pullPause = 2 * time.Second
+
+// do starts an action, unless one of the same key is under way.
+func (w *worker) do(ctx context.Context, action plan.Action, p plan.Pod) {
+	key := action.Key()
+	if _, busy := w.doing[key]; busy {
+		return
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	w.doing[key] = cancel
+	t := &task{a: w.a, Action: action, pod: p.Desired, uid: w.uid, ref: w.ref, p: p, image: w.image(action)}
+	go func() {
+		defer cancel()
+		r := result{action: action}
+		// To end a container may take its whole grace period, and keeps the
+		// machine from nothing.
+		if action.Kind != plan.KillContainer {
+			select {
+			case w.a.slots <- struct{}{}:
+				defer func() { <-w.a.slots }()
+			case <-ctx.Done():
+				r.err = ctx.Err()
+				w.results <- r
+				return
+			}
+		}
+		r.refresh, r.err = t.run(ctx)
+		w.results <- r
+	}()
+}
+
+// finish takes note of how an action went.
+func (w *worker) finish(r result) {
+	key := r.action.Key()
+	if cancel := w.doing[key]; cancel != nil {
+		cancel()
+	}
+	delete(w.doing, key)
+	if errors.Is(r.err, context.Canceled) {
+		return
+	}
+	if !r.refresh.IsZero() {
+		w.refresh = r.refresh
+	}
+	if r.err != nil {
+		f := failure(r.action, r.err)
+		f.Count, f.At = w.failures[key].Count+1, w.a.o.Clock.Now()
+		w.failures[key] = f
+		w.a.log.Info("a step of a pod failed", "pod", w.ref, "step", r.action.String(), "error", r.err)
+		return
+	}
+	delete(w.failures, key)
+	switch r.action.Kind {
+	case plan.PullImage:
+		w.pulled[key] = true
+		delete(w.images, r.action.Image)
+	case plan.PrepareVolumes:
+		w.mounted = true
+	case plan.Clean:
+		w.mounted = false
+	}
+}
