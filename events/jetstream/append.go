@@ -1,0 +1,119 @@
+package jetstream
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nuid"
+
+	"github.com/reprise-run/reprise/events"
+)
+
+// Headers that JetStream reads.
+const (
+	hExpect = "Nats-Expected-Last-Sequence"
+	hBatch  = "Nats-Batch-Id"
+	hNumber = "Nats-Batch-Sequence"
+	hCommit = "Nats-Batch-Commit"
+)
+
+// JetStream's error codes that matter to an append.
+const (
+	codeWrongLast           = 10071
+	codeWrongLastReplicated = 10164
+	codeStoreFailed         = 10077
+	codeNoResources         = 10023
+)
+
+// Append is events.Log's. One event is one message, several are one atomic
+// batch; either carries the expected last sequence of the stream, which
+// JetStream checks in the same step in which it stores.
+func (l *Log) Append(ctx context.Context, after uint64, batch []events.Event) (uint64, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	if len(batch) == 0 {
+		return after, nil
+	}
+	if len(batch) > events.MaxBatch {
+		return 0, fmt.Errorf("%d events in one batch: a batch may have %d at most", len(batch), events.MaxBatch)
+	}
+	msgs := l.messages(after, batch)
+	commit := msgs[len(msgs)-1]
+	for _, m := range msgs[:len(msgs)-1] {
+		// Without its commit message a batch is nothing, so an error here leaves
+		// nothing behind.
+		if err := l.nc.PublishMsg(m); err != nil {
+			return 0, fmt.Errorf("cannot send a batch of %d events to stream %s; nothing was appended: %w", len(batch), l.name, err)
+		}
+	}
+	waiting, cancel := context.WithTimeout(ctx, l.patient)
+	defer cancel()
+	reply, err := l.nc.RequestMsgWithContext(waiting, commit)
+	switch {
+	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, nats.ErrMaxPayload), errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrConnectionClosed):
+		return 0, fmt.Errorf("cannot append to stream %s; nothing was appended: %w", l.name, err)
+	case err != nil:
+		return 0, fmt.Errorf("stream %s did not answer an append after sequence %d (%w): %w", l.name, after, err, events.ErrUncertain)
+	}
+	return l.acknowledged(reply.Data, after, len(batch))
+}
+
+func (l *Log) messages(after uint64, batch []events.Event) []*nats.Msg {
+	msgs := make([]*nats.Msg, len(batch))
+	id := ""
+	if len(batch) > 1 {
+		id = nuid.Next()
+	}
+	for i := range batch {
+		e := batch[i]
+		e.Sequence = after + 1 + uint64(i)
+		h, body := Encode(&e)
+		if i == 0 {
+			h[hExpect] = []string{strconv.FormatUint(after, 10)}
+		}
+		if id != "" {
+			h[hBatch] = []string{id}
+			h[hNumber] = []string{strconv.Itoa(i + 1)}
+			if i == len(batch)-1 {
+				h[hCommit] = []string{"1"}
+			}
+		}
+		msgs[i] = &nats.Msg{Subject: subject(l.root, &e), Header: h, Data: body}
+	}
+	return msgs
+}
+
+// acknowledged reads JetStream's answer.
+func (l *Log) acknowledged(reply []byte, after uint64, n int) (uint64, error) {
+	var ack struct {
+		Sequence uint64 `json:"seq"`
+		Error    *struct {
+			Code        int    `json:"err_code"`
+			Description string `json:"description"`
+		} `json:"error"`
+	}
+	if err := json.Unmarshal(reply, &ack); err != nil {
+		return 0, fmt.Errorf("stream %s answered an append with %q: %w", l.name, reply, events.ErrUncertain)
+	}
+	if e := ack.Error; e != nil {
+		switch e.Code {
+		case codeWrongLast, codeWrongLastReplicated:
+			return 0, fmt.Errorf("appending %d events after sequence %d of stream %s: %w (%s)", n, after, l.name, events.ErrStale, e.Description)
+		case codeStoreFailed:
+			// The write failed under way: how far it got, only the stream's end tells.
+			return 0, fmt.Errorf("stream %s could not store %d events: %s (is the disk full?): %w", l.name, n, e.Description, events.ErrUncertain)
+		case codeNoResources:
+			return 0, fmt.Errorf("stream %s has no room for %d events; nothing was appended. The disk of the log is nearly full: make room and restart (%s, code %d)", l.name, n, e.Description, e.Code)
+		}
+		return 0, fmt.Errorf("stream %s refused %d events; nothing was appended: %s (code %d)", l.name, n, e.Description, e.Code)
+	}
+	if want := after + uint64(n); ack.Sequence != want {
+		return 0, fmt.Errorf("stream %s put the last of %d events at sequence %d, not %d: somebody has deleted from it or published to it without the expected sequence", l.name, n, ack.Sequence, want)
+	}
+	return ack.Sequence, nil
+}

@@ -1,0 +1,285 @@
+package jetstream
+
+import (
+	"bytes"
+	"encoding/hex"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/reprise-run/reprise/events"
+)
+
+// The headers of an event: CloudEvents attributes, and extensions where
+// CloudEvents has no word. Those that would be empty are left out.
+const (
+	hSpec     = "ce-specversion"
+	hID       = "ce-id" // the sequence
+	hType     = "ce-type"
+	hSource   = "ce-source"  // /kind/name
+	hSubject  = "ce-subject" // resource.group/namespace/name
+	hTime     = "ce-time"
+	hSchema   = "ce-schema"
+	hVersion  = "ce-sourceversion"
+	hUID      = "ce-uid"
+	hUser     = "ce-user"
+	hAudit    = "ce-audit"
+	hCause    = "ce-cause"
+	hBasis    = "ce-basis"
+	hNow      = "ce-now"
+	hOptional = "ce-optional"
+	hMore     = "ce-more"
+	hNote     = "ce-note"
+	hNoteAt   = "ce-noteat" // a long note follows the data in the body, from this byte on
+	hChain    = "ce-chain"
+)
+
+// schema is the version of the envelope that this program writes. A reader that
+// meets a higher one stops.
+const schema = 1
+
+// longNote is how long a note may be in a header: all of a message's headers
+// together may have 64 kB.
+const longNote = 8 << 10
+
+// Encode returns the headers and the body of an event's message, except for the
+// headers that say where it goes in the stream.
+func Encode(e *events.Event) (nats.Header, []byte) {
+	h := make(nats.Header, 20)
+	set := func(key, value string) {
+		if value != "" {
+			h[key] = []string{value}
+		}
+	}
+	body := e.Data
+	set(hSpec, "1.0")
+	set(hSchema, strconv.Itoa(schema))
+	set(hID, strconv.FormatUint(e.Sequence, 10))
+	set(hType, escape(e.Type, ""))
+	set(hSource, "/"+escape(e.Actor.Kind, "/")+"/"+escape(e.Actor.Name, "/"))
+	set(hSubject, encodeRef(e.Object))
+	set(hVersion, escape(e.Actor.Version, ""))
+	set(hUID, escape(e.UID, ""))
+	set(hUser, escape(e.User, ""))
+	set(hAudit, escape(e.Audit, ""))
+	set(hCause, number(e.Cause))
+	set(hBasis, number(e.Basis))
+	set(hTime, instant(e.Time))
+	set(hNow, instant(e.Now))
+	set(hOptional, flag(e.Optional))
+	set(hMore, flag(e.More))
+	if e.Chain != ([32]byte{}) {
+		set(hChain, hex.EncodeToString(e.Chain[:]))
+	}
+	if len(e.Note) > longNote {
+		set(hNoteAt, strconv.Itoa(len(e.Data)))
+		body = append(bytes.Clone(e.Data), e.Note...)
+	} else {
+		set(hNote, escape(string(e.Note), ""))
+	}
+	return h, body
+}
+
+// Decode is the inverse of Encode for the message at a sequence. It fails with
+// events.ErrNewerLog (wrapped) on an envelope of a later version. The event
+// shares the body's memory.
+func Decode(h nats.Header, body []byte, sequence uint64) (events.Event, error) {
+	d := decoder{header: h}
+	if v := d.number(hSchema); v > schema {
+		return events.Event{}, fmt.Errorf("event %d has an envelope of version %d, and this program knows %d: %w", sequence, v, schema, events.ErrNewerLog)
+	}
+	e := events.Event{
+		Sequence: sequence,
+		Type:     d.text(hType),
+		UID:      d.text(hUID),
+		User:     d.text(hUser),
+		Audit:    d.text(hAudit),
+		Cause:    d.number(hCause),
+		Basis:    d.number(hBasis),
+		Time:     d.instant(hTime),
+		Now:      d.instant(hNow),
+		Optional: d.get(hOptional) == "true",
+		More:     d.get(hMore) == "true",
+	}
+	e.Actor = d.actor()
+	e.Object = d.ref()
+	d.chain(&e.Chain)
+	if note := d.text(hNote); note != "" {
+		e.Note = []byte(note)
+	}
+	if d.get(hNoteAt) != "" {
+		at := d.number(hNoteAt)
+		if at > uint64(len(body)) {
+			d.fail(hNoteAt)
+			at = uint64(len(body))
+		}
+		body, e.Note = body[:at:at], body[at:]
+	}
+	if len(body) > 0 {
+		e.Data = body
+	}
+	if e.Type == "" {
+		d.fail(hType)
+	}
+	if d.bad != "" {
+		return events.Event{}, fmt.Errorf("message %d of the log is no event: its header %s is %q", sequence, d.bad, d.get(d.bad))
+	}
+	return e, nil
+}
+
+// decoder reads headers and remembers the first that makes no sense.
+type decoder struct {
+	header nats.Header
+	bad    string
+}
+
+func (d *decoder) fail(key string) {
+	if d.bad == "" {
+		d.bad = key
+	}
+}
+
+func (d *decoder) get(key string) string {
+	if v := d.header[key]; len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}
+
+func (d *decoder) text(key string) string { return d.unescape(key, d.get(key)) }
+
+func (d *decoder) unescape(key, s string) string {
+	if !strings.Contains(s, "%") {
+		return s
+	}
+	s, err := url.PathUnescape(s)
+	if err != nil {
+		d.fail(key)
+	}
+	return s
+}
+
+func (d *decoder) number(key string) uint64 {
+	s := d.get(key)
+	if s == "" {
+		return 0
+	}
+	n, err := strconv.ParseUint(s, 10, 64)
+	if err != nil {
+		d.fail(key)
+	}
+	return n
+}
+
+func (d *decoder) instant(key string) time.Time {
+	s := d.get(key)
+	if s == "" {
+		return time.Time{}
+	}
+	t, err := time.Parse(time.RFC3339Nano, s)
+	if err != nil {
+		d.fail(key)
+	}
+	return t.UTC()
+}
+
+func (d *decoder) actor() events.Actor {
+	kind, name, ok := strings.Cut(strings.TrimPrefix(d.get(hSource), "/"), "/")
+	if !ok {
+		d.fail(hSource)
+	}
+	return events.Actor{Kind: d.unescape(hSource, kind), Name: d.unescape(hSource, name), Version: d.text(hVersion)}
+}
+
+func (d *decoder) ref() events.Ref {
+	kind, rest, ok := strings.Cut(d.get(hSubject), "/")
+	namespace, name, both := strings.Cut(rest, "/")
+	if !both {
+		namespace, name = "", rest
+	}
+	if !ok {
+		d.fail(hSubject)
+	}
+	resource, group, _ := strings.Cut(kind, ".")
+	return events.Ref{
+		Group: d.unescape(hSubject, group), Resource: d.unescape(hSubject, resource),
+		Namespace: d.unescape(hSubject, namespace), Name: d.unescape(hSubject, name),
+	}
+}
+
+func (d *decoder) chain(into *[32]byte) {
+	s := d.get(hChain)
+	if s == "" {
+		return
+	}
+	if n, err := hex.Decode(into[:], []byte(s)); err != nil || n != len(into) || len(s) != 2*len(into) {
+		d.fail(hChain)
+	}
+}
+
+func encodeRef(r events.Ref) string {
+	var b strings.Builder
+	b.WriteString(escape(r.Resource, "/."))
+	if r.Group != "" {
+		b.WriteByte('.')
+		b.WriteString(escape(r.Group, "/"))
+	}
+	b.WriteByte('/')
+	if r.Namespace != "" {
+		b.WriteString(escape(r.Namespace, "/"))
+		b.WriteByte('/')
+	}
+	b.WriteString(escape(r.Name, "/"))
+	return b.String()
+}
+
+// escape percent-encodes what CloudEvents wants encoded in headers: white space,
+// double quotes, percent signs and all that is not printable ASCII; and also.
+func escape(s, also string) string {
+	plain := true
+	for i := 0; i < len(s) && plain; i++ {
+		plain = !special(s[i], also)
+	}
+	if plain {
+		return s
+	}
+	const digits = "0123456789ABCDEF"
+	b := make([]byte, 0, len(s)+len(s)/2)
+	for i := range len(s) {
+		if c := s[i]; special(c, also) {
+			b = append(b, '%', digits[c>>4], digits[c&15])
+		} else {
+			b = append(b, c)
+		}
+	}
+	return string(b)
+}
+
+func special(c byte, also string) bool {
+	return c <= ' ' || c >= 0x7f || c == '"' || c == '%' || strings.IndexByte(also, c) >= 0
+}
+
+func number(n uint64) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.FormatUint(n, 10)
+}
+
+func instant(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339Nano)
+}
+
+func flag(b bool) string {
+	if b {
+		return "true"
+	}
+	return ""
+}

@@ -1,0 +1,51 @@
+package jetstream
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/reprise-run/reprise/events"
+)
+
+// subject is where an event is published: what integrators subscribe to.
+func subject(root string, e *events.Event) string {
+	group := e.Object.Group
+	if group == "" {
+		group = "core"
+	}
+	return strings.Join([]string{root, token(group), token(e.Object.Resource), token(e.Object.Namespace), token(e.Fact())}, ".")
+}
+
+// token makes one token of a subject of a name. It is not undone: the envelope
+// has the names as they are.
+func token(name string) string {
+	if name == "" {
+		return "-"
+	}
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '.', r == '*', r == '>', r <= ' ', r >= 0x7f:
+			return '_'
+		}
+		return r
+	}, name)
+}
+
+// actorToken is a token that says who is speaking, and that actorName undoes:
+// names of nodes and controllers are DNS names, in which no underscore occurs.
+func actorToken(name string) (string, error) {
+	if name == "" {
+		return "-", nil
+	}
+	if name == "-" || strings.ContainsFunc(name, func(r rune) bool { return r == '_' || r == '*' || r == '>' || r <= ' ' || r >= 0x7f }) {
+		return "", fmt.Errorf("%q cannot name an actor: use letters, digits, '-' and '.'", name)
+	}
+	return strings.ReplaceAll(name, ".", "_"), nil
+}
+
+func actorName(token string) string {
+	if token == "-" {
+		return ""
+	}
+	return strings.ReplaceAll(token, "_", ".")
+}
