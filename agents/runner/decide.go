@@ -32,7 +32,7 @@ func Update(e *projections.Entry, typ string, after any, because uint64) (events
 func Patch(e *projections.Entry, typ string, because uint64, ops ...events.Op) events.Decision {
 	return events.Decision{
 		Because: because,
-		Changes: []events.Change{{Type: typ, Object: e.Ref, UID: e.UID, Data: mustCanonical(ops)}},
+		Changes: []events.Change{{Type: typ, Object: e.Ref, UID: e.UID, Data: events.AppendPatch(nil, ops)}},
 		Expect:  []events.Expectation{{Object: e.Ref, Sequence: e.Sequence}},
 	}
 }
@@ -74,7 +74,7 @@ func UpdatePart(e *projections.Entry, typ, pointer string, before, after any, be
 	}
 	return events.Decision{
 		Because: because,
-		Changes: []events.Change{{Type: typ, Object: e.Ref, UID: e.UID, Data: mustCanonical(ops)}},
+		Changes: []events.Change{{Type: typ, Object: e.Ref, UID: e.UID, Data: events.AppendPatch(nil, ops)}},
 		Expect:  []events.Expectation{{Object: e.Ref, Sequence: e.Sequence}},
 	}, true
 }
