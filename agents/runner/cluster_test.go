@@ -69,7 +69,7 @@ func (c *cluster) write(r events.Ref, body []byte) uint64 {
 	if !some {
 		return c.head.Sequence()
 	}
-	return c.append(events.Event{Type: change.Type, Object: r, UID: change.UID, Data: change.Data})
+	return c.append(events.Event{Type: change.Type, Object: r, UID: change.UID, Actor: events.Actor{Kind: "api"}, Data: change.Data})
 }
 
 func (c *cluster) append(ev events.Event) uint64 {

@@ -21,6 +21,7 @@ import (
 
 // scribe is a toy decider: a ConfigMap with data "copies" gets copies, and one
 // with data "stamp" has data "stamped" set to it. It records what it was asked.
+// Its name is that of a controller that may write to ConfigMaps.
 type scribe struct {
 	mu      sync.Mutex
 	asked   []string
@@ -35,7 +36,7 @@ type scribe struct {
 
 func newScribe() *scribe { return &scribe{started: time.Now(), busy: map[events.Ref]int{}} }
 
-func (s *scribe) Actor() events.Actor { return events.Actor{Kind: "controller", Name: "scribe"} }
+func (s *scribe) Actor() events.Actor { return events.Actor{Kind: "controller", Name: "rootca"} }
 
 func (s *scribe) Concerns(_ runner.View, c projections.Change) []events.Ref {
 	name, _, _ := strings.Cut(c.Entry().Ref.Name, "-copy")
@@ -74,7 +75,7 @@ func (s *scribe) Decide(v runner.View, item runner.Item, now time.Time) runner.R
 	if stamp := m.Data["stamp"]; stamp != m.Data["stamped"] {
 		after := m.DeepCopy()
 		after.Data["stamped"] = stamp
-		d, _ := runner.Update(e, "configmap.stamped", after, item.Because)
+		d, _ := runner.Update(e, "configmap.published", after, item.Because)
 		r.Decisions = append(r.Decisions, d)
 	}
 	if s.wake != nil {
@@ -112,7 +113,7 @@ func TestDecidesWhatIsThereAndWhatComes(t *testing.T) {
 		synctest.Wait()
 		s.check(t, "b because 4", "b because 5")
 		ev := c.log[4]
-		if ev.Type != "configmap.stamped" || ev.Cause != 4 || ev.Basis != 4 || ev.Actor.String() != "controller:scribe" || ev.Actor.Version != "test" || ev.Now.IsZero() {
+		if ev.Type != "configmap.published" || ev.Cause != 4 || ev.Basis != 4 || ev.Actor.String() != "controller:rootca" || ev.Actor.Version != "test" || ev.Now.IsZero() {
 			t.Errorf("the decision became %+v", ev)
 		}
 	})
