@@ -63,4 +63,3 @@ func (t *task) pullSecrets() []v1.Secret {
 	}
 	return out
 }
-

@@ -95,7 +95,7 @@ func decide(e *projections.Entry, steps []status.Step) (events.Decision, error) 
 // statusPatch is the patch of an object whose status changes.
 func statusPatch(before, after []byte) ([]byte, error) {
 	if before == nil {
-		return canonical([]events.Op{{Op: "add", Path: "/status", Value: after}})
+		return events.AppendPatch(nil, []events.Op{{Op: "add", Path: "/status", Value: after}}), nil
 	}
 	patch, err := events.Diff(wrap(before), wrap(after))
 	if err != nil {

@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	grpcstatus "google.golang.org/grpc/status"
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -150,9 +152,12 @@ func (w *worker) step(ctx context.Context) (wake time.Time, gone bool) {
 			wake = now.Add(lookAgain)
 		}
 	}
-	if w.stale.Swap(false) && w.mounted || !w.refresh.IsZero() && !now.Before(w.refresh) {
+	stale := w.stale.Swap(false)
+	if stale {
+		w.forgive()
+	}
+	if stale && w.mounted || !w.refresh.IsZero() && !now.Before(w.refresh) {
 		w.refresh = time.Time{}
-		delete(w.failures, string(plan.PrepareVolumes))
 		w.do(ctx, plan.Action{Kind: plan.PrepareVolumes}, p)
 	}
 	actions, next := plan.Plan(p, now)
@@ -166,6 +171,15 @@ func (w *worker) step(ctx context.Context) (wake time.Time, gone bool) {
 	}
 	gone = p.Desired == nil && len(p.Sandboxes) == 0 && !p.Kept && len(w.doing) == 0
 	return wake, gone
+}
+
+// forgive has what failed for the lack of an object tried again at once.
+func (w *worker) forgive() {
+	for key, f := range w.failures {
+		if f.Reason == reasonConfigError || key == string(plan.PrepareVolumes) {
+			delete(w.failures, key)
+		}
+	}
 }
 
 // pause is when a failed pull changes from an error to waiting for the next try.
@@ -217,17 +231,19 @@ func (w *worker) finish(r result) {
 		cancel()
 	}
 	delete(w.doing, key)
-	if errors.Is(r.err, context.Canceled) {
+	if errors.Is(r.err, context.Canceled) || grpcstatus.Code(r.err) == codes.Canceled {
 		return
 	}
 	if !r.refresh.IsZero() {
 		w.refresh = r.refresh
 	}
 	if r.err != nil {
-		f := failure(r.action, r.err)
-		f.Count, f.At = w.failures[key].Count+1, w.a.o.Clock.Now()
+		f, before := failure(r.action, r.err), w.failures[key]
+		f.Count, f.At = before.Count+1, w.a.o.Clock.Now()
 		w.failures[key] = f
-		w.a.log.Info("a step of a pod failed", "pod", w.ref, "step", r.action.String(), "error", r.err)
+		if f.Message != before.Message {
+			w.a.log.Info("a step of a pod failed", "pod", w.ref, "step", r.action.String(), "error", r.err)
+		}
 		return
 	}
 	delete(w.failures, key)

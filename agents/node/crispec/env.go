@@ -76,7 +76,7 @@ func (e *environment) from(src *v1.EnvFromSource) error {
 	case src.ConfigMapRef != nil:
 		cm, err := e.configMap(src.ConfigMapRef.Name, is(src.ConfigMapRef.Optional))
 		if err != nil {
-			return err
+			return fmt.Errorf("%w: envFrom: %w", ErrConfig, err)
 		}
 		if cm != nil {
 			data = cm.Data
@@ -84,7 +84,7 @@ func (e *environment) from(src *v1.EnvFromSource) error {
 	case src.SecretRef != nil:
 		s, err := e.secret(src.SecretRef.Name, is(src.SecretRef.Optional))
 		if err != nil {
-			return err
+			return fmt.Errorf("%w: envFrom: %w", ErrConfig, err)
 		}
 		if s != nil {
 			for k, v := range s.Data {
@@ -195,7 +195,7 @@ func (e *environment) configMap(name string, optional bool) (*v1.ConfigMap, erro
 	if optional {
 		return nil, nil
 	}
-	return nil, fmt.Errorf("%w: configmap %q not found", ErrConfig, e.pod.Namespace+"/"+name)
+	return nil, fmt.Errorf("configmap %q not found", e.pod.Namespace+"/"+name)
 }
 
 func (e *environment) secret(name string, optional bool) (*v1.Secret, error) {
@@ -206,5 +206,5 @@ func (e *environment) secret(name string, optional bool) (*v1.Secret, error) {
 	if optional {
 		return nil, nil
 	}
-	return nil, fmt.Errorf("%w: secret %q not found", ErrConfig, e.pod.Namespace+"/"+name)
+	return nil, fmt.Errorf("secret %q not found", e.pod.Namespace+"/"+name)
 }

@@ -33,7 +33,7 @@ func (c composer) all(specs []v1.Container, before []v1.ContainerStatus) []v1.Co
 
 // one computes the status of a container, given the one reported before.
 func (c composer) one(spec *v1.Container, old v1.ContainerStatus) v1.ContainerStatus {
-	newest := c.Newest(spec.Name)
+	newest := c.started(spec.Name)
 	if newest == nil {
 		return c.absent(spec, old)
 	}
@@ -47,23 +47,32 @@ func (c composer) one(spec *v1.Container, old v1.ContainerStatus) v1.ContainerSt
 		st.Image = newest.Image
 	}
 	started := false
-	switch newest.State {
-	case plan.Running:
+	if newest.State == plan.Running {
 		st.State.Running = &v1.ContainerStateRunning{StartedAt: at(newest.Started)}
 		started = probe.Started
 		st.Ready = started && probe.Ready
-	case plan.Exited:
+	} else {
 		st.State.Terminated = told(newest, old)
 		st.Ready = newest.ExitCode == 0 && c.plainInit(spec)
 		if reason, message := c.held(spec, newest); reason != "" {
 			st.LastTerminationState = v1.ContainerState{Terminated: st.State.Terminated}
 			st.State = waiting(reason, message)
 		}
-	default:
-		st.State = waiting(c.why(spec, newest.Attempt))
 	}
 	st.Started = &started
 	return st
+}
+
+// started is the latest attempt at a container that has had a process: one that
+// was only created is about to.
+func (c composer) started(name string) *plan.Container {
+	var newest *plan.Container
+	for i := range c.Containers {
+		if a := &c.Containers[i]; a.Name == name && a.State != plan.Created && (newest == nil || a.Attempt > newest.Attempt) {
+			newest = a
+		}
+	}
+	return newest
 }
 
 // held says why a container that has ended and will run again does not yet.

@@ -62,8 +62,8 @@ func report(t *testing.T, d *datadriven.TestData, pod *v1.Pod, now time.Time) st
 		if err != nil || patch == nil {
 			d.Fatalf(t, "%s changes nothing: %v", step.Type, err)
 		}
-		var ops []events.Op
-		if err := json.Unmarshal(patch, &ops); err != nil {
+		ops, err := events.ParsePatch(patch)
+		if err != nil {
 			d.Fatalf(t, "%v", err)
 		}
 		for _, op := range ops {
