@@ -1,0 +1,209 @@
+package jetstream
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/reprise-run/reprise/events"
+)
+
+// ProposeSubject is where an actor's proposals are published. The subject alone
+// says who proposes: permission to publish there is permission to speak for that
+// actor.
+func ProposeSubject(prefix string, actor events.Actor) (string, error) {
+	name, err := actorToken(actor.Name)
+	if err != nil {
+		return "", err
+	}
+	kind, err := actorToken(actor.Kind)
+	if err != nil || actor.Kind == "" {
+		return "", fmt.Errorf("%q cannot be the kind of an actor", actor.Kind)
+	}
+	return prefix + ".propose." + kind + "." + name, nil
+}
+
+func proposingActor(subject string) (events.Actor, bool) {
+	t := strings.Split(subject, ".")
+	if len(t) != 4 {
+		return events.Actor{}, false
+	}
+	return events.Actor{Kind: actorName(t[2]), Name: actorName(t[3])}, true
+}
+
+// answer is what comes back for a proposal: a receipt, or one of the errors that
+// events.Proposer speaks of.
+type answer struct {
+	Receipt     events.Receipt
+	Conflict    *events.ConflictError `json:",omitempty"`
+	Refused     *events.RefusedError  `json:",omitempty"`
+	Unavailable string                `json:",omitempty"`
+	Uncertain   string                `json:",omitempty"`
+	Failed      string                `json:",omitempty"`
+}
+
+func answerOf(r events.Receipt, err error) answer {
+	a := answer{Receipt: r}
+	switch {
+	case err == nil:
+	case errors.As(err, &a.Conflict), errors.As(err, &a.Refused):
+	case errors.Is(err, events.ErrUnavailable):
+		a.Unavailable = err.Error()
+	case errors.Is(err, events.ErrUncertain), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		a.Uncertain = err.Error()
+	default:
+		a.Failed = err.Error()
+	}
+	return a
+}
+
+func (a answer) result() (events.Receipt, error) {
+	switch {
+	case a.Conflict != nil:
+		return events.Receipt{}, a.Conflict
+	case a.Refused != nil:
+		return events.Receipt{}, a.Refused
+	case a.Unavailable != "":
+		return events.Receipt{}, remote{a.Unavailable, events.ErrUnavailable}
+	case a.Uncertain != "":
+		return events.Receipt{}, remote{a.Uncertain, events.ErrUncertain}
+	case a.Failed != "":
+		return events.Receipt{}, errors.New(a.Failed)
+	}
+	return a.Receipt, nil
+}
+
+// remote is an error that was wrapped where it arose: its text is whole.
+type remote struct {
+	text string
+	is   error
+}
+
+func (e remote) Error() string { return e.text }
+func (e remote) Unwrap() error { return e.is }
+
+// inFlight is how many proposals a server considers at a time: enough to fill
+// the committer's largest batch several times.
+const inFlight = 1024
+
+// drainTimeout is how long the end of serving waits for NATS.
+const drainTimeout = 5 * time.Second
+
+// ServeProposals hands what actors elsewhere propose to a proposer, until stop is
+// called, which waits for the answers under way. It runs where the committer
+// does: in the holder of its lease, while it is held.
+func ServeProposals(nc *nats.Conn, prefix string, to events.Proposer) (stop func(), err error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	slots := make(chan struct{}, inFlight)
+	var busy sync.WaitGroup
+	sub, err := nc.QueueSubscribe(prefix+".propose.*.*", "committer", func(m *nats.Msg) {
+		slots <- struct{}{}
+		busy.Go(func() {
+			defer func() { <-slots }()
+			reply(m, answerOf(proposeFor(ctx, to, m)))
+		})
+	})
+	if err == nil {
+		// The subscription holds what waits for a slot: proposals are not dropped.
+		err = errors.Join(sub.SetPendingLimits(-1, 256<<20), nc.Flush())
+	}
+	if err != nil {
+		cancel()
+		return nil, fmt.Errorf("cannot take proposals: %w", err)
+	}
+	closed := sub.StatusChanged(nats.SubscriptionClosed)
+	return func() {
+		cancel()
+		// What has come already is told that nobody is here. Draining fails only if
+		// the connection is gone, and then nothing comes.
+		if sub.Drain() == nil {
+			select {
+			case <-closed:
+			case <-time.After(drainTimeout):
+			}
+		}
+		busy.Wait()
+	}, nil
+}
+
+func proposeFor(ctx context.Context, to events.Proposer, m *nats.Msg) (events.Receipt, error) {
+	actor, ok := proposingActor(m.Subject)
+	if !ok {
+		return events.Receipt{}, fmt.Errorf("%s is no subject for proposals", m.Subject)
+	}
+	var p events.Proposal
+	if err := json.Unmarshal(m.Data, &p); err != nil {
+		return events.Receipt{}, &events.RefusedError{Actor: actor, Reason: "the proposal cannot be read: " + err.Error()}
+	}
+	if ctx.Err() != nil {
+		return events.Receipt{}, events.ErrUnavailable
+	}
+	actor.Version = p.Actor.Version
+	p.Actor = actor
+	if actor.Kind != "api" && p.User != "" {
+		return events.Receipt{}, &events.RefusedError{Actor: actor, Reason: "only the gate can speak for a user"}
+	}
+	return to.Propose(ctx, p)
+}
+
+func reply(m *nats.Msg, a answer) {
+	body, err := json.Marshal(a)
+	if err != nil {
+		panic(fmt.Sprintf("an answer cannot be encoded: %v", err))
+	}
+	// If the answer is lost, the proposer's wait ends as uncertain.
+	_ = m.Respond(body)
+}
+
+// remoteProposer reaches the committer by NATS.
+type remoteProposer struct {
+	nc      *nats.Conn
+	subject string
+	actor   events.Actor
+	patient time.Duration
+}
+
+// NewProposer returns a proposer that sends what one actor proposes to wherever
+// the committer runs. An answer that does not come within a Propose's context, or
+// ten seconds, is events.ErrUncertain.
+func NewProposer(nc *nats.Conn, prefix string, actor events.Actor) (events.Proposer, error) {
+	subject, err := ProposeSubject(prefix, actor)
+	if err != nil {
+		return nil, err
+	}
+	return &remoteProposer{nc: nc, subject: subject, actor: actor, patient: 10 * time.Second}, nil
+}
+
+// Propose is events.Proposer's.
+func (r *remoteProposer) Propose(ctx context.Context, p events.Proposal) (events.Receipt, error) {
+	if p.Actor.Kind != r.actor.Kind || p.Actor.Name != r.actor.Name {
+		return events.Receipt{}, fmt.Errorf("%s cannot propose on behalf of %s", r.actor, p.Actor)
+	}
+	if err := ctx.Err(); err != nil {
+		return events.Receipt{}, err
+	}
+	body, err := json.Marshal(p)
+	if err != nil {
+		return events.Receipt{}, fmt.Errorf("the proposal cannot be encoded: %w", err)
+	}
+	waiting, cancel := context.WithTimeout(ctx, r.patient)
+	defer cancel()
+	m, err := r.nc.RequestWithContext(waiting, r.subject, body)
+	switch {
+	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrMaxPayload):
+		return events.Receipt{}, fmt.Errorf("%w (%w)", events.ErrUnavailable, err)
+	case err != nil:
+		return events.Receipt{}, fmt.Errorf("the committer did not answer (%w): %w", err, events.ErrUncertain)
+	}
+	var a answer
+	if err := json.Unmarshal(m.Data, &a); err != nil {
+		return events.Receipt{}, fmt.Errorf("the committer's answer cannot be read (%w): %w", err, events.ErrUncertain)
+	}
+	return a.result()
+}

@@ -1,0 +1,126 @@
+package jetstream_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/events/jetstream"
+)
+
+// proposer answers as it is told, and keeps what it was asked.
+type proposer struct {
+	got     chan events.Proposal
+	receipt events.Receipt
+	err     error
+}
+
+func (p *proposer) Propose(_ context.Context, q events.Proposal) (events.Receipt, error) {
+	p.got <- q
+	return p.receipt, p.err
+}
+
+func connect(t testing.TB, s *jetstream.Server) *nats.Conn {
+	t.Helper()
+	nc, err := s.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+func TestProposals(t *testing.T) {
+	s := start(t, jetstream.ServerOptions{Dir: t.TempDir()})
+	nc := connect(t, s)
+	node := events.Actor{Kind: "node", Name: "n1.example.com", Version: "v1"}
+	client, err := jetstream.NewProposer(nc, "reprise", node)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := events.Proposal{
+		Decision: events.Decision{
+			Because: 4,
+			Changes: []events.Change{{Type: "container.exited", Object: events.Ref{Resource: "pods", Namespace: "a", Name: "b"}, UID: "u", Data: []byte(`[{"a":"<&\u2028"}]`), Note: []byte("{}"), Optional: true}},
+			Expect:  []events.Expectation{{Object: events.Ref{Resource: "pods", Namespace: "a", Name: "b"}, Sequence: 3}},
+		},
+		Actor: node, Basis: 5, Now: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC),
+	}
+	if _, err := client.Propose(t.Context(), want); !errors.Is(err, events.ErrUnavailable) {
+		t.Fatalf("nobody serves: %v", err)
+	}
+	committer := &proposer{got: make(chan events.Proposal, 1)}
+	stop, err := jetstream.ServeProposals(connect(t, s), "reprise", committer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref := events.Ref{Resource: "pods", Name: "b"}
+	for _, c := range []struct {
+		receipt events.Receipt
+		err     error
+		same    func(error) bool
+	}{
+		{events.Receipt{First: 7, Last: 8}, nil, func(err error) bool { return err == nil }},
+		{err: fmt.Errorf("x: %w", &events.ConflictError{Object: ref, Expected: 3, Actual: 4}), same: func(err error) bool {
+			var e *events.ConflictError
+			return errors.As(err, &e) && *e == events.ConflictError{Object: ref, Expected: 3, Actual: 4}
+		}},
+		{err: &events.RefusedError{Type: "a.b", Object: ref, Actor: node, Reason: "no"}, same: func(err error) bool {
+			var e *events.RefusedError
+			return errors.As(err, &e) && *e == events.RefusedError{Type: "a.b", Object: ref, Actor: node, Reason: "no"}
+		}},
+		{err: events.ErrUnavailable, same: func(err error) bool { return errors.Is(err, events.ErrUnavailable) }},
+		{err: fmt.Errorf("y: %w", events.ErrUncertain), same: func(err error) bool {
+			return errors.Is(err, events.ErrUncertain) && err.Error() == "y: "+events.ErrUncertain.Error()
+		}},
+		{err: errors.New("z"), same: func(err error) bool { return err != nil && err.Error() == "z" }},
+	} {
+		committer.receipt, committer.err = c.receipt, c.err
+		receipt, err := client.Propose(t.Context(), want)
+		if got := <-committer.got; !reflect.DeepEqual(got, want) {
+			t.Errorf("arrived as\n%#v\nwas\n%#v", got, want)
+		}
+		if receipt != c.receipt || !c.same(err) {
+			t.Errorf("got %v, %v; want %v, %v", receipt, err, c.receipt, c.err)
+		}
+	}
+	bold := want
+	bold.User = "admin"
+	var refused *events.RefusedError
+	if _, err := client.Propose(t.Context(), bold); !errors.As(err, &refused) {
+		t.Errorf("a node speaks for a user: %v", err)
+	}
+	other := want
+	other.Actor.Name = "n2"
+	if _, err := client.Propose(t.Context(), other); err == nil {
+		t.Error("one node proposes as another")
+	}
+	stop()
+	if _, err := client.Propose(t.Context(), want); !errors.Is(err, events.ErrUnavailable) {
+		t.Errorf("after the end: %v", err)
+	}
+}
+
+func TestLostAnswerIsUncertain(t *testing.T) {
+	s := start(t, jetstream.ServerOptions{Dir: t.TempDir()})
+	nc := connect(t, s)
+	asked := make(chan *nats.Msg, 1)
+	if _, err := nc.ChanSubscribe("reprise.propose.*.*", asked); err != nil {
+		t.Fatal(err)
+	}
+	client, err := jetstream.NewProposer(nc, "reprise", events.Actor{Kind: "scheduler"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-asked; cancel() }()
+	if _, err := client.Propose(ctx, events.Proposal{Actor: events.Actor{Kind: "scheduler"}}); !errors.Is(err, events.ErrUncertain) {
+		t.Errorf("got %v", err)
+	}
+}
