@@ -1,0 +1,97 @@
+// Package bus names what goes between a node and the servers over the one
+// connection that a node makes: outbound, to NATS. No port is open on a node,
+// and a node behind NAT works. cmd gives each node's NATS user the permissions
+// that NodePermissions returns; the sub-packages do the talking:
+//
+//   - feed: the objects that the node may know, to the node;
+//   - tunnel: connections from the API server to the node, for logs, exec, attach
+//     and port-forward;
+//   - calls: the node's requests for service account tokens.
+//
+// What the node has to say about itself and its pods goes as proposals to the
+// committer (events.Proposer), lease renewals included.
+//
+// Subjects are named after the node, so that NATS's permissions say who speaks
+// and who hears. None has the four dots of the log's subjects: what is said here
+// is never stored.
+//
+//	<prefix>-bus.call.<node>.<method>   node -> servers, requests
+//	<prefix>-bus.up.<node>.<id>         node -> server, what goes through tunnels
+//	<prefix>-bus.down.<node>[.<id>]     server -> node, likewise
+//	<prefix>-bus.feed.<node>            server -> node
+//	_INBOX.<prefix>.node.<node>.>       servers -> node, answers
+package bus
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+)
+
+// Node names one node on the bus of one cluster.
+type Node struct {
+	prefix, token string
+}
+
+// NewNode returns the place of a node on the bus of the cluster whose log has the
+// prefix.
+func NewNode(prefix, node string) (Node, error) {
+	token, err := nodeToken(node)
+	return Node{prefix: prefix, token: token}, err
+}
+
+// AnyNode stands for all nodes in what a server subscribes to.
+func AnyNode(prefix string) Node { return Node{prefix: prefix, token: "*"} }
+
+// Call is the subject of the node's requests of a kind.
+func (n Node) Call(method string) string { return n.prefix + "-bus.call." + n.token + "." + method }
+
+// Up and Down are the subjects of a tunnel's two directions.
+func (n Node) Up(id string) string { return n.prefix + "-bus.up." + n.token + "." + id }
+
+// Down is where a server talks to the node through a tunnel; to open one, id is
+// empty.
+func (n Node) Down(id string) string {
+	if id == "" {
+		return n.prefix + "-bus.down." + n.token
+	}
+	return n.prefix + "-bus.down." + n.token + "." + id
+}
+
+// Feed is the subject of the node's feed.
+func (n Node) Feed() string { return n.prefix + "-bus.feed." + n.token }
+
+func (n Node) inbox() string { return "_INBOX." + n.prefix + ".node." + n.token }
+
+// Inbox is the option with which the node must connect: answers to its requests
+// come where only it may listen.
+func (n Node) Inbox() nats.Option { return nats.CustomInboxPrefix(n.inbox()) }
+
+// Permissions are the subjects that the node may publish and subscribe to. Its
+// proposals are among them.
+func (n Node) Permissions() (publish, subscribe []string) {
+	return []string{n.prefix + ".propose.node." + n.token, n.Call(">"), n.Up(">")},
+		[]string{n.Feed(), n.Down(""), n.Down(">"), n.inbox() + ".>"}
+}
+
+// Caller returns the node that a request on a subject of Call comes from.
+func Caller(subject string) (node string, ok bool) {
+	t := strings.Split(subject, ".")
+	if len(t) != 4 || t[1] != "call" {
+		return "", false
+	}
+	return strings.ReplaceAll(t[2], "_", "."), true
+}
+
+// nodeToken makes one token of a name; since names of nodes are DNS names, in
+// which no underscore occurs, it can be undone.
+func nodeToken(node string) (string, error) {
+	bad := func(r rune) bool {
+		return !(r == '-' || r == '.' || r >= 'a' && r <= 'z' || r >= '0' && r <= '9')
+	}
+	if node == "" || strings.ContainsFunc(node, bad) {
+		return "", fmt.Errorf("%q is no name of a node: use lower case letters, digits, '-' and '.'", node)
+	}
+	return strings.ReplaceAll(node, ".", "_"), nil
+}
