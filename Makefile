@@ -11,7 +11,7 @@ export GOFLAGS = -buildvcs=false
 
 KUBERNETES := $(shell sed -n 's/^\tk8s.io\/kubernetes v//p' go.mod)
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-LDFLAGS := -s -w -X main.version=$(VERSION) \
+LDFLAGS := -s -w -X main.programVersion=$(VERSION) \
 	-X k8s.io/component-base/version.gitVersion=v$(KUBERNETES) \
 	-X k8s.io/component-base/version.gitMajor=$(word 1,$(subst ., ,$(KUBERNETES))) \
 	-X k8s.io/component-base/version.gitMinor=$(word 2,$(subst ., ,$(KUBERNETES)))

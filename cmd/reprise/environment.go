@@ -9,6 +9,7 @@ import (
 const (
 	defaultDataDir = "/var/lib/reprise"
 	defaultRunDir  = "/run/reprise"
+	defaultNATS    = "127.0.0.1:4222"
 )
 
 // environment is where a command finds things: the flags common to all of them
@@ -17,6 +18,7 @@ type environment struct {
 	*Main
 	DataDir string
 	RunDir  string
+	NATS    string
 }
 
 // Kubeconfig is the file with which a person is admin of the cluster.

@@ -17,8 +17,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// version is set by the linker.
-var version = "dev"
+// programVersion is set by the linker.
+var programVersion = "dev"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -70,7 +70,7 @@ one log, so you can ask how the cluster came to be as it is.`,
   # Ask what happened to a pod, and because of what
   reprise history pods/default/web-7c9
   reprise why pods/default/web-7c9`,
-		Version:       version,
+		Version:       programVersion,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		// Flags before the command are ours even where the command takes all that follow.
@@ -97,7 +97,8 @@ one log, so you can ask how the cluster came to be as it is.`,
 // commands lists what the binary can do.
 func commands(env *environment) []*cobra.Command {
 	grouped := map[string][]*cobra.Command{
-		"use": {newKubectlCommand(env)},
+		"run": {newUpCommand(env), newDownCommand(env)},
+		"use": {newKubectlCommand(env), newImagesCommand(env)},
 	}
 	var all []*cobra.Command
 	for _, group := range []string{"run", "use", "ask"} {

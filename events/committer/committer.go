@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -76,6 +77,9 @@ type Committer struct {
 	index Index
 	opts  Options
 	term  atomic.Pointer[term] // nil while Run does not run
+
+	once  sync.Once
+	begun chan struct{}
 }
 
 var _ events.Proposer = (*Committer)(nil)
@@ -103,8 +107,11 @@ type answer struct {
 
 // New returns the committer of a log, given the projection of that same log.
 func New(log events.Log, index Index, opts Options) *Committer {
-	return &Committer{log: log, index: index, opts: opts.withDefaults()}
+	return &Committer{log: log, index: index, opts: opts.withDefaults(), begun: make(chan struct{})}
 }
+
+// Begun is closed when Run takes proposals for the first time.
+func (c *Committer) Begun() <-chan struct{} { return c.begun }
 
 // Propose is events.Proposer's. It waits for room in the queue, and for the
 // answer. If ctx ends first it says whether the proposal may still be appended.
@@ -148,6 +155,7 @@ func (c *Committer) Run(ctx context.Context) error {
 	if !c.term.CompareAndSwap(nil, t) {
 		return errors.New("the committer runs already")
 	}
+	c.once.Do(func() { close(c.begun) })
 	defer close(t.over)
 	defer c.term.Store(nil)
 	w := &writer{Committer: c, overlay: newOverlay(c.index)}

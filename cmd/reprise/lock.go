@@ -1,0 +1,49 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// lock keeps two servers from one data directory: two writers on one JetStream
+// store would damage it. The kernel releases it when the process ends, however
+// it ends.
+type lock struct{ file *os.File }
+
+// acquireLock takes the data directory, or says who has it.
+func acquireLock(dataDir string) (*lock, error) {
+	if err := os.MkdirAll(dataDir, 0o700); err != nil {
+		return nil, fmt.Errorf("cannot make the data directory %s: %w", dataDir, err)
+	}
+	path := filepath.Join(dataDir, "lock")
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the lock of the data directory: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		defer f.Close()
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, fmt.Errorf("cannot lock %s: %w", path, err)
+		}
+		pid, _ := os.ReadFile(path)
+		return nil, fmt.Errorf("another server runs on %s (process %s): stop it first, or give --data-dir another directory",
+			dataDir, strings.TrimSpace(string(pid)))
+	}
+	if err := errors.Join(f.Truncate(0), writePID(f)); err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot write %s: %w", path, err), f.Close())
+	}
+	return &lock{file: f}, nil
+}
+
+func writePID(f *os.File) error {
+	_, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	return err
+}
+
+// Close gives the data directory back.
+func (l *lock) Close() error { return l.file.Close() }

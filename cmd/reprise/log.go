@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	v1 "k8s.io/api/core/v1"
+
+	"github.com/reprise-run/reprise/agents/node/volumes"
+	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/events/jetstream"
+	"github.com/reprise-run/reprise/projections"
+)
+
+// startLog starts NATS in this process, opens the two logs on it, and begins to
+// follow them.
+func (p *controlPlane) startLog(ctx context.Context, env *environment) error {
+	server, err := jetstream.StartServer(jetstream.ServerOptions{
+		Dir: env.LogDir(), Listen: env.NATS, Logger: p.log,
+	})
+	if err != nil {
+		return err
+	}
+	p.onClose(func() error { server.Shutdown(); return nil })
+	if err := os.MkdirAll(env.RunDir, 0o755); err != nil {
+		return fmt.Errorf("cannot make the run directory: %w", err)
+	}
+	if err := os.WriteFile(env.addressFile(), []byte(server.Addr()+"\n"), 0o644); err != nil {
+		return fmt.Errorf("cannot say where NATS listens: %w", err)
+	}
+	if p.nats, err = server.Connect(); err != nil {
+		return err
+	}
+	p.onClose(func() error { p.nats.Close(); return nil })
+	history, err := jetstream.History(ctx, p.nats, jetstream.Config{})
+	if err != nil {
+		return err
+	}
+	volatile, err := jetstream.Volatile(ctx, p.nats, jetstream.Config{})
+	if err != nil {
+		return err
+	}
+	return p.startProjections(ctx, history, volatile, nil)
+}
+
+// addressFile holds the address on which the running server's NATS listens.
+func (e *environment) addressFile() string { return filepath.Join(e.RunDir, "nats") }
+
+// connect ties the agent of a node of this process to the server.
+func (p *controlPlane) connect(_ context.Context, node string) (connection, error) {
+	return connection{
+		Projection: p.history,
+		Proposer:   p.proposer,
+		Tokens:     volumes.Tokens(p.tokensOf(node)),
+	}, nil
+}
+
+// waitForNode returns once the node says of itself that it is ready.
+func (p *controlPlane) waitForNode(ctx context.Context, name string) error {
+	ref := events.Ref{Resource: "nodes", Name: name}
+	for {
+		view := p.history.View()
+		if e := view.Get(ref); e != nil && ready(projections.As[v1.Node](e)) {
+			return nil
+		}
+		changes, err := p.history.Changes(ctx, view.Sequence())
+		if err != nil {
+			return err
+		}
+		if _, err := changes.Next(ctx); err != nil {
+			return fmt.Errorf("node %s did not get ready: %w", name, err)
+		}
+	}
+}
+
+func ready(n *v1.Node) bool {
+	for _, c := range n.Status.Conditions {
+		if c.Type == v1.NodeReady {
+			return c.Status == v1.ConditionTrue
+		}
+	}
+	return false
+}

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	defaultListen = "127.0.0.1:6443"
+	serviceCIDR   = "10.96.0.0/16"
+	podCIDR       = "10.244.0.0/24"
+)
+
+// newUpCommand starts a whole cluster.
+func newUpCommand(env *environment) *cobra.Command {
+	o := upOptions{environment: env}
+	c := &cobra.Command{
+		Use:   "up",
+		Short: "Start a cluster of one node on this machine",
+		Long: `Starts the log, the API, the scheduler, the controllers and one node. It is the
+same cluster at every start: its state is in the data directory. Ctrl-C stops the
+control plane and leaves the containers running; 'reprise down' stops them too.`,
+		Example: `  reprise up
+  reprise up --data-dir /srv/reprise --listen 127.0.0.1:7443`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return o.run(c.Context()) },
+	}
+	c.Flags().StringVar(&o.listen, "listen", defaultListen, "address of the Kubernetes API")
+	c.Flags().StringVar(&o.NATS, "nats-listen", defaultNATS, "address of the log's NATS, for nodes and integrators")
+	c.Flags().StringVar(&o.node, "node", hostname(), "name of this machine's node")
+	c.Flags().StringVar(&o.level, "log-level", "warn", "what the parts report to standard error: debug, info, warn or error")
+	return c
+}
+
+type upOptions struct {
+	*environment
+	listen, node, level string
+}
+
+// run starts everything, says so, and waits for the end.
+func (o *upOptions) run(ctx context.Context) error {
+	if err := requireRoot(); err != nil {
+		return err
+	}
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(o.level)); err != nil {
+		return fmt.Errorf("--log-level %q: %w", o.level, err)
+	}
+	log := slog.New(slog.NewTextHandler(o.Stderr, &slog.HandlerOptions{Level: level}))
+	slog.SetDefault(log)
+	held, err := acquireLock(o.DataDir)
+	if err != nil {
+		return err
+	}
+	defer held.Close()
+	listener, err := listen(o.listen)
+	if err != nil {
+		return err
+	}
+	p := &controlPlane{log: log, stopped: make(chan error, 1)}
+	say := newProgress(o.Stdout)
+	err = o.start(ctx, p, listener, say)
+	if err == nil {
+		fmt.Fprintf(o.Stdout, "\nReady. The kubeconfig is %s; next, in another terminal:\n\n"+
+			"  export KUBECONFIG=%[1]s\n  reprise kubectl get nodes\n\n", o.Kubeconfig())
+		select {
+		case err = <-p.stopped:
+		case <-ctx.Done():
+			fmt.Fprintln(o.Stdout, "Stopping. Containers go on; `reprise down` stops them too.")
+		}
+	} else if ctx.Err() != nil {
+		err = nil // Interrupted while it started.
+	}
+	return errors.Join(err, p.close())
+}
+
+// start starts the control plane and the node side by side, as far as one does
+// not rest on the other.
+func (o *upOptions) start(ctx context.Context, p *controlPlane, listener net.Listener, say *progress) error {
+	group, starting := errgroup.WithContext(ctx)
+	var w *worker
+	group.Go(func() (err error) {
+		if w, err = startRuntime(starting, o.environment, o.node, p.log); err == nil {
+			say.say("containerd runs")
+		}
+		return err
+	})
+	group.Go(func() error {
+		if err := p.startLog(starting, o.environment); err != nil {
+			return err
+		}
+		say.say("the log is open, at sequence %d", p.history.Folded())
+		if err := p.startAPI(starting, o.environment, listener); err != nil {
+			return err
+		}
+		say.say("the API listens on %s", listener.Addr())
+		p.startDeciders(starting)
+		return nil
+	})
+	err := group.Wait()
+	if w != nil {
+		p.onClose(w.runtime.Close)
+	}
+	if err != nil {
+		return err
+	}
+	c, err := p.connect(ctx, o.node)
+	if err != nil {
+		return err
+	}
+	p.keep(ctx, "the node's agent", func(ctx context.Context) error { return w.run(ctx, c) })
+	if err := p.waitForNode(ctx, o.node); err != nil {
+		return err
+	}
+	say.say("node %s is ready", o.node)
+	return nil
+}
+
+// listen takes the API's port before anything is started.
+func listen(address string) (net.Listener, error) {
+	l, err := net.Listen("tcp", address)
+	var call *os.SyscallError
+	if errors.As(err, &call) && errors.Is(call.Err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("another program listens on %s: stop it (`ss -ltnp` shows which), or give --listen another address", address)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen on %s: %w", address, err)
+	}
+	return l, nil
+}
