@@ -1,0 +1,176 @@
+// Package podgc removes pods that nobody else will: those whose node is gone,
+// those that were deleted before they had a node or whose node is said to be out
+// of service, and the oldest of those that have ended when there are too many.
+// The runner drives it. A pod on a node that is there it leaves to the node.
+//
+// An item is a pod, or all the pods that have ended.
+package podgc
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	core "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/reprise-run/reprise/agents/runner"
+	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/projections"
+)
+
+// Options are what the decider goes by.
+type Options struct {
+	// Ended is how many pods that have ended are kept; 12,500 by default.
+	Ended int
+}
+
+const defaultEnded = 12500
+
+// burst is the most ended pods that one decision deletes.
+const burst = 500
+
+// New returns the decider.
+func New(o Options) runner.Decider {
+	if o.Ended == 0 {
+		o.Ended = defaultEnded
+	}
+	return decider{o}
+}
+
+type decider struct{ Options }
+
+func (decider) Actor() events.Actor { return events.Actor{Kind: "controller", Name: "podgc"} }
+
+// all is the item of the pods that have ended.
+var all = events.Ref{Resource: "pods"}
+
+// Concerns names the pods of a node that is gone or out of service, and pods
+// that may be beyond the reach of a node or are one more that has ended.
+func (decider) Concerns(v runner.View, c projections.Change) []events.Ref {
+	switch ref := c.Entry().Ref; {
+	case isNode(ref):
+		if c.After != nil && !outOfService(projections.As[core.Node](c.After)) {
+			return nil
+		}
+		var refs []events.Ref
+		for e := range v.OnNode(ref.Name) {
+			refs = append(refs, e.Ref)
+		}
+		return refs
+	case !isPod(ref) || c.After == nil:
+		return nil
+	}
+	switch c.Event.Fact() {
+	case "succeeded", "failed", "status-updated":
+		return []events.Ref{all, c.After.Ref}
+	case "created", "bound", "terminating", "updated":
+		return []events.Ref{c.After.Ref}
+	case "":
+		if hasEnded(projections.As[core.Pod](c.After)) {
+			return []events.Ref{all, c.After.Ref}
+		}
+		return []events.Ref{c.After.Ref}
+	}
+	return nil
+}
+
+// Decide removes one pod, or the oldest of those that have ended.
+func (d decider) Decide(v runner.View, item runner.Item, now time.Time) runner.Result {
+	if item.Ref == all {
+		return d.trim(v, item.Because)
+	}
+	e := v.Get(item.Ref)
+	if e == nil {
+		return runner.Result{}
+	}
+	pod := projections.As[core.Pod](e)
+	switch node := v.Get(nodeRef(pod.Spec.NodeName)); {
+	case pod.Spec.NodeName == "":
+		if pod.DeletionTimestamp != nil {
+			return runner.Result{Commands: []runner.Command{force(e, item.Because)}}
+		}
+	case node == nil:
+		return abandon(e, pod, item.Because, now, true)
+	case pod.DeletionTimestamp != nil && outOfService(projections.As[core.Node](node)):
+		return abandon(e, pod, item.Because, now, false)
+	}
+	return runner.Result{}
+}
+
+// abandon gives up a pod that no node will speak for again: first it is said to
+// have failed, then it is deleted without waiting.
+func abandon(e *projections.Entry, pod *core.Pod, because uint64, now time.Time, nodeGone bool) runner.Result {
+	if hasEnded(pod) {
+		return runner.Result{Commands: []runner.Command{force(e, because)}}
+	}
+	after := pod.Status.DeepCopy()
+	after.Phase = core.PodFailed
+	if nodeGone {
+		after.Conditions = slices.DeleteFunc(after.Conditions, func(c core.PodCondition) bool { return c.Type == core.DisruptionTarget })
+		after.Conditions = append(after.Conditions, core.PodCondition{
+			Type: core.DisruptionTarget, Status: core.ConditionTrue, LastTransitionTime: metav1.NewTime(now),
+			ObservedGeneration: pod.Generation,
+			Reason:             "DeletionByPodGC", Message: "PodGC: node no longer exists",
+		})
+	}
+	d, _ := runner.UpdatePart(e, "pod.failed", "/status", pod.Status, *after, because)
+	return runner.Result{Decisions: []events.Decision{d}}
+}
+
+// trim deletes the oldest of the pods that have ended, beyond what is kept. Those
+// that were evicted go first, for nobody looks at what they did.
+func (d decider) trim(v runner.View, because uint64) runner.Result {
+	var ended []*projections.Entry
+	for e := range v.List("", "pods", "") {
+		if pod := projections.As[core.Pod](e); hasEnded(pod) && pod.DeletionTimestamp == nil {
+			ended = append(ended, e)
+		}
+	}
+	extra := len(ended) - d.Ended
+	if extra <= 0 {
+		return runner.Result{}
+	}
+	slices.SortStableFunc(ended, func(a, b *projections.Entry) int {
+		x, y := projections.As[core.Pod](a), projections.As[core.Pod](b)
+		if evicted(x) != evicted(y) {
+			if evicted(x) {
+				return -1
+			}
+			return 1
+		}
+		return x.CreationTimestamp.Compare(y.CreationTimestamp.Time)
+	})
+	var r runner.Result
+	for _, e := range ended[:min(extra, burst)] {
+		r.Commands = append(r.Commands, force(e, because))
+	}
+	return r
+}
+
+func force(e *projections.Entry, because uint64) runner.Command {
+	return runner.Command{Verb: runner.Delete, Object: e.Ref, UID: e.UID, Because: because, GracePeriod: new(int64)}
+}
+
+func evicted(pod *core.Pod) bool { return strings.EqualFold(pod.Status.Reason, "Evicted") }
+
+func hasEnded(pod *core.Pod) bool {
+	return pod.Status.Phase == core.PodSucceeded || pod.Status.Phase == core.PodFailed
+}
+
+// outOfService says whether people declare that nothing runs on the node any
+// more, and the node does not object.
+func outOfService(node *core.Node) bool {
+	for _, c := range node.Status.Conditions {
+		if c.Type == core.NodeReady && c.Status == core.ConditionTrue {
+			return false
+		}
+	}
+	return slices.ContainsFunc(node.Spec.Taints, func(t core.Taint) bool { return t.Key == core.TaintNodeOutOfService })
+}
+
+func isNode(r events.Ref) bool { return r.Group == "" && r.Resource == "nodes" }
+
+func isPod(r events.Ref) bool { return r.Group == "" && r.Resource == "pods" }
+
+func nodeRef(name string) events.Ref { return events.Ref{Resource: "nodes", Name: name} }
