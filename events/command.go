@@ -2,7 +2,6 @@ package events
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -103,14 +102,9 @@ func putType(noun string, object Ref) string {
 
 // nounOf is the object's kind in lower case.
 func nounOf(doc []byte) (string, error) {
-	var o struct {
-		Kind string `json:"kind"`
-	}
-	if err := json.Unmarshal(doc, &o); err != nil {
-		return "", fmt.Errorf("not an object: %w", err)
-	}
-	if o.Kind == "" {
+	kind, ok := Text(Lookup(doc, "kind"))
+	if !ok || kind == "" {
 		return "", errors.New("the object does not say its kind")
 	}
-	return strings.ToLower(o.Kind), nil
+	return strings.ToLower(kind), nil
 }

@@ -1,7 +1,6 @@
 package committer
 
 import (
-	"encoding/json"
 	"fmt"
 
 	"github.com/reprise-run/reprise/events"
@@ -208,13 +207,6 @@ func trespass(by events.Actor, object events.Ref, before, after standing) string
 }
 
 func nodeName(pod []byte) string {
-	var p struct {
-		Spec struct {
-			NodeName string `json:"nodeName"`
-		} `json:"spec"`
-	}
-	if json.Unmarshal(pod, &p) != nil {
-		return ""
-	}
-	return p.Spec.NodeName
+	name, _ := events.Text(events.Lookup(pod, "spec", "nodeName"))
+	return name
 }

@@ -1,0 +1,177 @@
+package events
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+)
+
+// The functions here find their way in the bytes of canonical documents. They
+// trust them to be canonical, but never read beyond their ends.
+
+// skipValue returns the index after the value that begins at i, or len(doc).
+func skipValue(doc []byte, i int) int {
+	if i >= len(doc) {
+		return len(doc)
+	}
+	switch doc[i] {
+	case '"':
+		return skipString(doc, i)
+	case '{', '[':
+		return skipNested(doc, i)
+	}
+	for i < len(doc) && doc[i] != ',' && doc[i] != '}' && doc[i] != ']' {
+		i++
+	}
+	return i
+}
+
+func skipString(doc []byte, i int) int {
+	for i++; i < len(doc); {
+		n := bytes.IndexByte(doc[i:], '"')
+		if n < 0 {
+			break
+		}
+		slashes := 0
+		for n-1-slashes >= 0 && doc[i+n-1-slashes] == '\\' {
+			slashes++
+		}
+		if i += n + 1; slashes%2 == 0 {
+			return i
+		}
+	}
+	return len(doc)
+}
+
+func skipNested(doc []byte, i int) int {
+	for depth := 0; i < len(doc); {
+		switch doc[i] {
+		case '"':
+			i = skipString(doc, i)
+			continue
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth--; depth == 0 {
+				return i + 1
+			}
+		}
+		i++
+	}
+	return len(doc)
+}
+
+// child is a member of an object or an element of an array, by its place in the
+// document that holds it.
+type child struct {
+	name             []byte // the member's, as JSON
+	start, from, end int    // the whole begins at start, its value at from
+}
+
+// children walks the children of one object or array.
+type children struct {
+	doc   []byte
+	i     int
+	named bool
+}
+
+// childrenOf begins before the first child of the object or array at i.
+func childrenOf(doc []byte, i int) children {
+	return children{doc: doc, i: i + 1, named: doc[i] == '{'}
+}
+
+// next returns the next child, or says false after the last.
+func (c *children) next() (child, bool) {
+	if c.i < len(c.doc) && c.doc[c.i] == ',' {
+		c.i++
+	}
+	if c.i >= len(c.doc) || c.doc[c.i] == '}' || c.doc[c.i] == ']' {
+		return child{}, false
+	}
+	k := child{start: c.i, from: c.i}
+	if c.named {
+		end := skipString(c.doc, c.i)
+		k.name, k.from = c.doc[c.i:end], end+1
+	}
+	k.end = skipValue(c.doc, k.from)
+	k.from = min(k.from, k.end)
+	c.i = k.end
+	return k, true
+}
+
+// find returns the member of the object at i that has the name, as JSON. It says
+// false if there is none, and then the child is where it would be: its start and
+// end are the place to put it in.
+func find(doc []byte, i int, name []byte) (child, bool) {
+	all := childrenOf(doc, i)
+	for {
+		k, ok := all.next()
+		if !ok {
+			return child{start: all.i, end: all.i}, false
+		}
+		switch c := compareNames(k.name, name); {
+		case c == 0:
+			return k, true
+		case c > 0:
+			return child{start: k.start, end: k.start}, false
+		}
+	}
+}
+
+// element returns the n-th element of the array at i. It says false if there are
+// fewer, and how many; the child is then at the array's end.
+func element(doc []byte, i, n int) (k child, length int, ok bool) {
+	all := childrenOf(doc, i)
+	for ; ; length++ {
+		k, ok := all.next()
+		if !ok {
+			return child{start: all.i, end: all.i}, length, false
+		}
+		if length == n {
+			return k, length + 1, true
+		}
+	}
+}
+
+// compareNames orders the names of members, given as JSON, by the bytes that
+// they stand for.
+func compareNames(a, b []byte) int {
+	if bytes.IndexByte(a, '\\') < 0 && bytes.IndexByte(b, '\\') < 0 {
+		// Without the closing quote, which would sort among the letters.
+		return bytes.Compare(a[:max(len(a)-1, 0)], b[:max(len(b)-1, 0)])
+	}
+	return strings.Compare(unquoteJSON(a), unquoteJSON(b))
+}
+
+func unquoteJSON(s []byte) string {
+	var text string
+	if json.Unmarshal(s, &text) != nil {
+		return ""
+	}
+	return text
+}
+
+// Lookup returns the value of a member within members of a canonical document,
+// as canonical JSON, or nil: Lookup(pod, "spec", "nodeName"). It decodes nothing.
+func Lookup(doc []byte, names ...string) []byte {
+	i, end := 0, len(doc)
+	for _, name := range names {
+		if i >= len(doc) || doc[i] != '{' {
+			return nil
+		}
+		k, ok := find(doc, i, appendString(nil, name))
+		if !ok {
+			return nil
+		}
+		i, end = k.from, k.end
+	}
+	return doc[i:end]
+}
+
+// Text returns what a JSON string says, and false for another value.
+func Text(value []byte) (string, bool) {
+	if len(value) < 2 || value[0] != '"' {
+		return "", false
+	}
+	return unquoteName(value), true
+}
