@@ -188,7 +188,8 @@ func (a *Agent) nodeStatus(ctx context.Context, before v1.NodeStatus, now time.T
 	return st
 }
 
-// unready says why the runtime cannot run pods, empty if it can.
+// unready says why the runtime cannot run pods, empty if it can. Of the
+// runtime's conditions only the two that CRI requires count; others are advice.
 func (a *Agent) unready(ctx context.Context) string {
 	st, err := a.o.Containers.Status(ctx, &runtimeapi.StatusRequest{})
 	if err != nil {
@@ -196,7 +197,7 @@ func (a *Agent) unready(ctx context.Context) string {
 	}
 	var why []string
 	for _, c := range st.Status.GetConditions() {
-		if !c.Status {
+		if !c.Status && (c.Type == runtimeapi.RuntimeReady || c.Type == runtimeapi.NetworkReady) {
 			why = append(why, fmt.Sprintf("%s is false: %s: %s", c.Type, c.Reason, c.Message))
 		}
 	}
