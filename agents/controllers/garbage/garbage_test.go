@@ -1,0 +1,35 @@
+package garbage
+
+import (
+	"testing"
+
+	"k8s.io/kubernetes/pkg/api/legacyscheme"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"github.com/reprise-run/reprise/agents/runner/runnertest"
+)
+
+func TestTranscripts(t *testing.T) { runnertest.Run(t, "testdata", New()) }
+
+// A resource name that is guessed wrong would make owners look absent.
+func TestBuiltInResources(t *testing.T) {
+	odd := map[string]string{"Endpoints": "endpoints", "NetworkPolicy": "networkpolicies", "Ingress": "ingresses", "StorageClass": "storageclasses", "Lease": "leases"}
+	for kind, want := range odd {
+		found := false
+		for gvk := range legacyscheme.Scheme.AllKnownTypes() {
+			if gvk.Kind != kind || gvk.Version == "__internal" {
+				continue
+			}
+			plural, _ := meta.UnsafeGuessKindToResource(gvk)
+			resource, namespaced, known := builtIn(gvk)
+			if resource != want || plural.Resource != want || !known || namespaced != (kind != "StorageClass") {
+				t.Errorf("%v is taken for %q (namespaced %t, known %t)", gvk, resource, namespaced, known)
+			}
+			found = true
+		}
+		if !found {
+			t.Errorf("there is no kind %s", kind)
+		}
+	}
+}
