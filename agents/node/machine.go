@@ -2,7 +2,6 @@ package node
 
 import (
 	"bytes"
-	"net"
 	"os"
 	goruntime "runtime"
 	"strconv"
@@ -83,37 +82,4 @@ func (m machine) allocatable(pods int) v1.ResourceList {
 	list[v1.ResourceMemory] = *resource.NewQuantity(max(m.memory-reserve, 0), resource.BinarySI)
 	list[v1.ResourceEphemeralStorage] = *resource.NewQuantity(m.disk/10*9, resource.BinarySI)
 	return list
-}
-
-// Addresses returns the addresses of this machine that others may reach it by,
-// those that the default route would use first.
-func Addresses() []string {
-	var out []string
-	add := func(ip net.IP) {
-		if ip == nil || !ip.IsGlobalUnicast() {
-			return
-		}
-		for _, have := range out {
-			if have == ip.String() {
-				return
-			}
-		}
-		out = append(out, ip.String())
-	}
-	// No packet is sent by this: the kernel only looks up the route.
-	if c, err := net.Dial("udp", "192.0.2.1:9"); err == nil {
-		add(c.LocalAddr().(*net.UDPAddr).IP)
-		c.Close()
-	}
-	if len(out) > 0 {
-		return out
-	}
-	addrs, _ := net.InterfaceAddrs()
-	for _, a := range addrs {
-		if n, ok := a.(*net.IPNet); ok && n.IP.To4() != nil {
-			add(n.IP)
-			return out
-		}
-	}
-	return []string{"127.0.0.1"}
 }

@@ -17,7 +17,9 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/tools/remotecommand"
+	"k8s.io/client-go/transport/spdy"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/reprise-run/reprise/events"
@@ -50,6 +52,10 @@ spec:
 	}
 	if out := c.exec(ref, "demo", "sh", "-c", "echo hello $HOSTNAME"); out != "hello web\n" {
 		t.Errorf("exec says %q", out)
+	}
+
+	if body := c.forward(ref, 8080, "/"); !strings.Contains(body, "Hello from demo 1 on web") {
+		t.Errorf("through the forwarded port comes %q", body)
 	}
 
 	c.kill(pod, 0)
@@ -231,6 +237,45 @@ spec:
 	if got := c.exec(ref, "a", "cat", "/out/stop"); got != "stopping\n" {
 		t.Errorf("the preStop hook left %q", got)
 	}
+}
+
+// forward asks for a path through a forwarded port.
+func (c *cluster) forward(ref events.Ref, port int, path string) string {
+	c.t.Helper()
+	u := &url.URL{Scheme: "https", Host: c.listener.Addr().String(), Path: fmt.Sprintf("/portForward/%s/%s", ref.Namespace, ref.Name)}
+	transport, upgrader, err := spdy.RoundTripperFor(&rest.Config{TLSClientConfig: rest.TLSClientConfig{Insecure: true}})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	stop, ready := make(chan struct{}), make(chan struct{})
+	f, err := portforward.New(spdy.NewDialer(upgrader, &http.Client{Transport: transport}, http.MethodPost, u),
+		[]string{fmt.Sprintf("0:%d", port)}, stop, ready, io.Discard, io.Discard)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- f.ForwardPorts() }()
+	defer func() { close(stop); <-failed }()
+	select {
+	case <-ready:
+	case err := <-failed:
+		failed <- err
+		c.t.Fatalf("port-forward: %v", err)
+	}
+	ports, err := f.GetPorts()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	r, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d%s", ports[0].Local, path))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer r.Body.Close()
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return string(body)
 }
 
 func (c *cluster) eventually(what string, is func() bool) {

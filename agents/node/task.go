@@ -79,8 +79,23 @@ func message(err error) string {
 	return strings.TrimPrefix(text, crispec.ErrConfig.Error()+": ")
 }
 
+// patience is how long the runtime may take over one step.
+const patience = 2 * time.Minute
+
+// whole returns a context for a step that is done whole or not at all: the
+// runtime leaves halves behind if it is left in the middle.
+func whole(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), patience)
+}
+
 // run carries the action out. For volumes it says when to do so again.
 func (t *task) run(ctx context.Context) (refresh time.Time, err error) {
+	switch t.Kind {
+	case plan.RunSandbox, plan.RemoveContainer, plan.StopSandbox, plan.RemoveSandbox:
+		var cancel context.CancelFunc
+		ctx, cancel = whole(ctx)
+		defer cancel()
+	}
 	switch t.Kind {
 	case plan.PrepareVolumes:
 		return t.a.volumes.Prepare(ctx, t.pod, t.a.o.Projection.View())
@@ -177,7 +192,9 @@ func (t *task) runContainer(ctx context.Context) error {
 	if err := os.MkdirAll(filepath.Join(crispec.LogDirectory(t.a.node.Logs, t.pod.Namespace, t.pod.Name, t.uid), c.Name), 0o755); err != nil {
 		return err
 	}
-	r, err := t.a.o.Containers.CreateContainer(ctx, &runtimeapi.CreateContainerRequest{
+	whole, cancel := whole(ctx)
+	defer cancel()
+	r, err := t.a.o.Containers.CreateContainer(whole, &runtimeapi.CreateContainerRequest{
 		PodSandboxId: t.ID, Config: config, SandboxConfig: t.sandboxConfig(),
 	})
 	if err != nil {
@@ -189,7 +206,9 @@ func (t *task) runContainer(ctx context.Context) error {
 // startContainer starts a container that was created, and runs its postStart
 // hook. If that fails the container is ended, and started anew by its policy.
 func (t *task) startContainer(ctx context.Context, id string) error {
-	if _, err := t.a.o.Containers.StartContainer(ctx, &runtimeapi.StartContainerRequest{ContainerId: id}); err != nil {
+	whole, cancel := whole(ctx)
+	defer cancel()
+	if _, err := t.a.o.Containers.StartContainer(whole, &runtimeapi.StartContainerRequest{ContainerId: id}); err != nil {
 		return reasoned{reasonRunError, err}
 	}
 	c := spec(t.pod, t.Container)
@@ -253,16 +272,20 @@ func gracePeriod(pod *v1.Pod) int64 {
 	return v1.DefaultTerminationGracePeriodSeconds
 }
 
-// clean takes away what the node keeps for the pod. Logs go only with the pod.
+// clean takes away what the node keeps for the pod. Logs go only with the pod;
+// its directory goes last, for by it is known that there is something to clean.
 func (t *task) clean() error {
-	err := t.a.volumes.Remove(t.uid)
 	if t.a.o.Cgroups != nil {
-		err = errors.Join(err, t.a.o.Cgroups.RemovePod(string(t.uid)))
+		if err := t.a.o.Cgroups.RemovePod(string(t.uid)); err != nil {
+			return fmt.Errorf("cannot remove the pod's control group: %w", err)
+		}
 	}
 	if t.pod == nil || t.pod.DeletionTimestamp != nil {
-		err = errors.Join(err, t.removeLogs())
+		if err := t.removeLogs(); err != nil {
+			return err
+		}
 	}
-	return err
+	return t.a.volumes.Remove(t.uid)
 }
 
 func (t *task) removeLogs() error {
