@@ -30,7 +30,7 @@ func start(t testing.TB, adjust ...func(*api.Options)) *running {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &running{history: storagetest.NewLog(), volatile: storagetest.NewLog()}
+	r := &running{history: storagetest.NewLog(t, false), volatile: storagetest.NewLog(t, true)}
 	dir := t.TempDir()
 	o := api.Options{
 		Dir: dir, Listener: l, ServiceCIDR: "10.43.0.0/16",
@@ -70,7 +70,7 @@ func TestRoundTrip(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Log(cm.ResourceVersion)
-	for _, e := range s.history.Events() {
+	for _, e := range s.history.After(t, 0) {
 		t.Log(e.Sequence, e.Type, e.Object, e.User, e.Audit)
 	}
 }

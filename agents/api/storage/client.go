@@ -17,10 +17,9 @@ type client struct {
 	backend *Backend
 }
 
-// Get implements kubernetes.Interface. Asked for the key of a resource, which
-// has no value, it answers with the revision of the resource's last change:
-// upstream asks so for the revision that its cache must have reached to serve a
-// consistent list, and that one need not wait for what concerns other resources.
+// Get implements kubernetes.Interface. Upstream asks for the key of a resource,
+// which has no value, to learn the revision that its cache must have reached to
+// serve a consistent list: see hub.current.
 func (c client) Get(ctx context.Context, key string, opts kubernetes.GetOptions) (resp kubernetes.GetResponse, err error) {
 	ref, ok := c.backend.keys.Ref(key)
 	if !ok {

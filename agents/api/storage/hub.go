@@ -16,18 +16,15 @@ import (
 
 // hub follows what a projection folds, once, and passes each change to those who
 // watch its resource: an API server holds a watch for every resource, and most
-// changes concern one of them. It also knows the last sequence of each resource.
+// changes concern one of them.
 type hub struct {
 	projection live.Projection
 
-	mu sync.Mutex
-	// at is the sequence up to which all changes have been passed on, start the
-	// one from which on last is known.
-	at, start uint64
-	last      map[schema.GroupResource]uint64
-	members   map[schema.GroupResource]map[*member]struct{}
-	moved     chan struct{} // closed when at moves
-	err       error         // why the hub has ended
+	mu      sync.Mutex
+	at      uint64 // all changes up to this sequence have been passed on
+	members map[schema.GroupResource]map[*member]struct{}
+	moved   chan struct{} // closed when at moves
+	err     error         // why the hub has ended
 }
 
 // member is one watch's place in the hub: the changes that it has yet to take.
@@ -38,6 +35,7 @@ type member struct {
 
 	// The hub's mutex guards the rest.
 	queue []item
+	told  uint64 // the sequence of the last item ever queued
 	lost  bool
 }
 
@@ -55,10 +53,8 @@ var errEnded = errors.New("the storage follows its log no longer")
 const maxQueue = 4096
 
 func newHub(p live.Projection) *hub {
-	at := p.View().Sequence()
 	return &hub{
-		projection: p, at: at, start: at,
-		last:    map[schema.GroupResource]uint64{},
+		projection: p, at: p.View().Sequence(),
 		members: map[schema.GroupResource]map[*member]struct{}{},
 		moved:   make(chan struct{}),
 	}
@@ -98,7 +94,6 @@ func (h *hub) pass(batch []projections.Change) {
 	defer h.mu.Unlock()
 	for _, c := range batch {
 		r := groupResource(c.Event.Object)
-		h.last[r] = c.Event.Sequence
 		for m := range h.members[r] {
 			m.push(item{change: c})
 		}
@@ -111,15 +106,12 @@ func (h *hub) pass(batch []projections.Change) {
 func (h *hub) skip() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	at := h.projection.View().Sequence()
-	h.start = at
-	clear(h.last)
 	for _, members := range h.members {
 		for m := range members {
 			m.lose()
 		}
 	}
-	h.move(at)
+	h.move(h.projection.View().Sequence())
 }
 
 // end tells all who wait that nothing more will come.
@@ -161,15 +153,20 @@ func (h *hub) wait(ctx context.Context, sequence uint64) error {
 	}
 }
 
-// current returns the sequence of the resource's last change as of the moment of
-// the call, or one after it if there was none since the hub started.
+// current returns the sequence of the log's last event as of the moment of the
+// call, and tells those who watch the resource that they have all up to there.
+// Whoever asks is about to wait for a cache to be as new as that, so the cache
+// must hear of it though nothing has changed.
 func (h *hub) current(ctx context.Context, r schema.GroupResource) (uint64, error) {
 	if err := h.wait(ctx, h.projection.View().Sequence()); err != nil {
 		return 0, err
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return max(h.start, h.last[r]), nil
+	for m := range h.members[r] {
+		h.tell(m)
+	}
+	return h.at, nil
 }
 
 // join makes a watch a member, or an old member one anew, and returns the
@@ -203,6 +200,13 @@ func (h *hub) progress(m *member) {
 	}
 }
 
+// tell is progress for a member that does not know it yet.
+func (h *hub) tell(m *member) {
+	if m.told < h.at {
+		m.push(item{progress: h.at})
+	}
+}
+
 // report tells the members who want it how far the hub is, now and then.
 func (h *hub) report(ctx context.Context, every time.Duration) {
 	t := time.NewTicker(every)
@@ -217,7 +221,7 @@ func (h *hub) report(ctx context.Context, every time.Duration) {
 		for _, members := range h.members {
 			for m := range members {
 				if m.notify {
-					m.push(item{progress: h.at})
+					h.tell(m)
 				}
 			}
 		}
@@ -253,6 +257,9 @@ func (m *member) push(i item) {
 		return
 	}
 	m.queue = append(m.queue, i)
+	if m.told = i.progress; i.change.Event != nil {
+		m.told = i.change.Event.Sequence
+	}
 	m.wake()
 }
 

@@ -33,7 +33,7 @@ type Keys struct {
 // is the one that the log knows them by; the core group comes first.
 func NewKeys(root string, prefixes map[schema.GroupResource]string) *Keys {
 	k := &Keys{
-		root:     "/" + strings.Trim(root, "/") + "/",
+		root:     strings.TrimSuffix("/"+strings.Trim(root, "/"), "/") + "/",
 		byPrefix: map[string]schema.GroupResource{},
 		prefixes: maps.Clone(prefixes),
 	}
@@ -92,15 +92,19 @@ func (k *Keys) Ref(key string) (events.Ref, bool) {
 }
 
 // Scope is what a listing or a watch of all keys below a prefix covers: the
-// objects of a resource, in one namespace if the reference has one. It says
-// false if the prefix is that of no resource.
+// objects of a resource, in one namespace if the reference has one. Below the key
+// of an object there is nothing: then the reference has a name that none has. It
+// says false if the prefix is that of no resource.
 func (k *Keys) Scope(prefix string) (events.Ref, bool) {
 	r, rest, ok := k.resource(strings.TrimSuffix(prefix, "/"))
-	if !ok || !strings.HasSuffix(prefix, "/") || len(rest) > 1 {
+	if !ok || !strings.HasSuffix(prefix, "/") {
 		return events.Ref{}, false
 	}
-	if len(rest) == 1 {
+	if len(rest) > 0 {
 		r.Namespace = rest[0]
+	}
+	if len(rest) > 1 {
+		r.Name = strings.Join(rest[1:], "/") + "/"
 	}
 	return r, true
 }

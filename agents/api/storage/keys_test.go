@@ -54,6 +54,7 @@ func TestScopes(t *testing.T) {
 		"/registry/services/specs/":              {Resource: "services"},
 		"/registry/services/specs/shop/":         {Resource: "services", Namespace: "shop"},
 		"/registry/example.com/widgets/":         {Group: "example.com", Resource: "widgets"},
+		"/registry/pods/shop/web/":               {Resource: "pods", Namespace: "shop", Name: "web/"},
 		"/registry/example.com/widgets/default/": {Group: "example.com", Resource: "widgets", Namespace: "default"},
 	} {
 		got, ok := testKeys().Scope(prefix)
@@ -61,7 +62,7 @@ func TestScopes(t *testing.T) {
 			t.Errorf("Scope(%s) = %v, %v; want %v", prefix, got, ok, want)
 		}
 	}
-	for _, prefix := range []string{"/registry/pods", "/other/pods/", "/registry/pods/shop/web/"} {
+	for _, prefix := range []string{"/registry/pods", "/other/pods/"} {
 		if got, ok := testKeys().Scope(prefix); ok {
 			t.Errorf("Scope(%s) = %v; want none", prefix, got)
 		}

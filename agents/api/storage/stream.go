@@ -110,7 +110,7 @@ func (p past) get(ref events.Ref) *projections.Entry {
 func (p past) list(scope events.Ref) []*projections.Entry {
 	var found []*projections.Entry
 	for e := range p.List(scope.Group, scope.Resource, scope.Namespace) {
-		if _, changed := p.then[e.Ref]; !changed {
+		if _, changed := p.then[e.Ref]; !changed && within(scope, e.Ref) {
 			found = append(found, e)
 		}
 	}

@@ -65,7 +65,7 @@ func (w *watch) catchUp(ctx context.Context, joined uint64) error {
 	if w.next > joined {
 		return nil
 	}
-	if w.next < w.stream.floor.Load() {
+	if w.next <= w.stream.floor.Load() {
 		return live.ErrTooOld
 	}
 	changes, err := w.stream.Projection.Changes(ctx, w.next-1)

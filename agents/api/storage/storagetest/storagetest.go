@@ -1,0 +1,83 @@
+// Package storagetest gives tests of the API a log with a committer and a
+// projection, all in memory. Nothing but tests may import it.
+package storagetest
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+
+	"github.com/reprise-run/reprise/agents/api/storage"
+	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/events/committer"
+	"github.com/reprise-run/reprise/events/memlog"
+	"github.com/reprise-run/reprise/projections/live"
+)
+
+// Log is a log in memory with all that an API server needs of one.
+type Log struct {
+	*live.Live
+	Events *memlog.Log
+
+	committer *committer.Committer
+	failure   atomic.Pointer[error]
+}
+
+// NewLog returns an empty log, for volatile objects or for the history.
+func NewLog(t testing.TB, volatile bool) *Log {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	log := memlog.New()
+	projection, err := live.Start(ctx, log, live.Options{Volatile: volatile})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &Log{Live: projection, Events: log, committer: committer.New(log, projection, committer.Options{Volatile: volatile})}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = l.committer.Run(ctx)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-ended
+		<-projection.Done()
+	})
+	return l
+}
+
+// Source is the log as storage wants it.
+func (l *Log) Source() storage.Source { return storage.Source{Projection: l.Live, Proposer: l} }
+
+// Propose implements events.Proposer.
+func (l *Log) Propose(ctx context.Context, p events.Proposal) (events.Receipt, error) {
+	if err := l.failure.Load(); err != nil && *err != nil {
+		return events.Receipt{}, *err
+	}
+	for {
+		r, err := l.committer.Propose(ctx, p)
+		if err == nil || ctx.Err() != nil || l.Sequence() > 0 {
+			return r, err
+		}
+	}
+}
+
+// Fail makes each proposal fail from now on, until it is called with nil.
+func (l *Log) Fail(err error) { l.failure.Store(&err) }
+
+// Sequence is that of the last event.
+func (l *Log) Sequence() uint64 { return l.View().Sequence() }
+
+// After returns the events after a sequence, in order.
+func (l *Log) After(t testing.TB, sequence uint64) []events.Event {
+	t.Helper()
+	var all []events.Event
+	for i := sequence + 1; i <= l.Sequence(); i++ {
+		e, err := l.Events.Get(context.Background(), i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, e)
+	}
+	return all
+}

@@ -1,0 +1,250 @@
+package storage_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.etcd.io/etcd/client/v3/kubernetes"
+	apitesting "k8s.io/apimachinery/pkg/api/apitesting"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/apiserver/pkg/apis/example"
+	examplev1 "k8s.io/apiserver/pkg/apis/example/v1"
+	"k8s.io/apiserver/pkg/features"
+	upstream "k8s.io/apiserver/pkg/storage"
+	"k8s.io/apiserver/pkg/storage/cacher"
+	"k8s.io/apiserver/pkg/storage/etcd3"
+	storagetesting "k8s.io/apiserver/pkg/storage/testing"
+	"k8s.io/apiserver/pkg/storage/value"
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
+	"k8s.io/client-go/tools/cache"
+	featuregatetesting "k8s.io/component-base/featuregate/testing"
+	"k8s.io/utils/clock"
+
+	"github.com/reprise-run/reprise/agents/api/storage"
+	"github.com/reprise-run/reprise/agents/api/storage/storagetest"
+	"github.com/reprise-run/reprise/events"
+)
+
+// This is upstream's own suite for implementations of its storage, run on its
+// etcd3 storage over our client: bare, and under its watch cache as in a server.
+
+var (
+	scheme = runtime.NewScheme()
+	codecs = serializer.NewCodecFactory(scheme)
+)
+
+func init() {
+	metav1.AddToGroupVersion(scheme, metav1.SchemeGroupVersion)
+	utilruntime.Must(example.AddToScheme(scheme))
+	utilruntime.Must(examplev1.AddToScheme(scheme))
+}
+
+// subject is a storage to be tested, and what the tests need around it.
+type subject struct {
+	upstream.Interface
+	cached      bool
+	client      *kubernetes.Client
+	recorder    *storagetesting.KubernetesRecorder
+	codec       *breakable
+	transformer *transformer
+	compacted   *compactor
+	more        atomic.Int64
+}
+
+func bare(t *testing.T) *subject {
+	s := &subject{
+		codec:       &breakable{Codec: apitesting.TestCodec(codecs, examplev1.SchemeGroupVersion)},
+		transformer: &transformer{},
+		compacted:   &compactor{},
+	}
+	s.transformer.set(storagetesting.NewPrefixTransformer([]byte("test!"), false))
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	b, err := storage.New(ctx, storage.Options{
+		History: storagetest.NewLog(t, false).Source(), Volatile: storagetest.NewLog(t, true).Source(),
+		Keys:  storage.NewKeys("", map[schema.GroupResource]string{{Resource: "pods"}: "pods"}),
+		Actor: events.Actor{Kind: "api"}, Progress: 200 * time.Millisecond,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.client = b.Client()
+	t.Cleanup(func() { _ = s.client.Close() })
+	s.recorder = storagetesting.NewKubernetesRecorder(s.client.Kubernetes)
+	s.client.Kubernetes = s.recorder
+	config := etcd3.NewDefaultLeaseManagerConfig()
+	versioner := upstream.APIObjectVersioner{}
+	st, err := etcd3.New(s.client, s.compacted, s.codec, newPod, newPodList, "", "/pods/", schema.GroupResource{Resource: "pods"},
+		s.transformer, config, etcd3.NewDefaultDecoder(s.codec, versioner), versioner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(st.Close)
+	s.Interface = st
+	return s
+}
+
+func cached(t *testing.T) *subject {
+	s := bare(t)
+	s.cached = true
+	c, err := cacher.NewCacherFromConfig(cacher.Config{
+		Storage: s.Interface, Versioner: upstream.APIObjectVersioner{}, GroupResource: schema.GroupResource{Resource: "pods"},
+		EventsHistoryWindow: cacher.DefaultEventFreshDuration, ResourcePrefix: "/pods/",
+		KeyFunc:      func(o runtime.Object) (string, error) { return upstream.NamespaceKeyFunc("/pods/", o) },
+		GetAttrsFunc: attributes, NewFunc: newPod, NewListFunc: newPodList, Codec: s.codec, Clock: clock.RealClock{},
+		IndexerFuncs: map[string]upstream.IndexerFunc{
+			"spec.nodeName": func(o runtime.Object) string { return o.(*example.Pod).Spec.NodeName },
+		},
+		Indexers: &cache.Indexers{
+			"f:spec.nodeName":      func(o any) ([]string, error) { return []string{o.(*example.Pod).Spec.NodeName}, nil },
+			"f:metadata.namespace": func(o any) ([]string, error) { return []string{o.(*example.Pod).Namespace}, nil },
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Stop)
+	if err := c.Wait(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	d := cacher.NewCacheDelegator(c, s.Interface)
+	t.Cleanup(d.Stop)
+	s.Interface = d
+	return s
+}
+
+func newPod() runtime.Object     { return &example.Pod{} }
+func newPodList() runtime.Object { return &example.PodList{} }
+
+func attributes(o runtime.Object) (labels.Set, fields.Set, error) {
+	p, ok := o.(*example.Pod)
+	if !ok {
+		return nil, nil, fmt.Errorf("%T is not a pod", o)
+	}
+	return p.Labels, fields.Set{
+		"spec.nodeName": p.Spec.NodeName, "spec.restartPolicy": string(p.Spec.RestartPolicy),
+		"status.phase": string(p.Status.Phase), "metadata.name": p.Name, "metadata.namespace": p.Namespace,
+	}, nil
+}
+
+// grow appends an event about something else and returns its revision.
+func (s *subject) grow(ctx context.Context, t *testing.T) int64 {
+	resp, err := s.client.Kubernetes.OptimisticPut(ctx, fmt.Sprintf("/others/%d", s.more.Add(1)), []byte("ok"), 0, kubernetes.PutOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.Revision
+}
+
+// compact makes what was before a revision unreadable.
+func (s *subject) compact(ctx context.Context, t *testing.T, version string) {
+	revision, err := upstream.APIObjectVersioner{}.ParseResourceVersion(version)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.grow(ctx, t) // an etcd's compaction is a write, which the tests count on
+	if _, err := s.client.KV.Compact(ctx, int64(revision)); err != nil {
+		t.Fatal(err)
+	}
+	s.compacted.Store(int64(revision))
+}
+
+// validate checks what is stored under a key.
+func (s *subject) validate(ctx context.Context, t *testing.T, key string) {
+	resp, err := s.client.Kubernetes.Get(ctx, key, kubernetes.GetOptions{})
+	if err != nil || resp.KV == nil {
+		t.Fatalf("nothing is stored under %s: %v", key, err)
+	}
+	doc, _, err := s.transformer.TransformFromStorage(ctx, resp.KV.Value, value.DefaultContext(key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := runtime.Decode(s.codec, doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p := o.(*example.Pod); p.ResourceVersion != "" {
+		t.Errorf("%s is stored with resource version %s", key, p.ResourceVersion)
+	}
+}
+
+// UpdatePrefixTransformer implements storagetesting.InterfaceWithPrefixTransformer.
+func (s *subject) UpdatePrefixTransformer(modify storagetesting.PrefixTransformerModifier) func() {
+	before := s.transformer.get()
+	prefixed := *before.(*storagetesting.PrefixTransformer)
+	s.transformer.set(modify(&prefixed))
+	return func() { s.transformer.set(before) }
+}
+
+// UpdateTransformer implements storagetesting.InterfaceWithTransformerOverride.
+func (s *subject) UpdateTransformer(modify storagetesting.TransformerModifier) func() {
+	before := s.transformer.get()
+	s.transformer.set(modify(before))
+	return func() { s.transformer.set(before) }
+}
+
+// transformer is one that tests exchange.
+type transformer struct{ now atomic.Value }
+
+type held struct{ value.Transformer }
+
+func (x *transformer) set(v value.Transformer) { x.now.Store(held{v}) }
+func (x *transformer) get() value.Transformer  { return x.now.Load().(held).Transformer }
+
+func (x *transformer) TransformFromStorage(ctx context.Context, data []byte, d value.Context) ([]byte, bool, error) {
+	return x.get().TransformFromStorage(ctx, data, d)
+}
+
+func (x *transformer) TransformToStorage(ctx context.Context, data []byte, d value.Context) ([]byte, error) {
+	return x.get().TransformToStorage(ctx, data, d)
+}
+
+// breakable is a codec that tests make fail.
+type breakable struct {
+	runtime.Codec
+	broken atomic.Bool
+}
+
+func (b *breakable) fail(yes bool) { b.broken.Store(yes) }
+
+func (b *breakable) Decode(data []byte, kind *schema.GroupVersionKind, into runtime.Object) (runtime.Object, *schema.GroupVersionKind, error) {
+	if b.broken.Load() {
+		return nil, nil, errors.New("made to fail")
+	}
+	return b.Codec.Decode(data, kind, into)
+}
+
+type compactor struct{ atomic.Int64 }
+
+func (c *compactor) CompactRevision() int64 { return c.Load() }
+
+// corrupt is what upstream's storage makes of an error when it cannot read an
+// object; it keeps the type to itself.
+func corrupt() error {
+	broken := &transformer{}
+	broken.set(failing{})
+	_, _, err := etcd3.WithCorruptObjErrorHandlingTransformer(broken).TransformFromStorage(context.Background(), nil, value.DefaultContext("key"))
+	return err
+}
+
+type failing struct{ value.Transformer }
+
+func (failing) TransformFromStorage(context.Context, []byte, value.Context) ([]byte, bool, error) {
+	return nil, false, errors.New("bits flipped")
+}
+
+// malformed turns a feature on or off, without which objects that cannot be read
+// cannot be deleted.
+func malformed(t *testing.T, on bool) {
+	featuregatetesting.SetFeatureGateDuringTest(t, utilfeature.DefaultFeatureGate, features.AllowUnsafeMalformedObjectDeletion, on)
+}
