@@ -52,7 +52,7 @@ func refuse(p waitingPod, c *class, trigger uint64, now time.Time) (events.Decis
 func decision(p waitingPod, typ string, ops []events.Op, note []byte) events.Decision {
 	return events.Decision{
 		Because: p.entry.Sequence,
-		Changes: []events.Change{{Type: typ, Object: p.entry.Ref, UID: p.entry.UID, Data: encode(ops), Note: note}},
+		Changes: []events.Change{{Type: typ, Object: p.entry.Ref, UID: p.entry.UID, Data: events.AppendPatch(nil, ops), Note: note}},
 		Expect:  []events.Expectation{{Object: p.entry.Ref, Sequence: p.entry.Sequence}},
 	}
 }
