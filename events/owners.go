@@ -40,7 +40,8 @@ type Rule struct {
 	Writers []string
 	// Paths are the JSON pointers that a patch may touch, each with all below
 	// it; "*" stands for any one token. None means any path. For Changes only.
-	// /metadata/managedFields and /metadata/generation are always among them.
+	// /metadata/managedFields and /metadata/generation are always among them, and
+	// so is the annotation in which kubectl apply keeps what was applied.
 	Paths []string
 	// Needs is an operation that the patch must have, as Op.String prints it or
 	// the beginning of that up to a blank, such as "add /spec/unschedulable": it
@@ -58,9 +59,14 @@ func Rules() []Rule {
 	return slices.Concat(apiRules, schedulerRules, workloadRules, clusterRules, nodeRules)
 }
 
-// always are the paths that every patch may touch beside those of its rule: the
-// gate keeps them up to date whatever the change.
-var always = [][]string{{"metadata", "managedFields"}, {"metadata", "generation"}}
+// always are the paths that every patch may touch beside those of its rule:
+// bookkeeping that comes with any change. The gate keeps the first two, kubectl
+// apply the third.
+var always = [][]string{
+	{"metadata", "managedFields"},
+	{"metadata", "generation"},
+	{"metadata", "annotations", "kubectl.kubernetes.io~1last-applied-configuration"},
+}
 
 // rule is a Rule made ready for matching.
 type rule struct {
