@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/klog/v2"
 )
 
 const (
@@ -56,6 +57,7 @@ func (o *upOptions) run(ctx context.Context) error {
 	}
 	log := slog.New(slog.NewTextHandler(o.Stderr, &slog.HandlerOptions{Level: level}))
 	slog.SetDefault(log)
+	klog.SetSlogLogger(log) // what upstream's libraries have to say
 	held, err := acquireLock(o.DataDir)
 	if err != nil {
 		return err
