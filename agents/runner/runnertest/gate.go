@@ -1,7 +1,10 @@
 package runnertest
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -10,7 +13,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/reprise-run/reprise/agents/runner"
+	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/projections"
+	"github.com/reprise-run/reprise/projections/live"
 )
 
 // command does what the gate does with a command, as far as deciders can tell.
@@ -28,20 +33,11 @@ func (s *story) create(c runner.Command) error {
 	if s.lookup(c.Object) != nil {
 		return nil
 	}
-	var doc object
-	if err := json.Unmarshal(c.Body, &doc); err != nil {
-		return fmt.Errorf("the body is no JSON object: %w", err)
+	gvk, doc, err := bodyOf(c)
+	if err != nil {
+		return err
 	}
-	apiVersion, _ := doc["apiVersion"].(string)
-	kind, _ := doc["kind"].(string)
-	if apiVersion == "" || kind == "" {
-		return fmt.Errorf("the body lacks apiVersion or kind")
-	}
-	m := child(doc, "metadata")
-	if m["name"] != c.Object.Name || (c.Object.Namespace != "" && m["namespace"] != c.Object.Namespace) {
-		return fmt.Errorf("the body is named %v/%v", m["namespace"], m["name"])
-	}
-	_, err := s.put(schema.FromAPIVersionAndKind(apiVersion, kind), c.Object, doc)
+	_, err = s.put(gvk, c.Object, doc)
 	return err
 }
 
@@ -50,11 +46,41 @@ func (s *story) delete(c runner.Command) error {
 	if e == nil || (c.UID != "" && c.UID != e.UID) {
 		return nil
 	}
-	if c.Sequence != 0 && c.Sequence != e.Sequence {
-		return fmt.Errorf("the precondition is sequence %d, but it is at %d", c.Sequence, e.Sequence)
+	after, err := deleted(e, c, s.now)
+	if err != nil || bytes.Equal(after, e.Raw) {
+		return err
 	}
+	_, err = s.gated(c.Object, e.UID, e, after)
+	return err
+}
+
+// bodyOf reads the object that a command creates.
+func bodyOf(c runner.Command) (schema.GroupVersionKind, object, error) {
+	var doc object
+	if err := json.Unmarshal(c.Body, &doc); err != nil {
+		return schema.GroupVersionKind{}, nil, fmt.Errorf("the body is no JSON object: %w", err)
+	}
+	apiVersion, _ := doc["apiVersion"].(string)
+	kind, _ := doc["kind"].(string)
+	if apiVersion == "" || kind == "" {
+		return schema.GroupVersionKind{}, nil, fmt.Errorf("the body lacks apiVersion or kind")
+	}
+	m := child(doc, "metadata")
+	if m["name"] != c.Object.Name || (c.Object.Namespace != "" && m["namespace"] != c.Object.Namespace) {
+		return schema.GroupVersionKind{}, nil, fmt.Errorf("the body is named %v/%v", m["namespace"], m["name"])
+	}
+	return schema.FromAPIVersionAndKind(apiVersion, kind), doc, nil
+}
+
+// deleted is what a deletion makes of an object: nil if it is gone at once, the
+// same if it is being deleted already.
+func deleted(e *projections.Entry, c runner.Command, now time.Time) ([]byte, error) {
+	if c.Sequence != 0 && c.Sequence != e.Sequence {
+		return nil, fmt.Errorf("the precondition is sequence %d, but it is at %d", c.Sequence, e.Sequence)
+	}
+	m := e.Meta()
 	grace := graceOf(c, e)
-	finalizers := slices.Clone(e.Meta().Finalizers)
+	finalizers := slices.Clone(m.Finalizers)
 	switch metav1.DeletionPropagation(c.Propagation) {
 	case metav1.DeletePropagationForeground:
 		finalizers = append(finalizers, metav1.FinalizerDeleteDependents)
@@ -62,27 +88,86 @@ func (s *story) delete(c runner.Command) error {
 		finalizers = append(finalizers, metav1.FinalizerOrphanDependents)
 	}
 	if grace == 0 && len(finalizers) == 0 {
-		_, err := s.remove(c.Object)
-		return err
+		return nil, nil
 	}
-	if e.Meta().DeletionTimestamp != nil && (e.Meta().DeletionGracePeriodSeconds == nil || *e.Meta().DeletionGracePeriodSeconds <= grace) {
-		return nil
+	if m.DeletionTimestamp != nil && (m.DeletionGracePeriodSeconds == nil || *m.DeletionGracePeriodSeconds <= grace) {
+		return e.Raw, nil
 	}
 	var doc object
 	if err := json.Unmarshal(e.Raw, &doc); err != nil {
-		return err
+		return nil, err
 	}
-	m := child(doc, "metadata")
-	m["deletionTimestamp"] = stamp(s.now.Add(time.Duration(grace) * time.Second))
-	m["deletionGracePeriodSeconds"] = grace
-	if g := e.Meta().Generation; g > 0 {
-		m["generation"] = g + 1
+	meta := child(doc, "metadata")
+	meta["deletionTimestamp"] = stamp(now.Add(time.Duration(grace) * time.Second))
+	meta["deletionGracePeriodSeconds"] = grace
+	if m.Generation > 0 {
+		meta["generation"] = m.Generation + 1
 	}
 	if len(finalizers) > 0 {
-		m["finalizers"] = finalizers
+		meta["finalizers"] = finalizers
 	}
-	_, err := s.put(schema.FromAPIVersionAndKind(doc["apiVersion"].(string), doc["kind"].(string)), c.Object, doc)
-	return err
+	after, err := json.Marshal(doc)
+	if err != nil {
+		return nil, err
+	}
+	return events.Canonical(after)
+}
+
+// Gate is a gate over a log, for tests that run several deciders together: it
+// sets defaults and does what the API does by itself, and admits everything.
+type Gate struct {
+	Projection live.Projection
+	Proposer   events.Proposer
+	Now        func() time.Time
+}
+
+// Do implements runner.Gate.
+func (g Gate) Do(ctx context.Context, _ events.Actor, c runner.Command) (uint64, error) {
+	for {
+		e := g.Projection.View().Get(c.Object)
+		var before, after []byte
+		uid := fmt.Sprintf("%s-%d", c.Object.Name, c.Because)
+		expect := events.Expectation{Object: c.Object}
+		if e != nil {
+			before, uid, expect.Sequence = e.Raw, e.UID, e.Sequence
+		}
+		switch {
+		case c.Verb == runner.Create && e != nil, c.Verb == runner.Delete && (e == nil || (c.UID != "" && c.UID != e.UID)):
+			return 0, nil
+		case c.Verb == runner.Create:
+			gvk, doc, err := bodyOf(c)
+			if err != nil {
+				return 0, err
+			}
+			if after, err = stored(gvk, c.Object, nil, doc, uid, g.Now()); err != nil {
+				return 0, err
+			}
+		default:
+			var err error
+			if after, err = deleted(e, c, g.Now()); err != nil {
+				return 0, err
+			}
+		}
+		change, some, err := events.Command(c.Object, uid, before, after)
+		if err != nil {
+			return 0, err
+		}
+		if !some {
+			return e.Sequence, nil
+		}
+		receipt, err := g.Proposer.Propose(ctx, events.Proposal{
+			Actor:    events.Actor{Kind: "api"},
+			Decision: events.Decision{Because: c.Because, Changes: []events.Change{change}, Expect: []events.Expectation{expect}},
+		})
+		var conflict *events.ConflictError
+		if errors.As(err, &conflict) {
+			if err := g.Projection.Wait(ctx, conflict.Actual); err != nil {
+				return 0, err
+			}
+			continue
+		}
+		return receipt.Last, err
+	}
 }
 
 // graceOf is the grace period that the gate settles on: a bound pod that has not

@@ -127,28 +127,36 @@ func (s *story) change(gvk schema.GroupVersionKind, ref events.Ref, assignments 
 // put folds the object's creation or change, with what the API sets by itself.
 func (s *story) put(gvk schema.GroupVersionKind, ref events.Ref, doc object) (string, error) {
 	before := s.lookup(ref)
+	uid := fmt.Sprintf("u%d", s.worldOf(ref).state.Sequence()+1)
+	raw, err := stored(gvk, ref, before, doc, uid, s.now)
+	if err != nil {
+		return "", err
+	}
+	if m := child(doc, "metadata"); m["uid"] != nil {
+		uid = fmt.Sprint(m["uid"])
+	}
+	return s.gated(ref, uid, before, raw)
+}
+
+// stored is the object that the API stores for one that is given, with what it
+// sets by itself.
+func stored(gvk schema.GroupVersionKind, ref events.Ref, before *projections.Entry, doc object, uid string, now time.Time) ([]byte, error) {
 	doc["apiVersion"], doc["kind"] = gvk.GroupVersion().String(), gvk.Kind
-	w := s.worldOf(ref)
 	m := child(doc, "metadata")
 	m["name"] = ref.Name
 	if ref.Namespace != "" {
 		m["namespace"] = ref.Namespace
 	}
-	setDefault(m, "uid", fmt.Sprintf("u%d", w.state.Sequence()+1))
-	setDefault(m, "creationTimestamp", stamp(s.now))
+	setDefault(m, "uid", uid)
+	setDefault(m, "creationTimestamp", stamp(now))
 	if before == nil && counted(ref) {
 		setDefault(m, "generation", 1)
 	}
 	raw, err := complete(gvk, doc)
-	if err != nil {
-		return "", err
+	if err == nil && before != nil && counted(ref) {
+		raw, err = count(before, raw)
 	}
-	if before != nil && counted(ref) {
-		if raw, err = count(before, raw); err != nil {
-			return "", err
-		}
-	}
-	return s.gated(ref, fmt.Sprint(m["uid"]), before, raw)
+	return raw, err
 }
 
 // gated folds the event that the gate makes of a change, and says its type.
