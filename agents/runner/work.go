@@ -79,6 +79,8 @@ func (l *loop) do(ctx context.Context, item Item, c Command) outcome {
 	}
 	sequence, err := l.Gate.Do(ctx, l.actor, c)
 	switch {
+	case err == nil && events.Volatile(c.Object):
+		return outcome{} // its sequences are not the history's
 	case err == nil:
 		return outcome{last: sequence}
 	case ctx.Err() != nil:
@@ -113,12 +115,17 @@ func (l *loop) propose(ctx context.Context, decisions []events.Decision, basis u
 
 func (l *loop) append(ctx context.Context, p events.Proposal) outcome {
 	receipt, err := l.Proposer.Propose(ctx, p)
+	volatile := len(p.Changes) > 0 && events.Volatile(p.Changes[0].Object)
 	var conflict *events.ConflictError
 	switch {
+	case err == nil && volatile:
+		return outcome{} // its sequences are not the history's
 	case err == nil:
 		return outcome{last: receipt.Last}
 	case ctx.Err() != nil:
 		return outcome{again: true}
+	case errors.As(err, &conflict) && volatile:
+		return outcome{retry: true}
 	case errors.As(err, &conflict) && conflict.Actual > p.Basis:
 		// The normal way in which two writers meet: catch up and decide again.
 		return outcome{again: true, last: conflict.Actual}
