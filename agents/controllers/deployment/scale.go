@@ -109,25 +109,35 @@ func (r *rollout) rollDown() {
 	old := controller.FilterActiveReplicaSets(r.old)
 	sort.Sort(controller.ReplicaSetsByCreationTimestamp(old))
 	minimum := *r.Spec.Replicas - deploymentutil.MaxUnavailable(*r.Deployment)
-	starting := *r.current.Spec.Replicas - r.current.Status.AvailableReplicas
+	starting := *r.current.Spec.Replicas - available(r.current)
 	spare := deploymentutil.GetReplicaCountForReplicaSets(r.all()) - minimum - starting
 	if spare <= 0 {
 		return
 	}
 	for _, s := range old {
-		n := min(spare, *s.Spec.Replicas-s.Status.AvailableReplicas)
+		n := min(spare, *s.Spec.Replicas-available(s))
 		if n > 0 {
 			r.resize(s, *s.Spec.Replicas-n)
 			spare -= n
 		}
 	}
-	spare = deploymentutil.GetAvailableReplicaCountForReplicaSets(r.all()) - minimum
+	spare = available(r.current) - minimum
+	for _, s := range old {
+		spare += available(s)
+	}
 	for _, s := range old {
 		if n := min(spare, *s.Spec.Replicas); n > 0 {
 			r.resize(s, *s.Spec.Replicas-n)
 			spare -= n
 		}
 	}
+}
+
+// available is how many available pods a ReplicaSet will keep. Its status may
+// still count pods that it has been told to delete: upstream takes them for
+// available, and can fall below the minimum in a fast rollout.
+func available(s *apps.ReplicaSet) int32 {
+	return min(s.Status.AvailableReplicas, *s.Spec.Replicas)
 }
 
 // recreate ends all old pods before it makes new ones.
