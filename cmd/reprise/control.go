@@ -8,12 +8,16 @@ import (
 	"net"
 
 	"github.com/nats-io/nats.go"
+	"golang.org/x/sync/errgroup"
 	authenticationv1 "k8s.io/api/authentication/v1"
 
 	"github.com/reprise-run/reprise/agents/api"
 	"github.com/reprise-run/reprise/agents/api/storage"
 	"github.com/reprise-run/reprise/agents/controllers/deployment"
+	"github.com/reprise-run/reprise/agents/controllers/garbage"
 	"github.com/reprise-run/reprise/agents/controllers/namespace"
+	"github.com/reprise-run/reprise/agents/controllers/nodelifecycle"
+	"github.com/reprise-run/reprise/agents/controllers/podgc"
 	"github.com/reprise-run/reprise/agents/controllers/replicaset"
 	"github.com/reprise-run/reprise/agents/controllers/roleaggregation"
 	"github.com/reprise-run/reprise/agents/controllers/rootca"
@@ -22,6 +26,7 @@ import (
 	"github.com/reprise-run/reprise/agents/scheduler"
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/events/committer"
+	"github.com/reprise-run/reprise/events/jetstream"
 	"github.com/reprise-run/reprise/projections/live"
 )
 
@@ -99,11 +104,46 @@ func (p *controlPlane) startProjections(ctx context.Context, history, volatile e
 			}
 		}()
 	}
+	return p.startCommitters(ctx, history, volatile)
+}
+
+// startCommitters stands for election as the one who appends, to both logs, and
+// finds the way to whoever does.
+func (p *controlPlane) startCommitters(ctx context.Context, history, volatile events.Log) error {
 	h := committer.New(history, p.history, committer.Options{})
 	v := committer.New(volatile, p.volatile, committer.Options{Volatile: true})
-	p.keep(ctx, "the committer", h.Run)
-	p.keep(ctx, "the committer of volatile objects", v.Run)
-	for _, c := range []*committer.Committer{h, v} {
+	local := committer.Route{History: h, Volatile: v}
+	remote, err := jetstream.NewProposer(p.nats, subjectPrefix, events.Actor{Kind: "api", Name: p.name})
+	if err != nil {
+		return err
+	}
+	lease, err := jetstream.NewLease(p.nats, jetstream.Config{}, "committer", p.name)
+	if err != nil {
+		return err
+	}
+	p.keep(ctx, "the election of the committer", func(ctx context.Context) error {
+		return committer.Elect(ctx, lease, func(ctx context.Context) error {
+			stop, err := jetstream.ServeProposals(p.nats, subjectPrefix, local)
+			if err != nil {
+				return err
+			}
+			defer stop()
+			group, ctx := errgroup.WithContext(ctx)
+			group.Go(func() error { return h.Run(ctx) })
+			group.Go(func() error { return v.Run(ctx) })
+			return group.Wait()
+		}, p.report("the committer"))
+	})
+	p.proposer = nearest{local: local, remote: remote}
+	return p.awaitCommitter(ctx, lease, h, v)
+}
+
+// awaitCommitter returns when somebody takes proposals: this server, or another.
+func (p *controlPlane) awaitCommitter(ctx context.Context, lease events.Lease, own ...*committer.Committer) error {
+	if holder, err := lease.Holder(ctx); err == nil && holder != "" && holder != p.name {
+		return nil
+	}
+	for _, c := range own {
 		select {
 		case <-c.Begun():
 		case err := <-p.stopped:
@@ -112,8 +152,31 @@ func (p *controlPlane) startProjections(ctx context.Context, history, volatile e
 			return ctx.Err()
 		}
 	}
-	p.proposer = committer.Route{History: h, Volatile: v}
 	return nil
+}
+
+// report says in the log who leads, as it changes.
+func (p *controlPlane) report(what string) func(leading bool, why error) {
+	return func(leading bool, why error) {
+		if leading {
+			p.log.Info("this server runs "+what, "server", p.name)
+		} else {
+			p.log.Warn("this server does not run "+what, "server", p.name, "why", why)
+		}
+	}
+}
+
+// nearest proposes to the committer of this process while it leads, and else to
+// whoever does.
+type nearest struct{ local, remote events.Proposer }
+
+// Propose implements events.Proposer.
+func (n nearest) Propose(ctx context.Context, proposal events.Proposal) (events.Receipt, error) {
+	receipt, err := n.local.Propose(ctx, proposal)
+	if errors.Is(err, events.ErrUnavailable) {
+		return n.remote.Propose(ctx, proposal)
+	}
+	return receipt, err
 }
 
 // startAPI serves the Kubernetes API.
@@ -147,18 +210,40 @@ func (p *controlPlane) startAPI(ctx context.Context, env *environment, listener 
 	return nil
 }
 
-// startDeciders starts the scheduler and the controllers.
-func (p *controlPlane) startDeciders(ctx context.Context) {
-	for _, d := range []runner.Decider{
+// startDeciders starts the scheduler and the controllers, which run in one server
+// at a time.
+func (p *controlPlane) startDeciders(ctx context.Context) error {
+	lease, err := jetstream.NewLease(p.nats, jetstream.Config{}, "deciders", p.name)
+	if err != nil {
+		return err
+	}
+	p.keep(ctx, "the election of who decides", func(ctx context.Context) error {
+		return committer.Elect(ctx, lease, func(ctx context.Context) error {
+			group, ctx := errgroup.WithContext(ctx)
+			for _, d := range p.deciders() {
+				r := runner.New(d, runner.Options{
+					Projection: p.history, Volatile: p.volatile, Proposer: p.proposer, Gate: p.api.Gate(),
+					Logger: p.log, Version: programVersion,
+				})
+				group.Go(func() error {
+					if err := r.Run(ctx); err != nil {
+						return fmt.Errorf("%s: %w", d.Actor(), err)
+					}
+					return ctx.Err()
+				})
+			}
+			return group.Wait()
+		}, p.report("the scheduler and the controllers"))
+	})
+	return nil
+}
+
+// deciders are all that decide.
+func (p *controlPlane) deciders() []runner.Decider {
+	return []runner.Decider{
 		scheduler.New("default-scheduler"),
-		deployment.New(), replicaset.New(), namespace.New(), serviceaccount.New(),
-		rootca.New(p.api.CA()), roleaggregation.New(),
-	} {
-		r := runner.New(d, runner.Options{
-			Projection: p.history, Volatile: p.volatile, Proposer: p.proposer, Gate: p.api.Gate(),
-			Logger: p.log, Version: programVersion,
-		})
-		p.keep(ctx, d.Actor().String(), r.Run)
+		deployment.New(), replicaset.New(), nodelifecycle.New(), podgc.New(),
+		namespace.New(), garbage.New(), serviceaccount.New(), rootca.New(p.api.CA()), roleaggregation.New(),
 	}
 }
 
