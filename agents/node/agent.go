@@ -167,6 +167,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.start(func() { a.renew(ctx) })
 	a.start(func() { a.observeNode(ctx) })
 	a.start(func() { a.watchRuntime(ctx) })
+	a.start(func() { a.rotate(ctx) })
 	if a.o.Listener != nil {
 		a.start(func() { a.serve(ctx) })
 	}

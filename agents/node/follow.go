@@ -38,6 +38,7 @@ func (a *Agent) discover(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	left = append(left, a.allLogged()...)
 	if a.o.Cgroups != nil {
 		uids, err := a.o.Cgroups.Pods()
 		if err != nil {

@@ -54,7 +54,7 @@ func (w *worker) observe(ctx context.Context, pod *v1.Pod) (plan.Pod, error) {
 	if err := w.containers(ctx, &p, label); err != nil {
 		return p, err
 	}
-	p.Kept = w.a.volumes.Has(w.uid)
+	p.Kept = w.a.volumes.Has(w.uid) || w.a.logged(w.uid)
 	if pod == nil {
 		return p, nil
 	}

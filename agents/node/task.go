@@ -289,9 +289,9 @@ func (t *task) clean() error {
 }
 
 func (t *task) removeLogs() error {
-	found, err := filepath.Glob(filepath.Join(t.a.node.Logs, "*_"+string(t.uid)))
-	for _, dir := range found {
-		err = errors.Join(err, os.RemoveAll(dir))
+	var failed error
+	for _, dir := range t.a.logsOf(t.uid) {
+		failed = errors.Join(failed, os.RemoveAll(dir))
 	}
-	return err
+	return failed
 }

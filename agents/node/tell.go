@@ -30,6 +30,9 @@ func (w *worker) tell(ctx context.Context, p *plan.Pod) (bool, error) {
 		}
 		p.Desired = pod
 		now := w.a.o.Clock.Now()
+		if pod.DeletionTimestamp != nil && len(p.Sandboxes) == 0 && len(p.Containers) == 0 {
+			return true, nil // Nothing of it ever was here, or all has been told.
+		}
 		steps := status.Steps(*p, status.Compute(*p, w.a.o.Addresses, now))
 		if len(steps) == 0 || w.early(p, steps) {
 			return len(steps) == 0, nil

@@ -107,7 +107,14 @@ func containerSecurity(pod *v1.Pod, c *v1.Container, image User, seccomp string)
 	if o := sc.SELinuxOptions; o != nil {
 		out.SelinuxOptions = &runtimeapi.SELinuxOption{User: o.User, Role: o.Role, Type: o.Type, Level: o.Level}
 	}
-	out.Seccomp = profile(sc.SeccompProfile, seccomp)
+	// A profile of the pod holds for each container without its own.
+	p := sc.SeccompProfile
+	if p == nil && pod.Spec.SecurityContext != nil {
+		p = pod.Spec.SecurityContext.SeccompProfile
+	}
+	if !out.Privileged {
+		out.Seccomp = profile(p, seccomp)
+	}
 	return out, nil
 }
 

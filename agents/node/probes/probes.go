@@ -93,7 +93,9 @@ func (p *Prober) watch(ctx context.Context, uid types.UID, t hooks.Target, w *wa
 	if spec := t.Spec.StartupProbe; spec != nil && !p.Verdict(t.ID).Started {
 		ok := p.repeat(ctx, spec, t, started, func(c *count) bool {
 			if c.bad {
-				p.set(uid, t.ID, w, func(v *plan.Probe) { v.Unhealthy, v.Grace = condemned("startup", t.Spec.Name, c.last), spec.TerminationGracePeriodSeconds })
+				p.set(uid, t.ID, w, func(v *plan.Probe) {
+					v.Unhealthy, v.Grace = condemned("startup", t.Spec.Name, c.last), spec.TerminationGracePeriodSeconds
+				})
 			}
 			return !c.good && !c.bad
 		})
@@ -105,7 +107,9 @@ func (p *Prober) watch(ctx context.Context, uid types.UID, t hooks.Target, w *wa
 	if spec := t.Spec.LivenessProbe; spec != nil {
 		go p.repeat(ctx, spec, t, started, func(c *count) bool {
 			if c.bad {
-				p.set(uid, t.ID, w, func(v *plan.Probe) { v.Unhealthy, v.Grace = condemned("liveness", t.Spec.Name, c.last), spec.TerminationGracePeriodSeconds })
+				p.set(uid, t.ID, w, func(v *plan.Probe) {
+					v.Unhealthy, v.Grace = condemned("liveness", t.Spec.Name, c.last), spec.TerminationGracePeriodSeconds
+				})
 			}
 			return !c.bad
 		})
