@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -17,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apiserver/pkg/apis/example"
 	examplev1 "k8s.io/apiserver/pkg/apis/example/v1"
 	"k8s.io/apiserver/pkg/features"
@@ -94,14 +97,20 @@ func bare(t *testing.T) *subject {
 	return s
 }
 
+// cached puts upstream's watch cache above. The cache wants to know how to make
+// the key of an object; one test has objects without a namespace.
 func cached(t *testing.T) *subject {
+	keyOf := upstream.NamespaceKeyFunc
+	if strings.HasSuffix(t.Name(), "/RunTestClusterScopedWatch") {
+		keyOf = upstream.NoNamespaceKeyFunc
+	}
 	s := bare(t)
 	s.cached = true
 	c, err := cacher.NewCacherFromConfig(cacher.Config{
 		Storage: s.Interface, Versioner: upstream.APIObjectVersioner{}, GroupResource: schema.GroupResource{Resource: "pods"},
 		EventsHistoryWindow: cacher.DefaultEventFreshDuration, ResourcePrefix: "/pods/",
-		KeyFunc:      func(o runtime.Object) (string, error) { return upstream.NamespaceKeyFunc("/pods/", o) },
-		GetAttrsFunc: attributes, NewFunc: newPod, NewListFunc: newPodList, Codec: s.codec, Clock: clock.RealClock{},
+		KeyFunc:      func(o runtime.Object) (string, error) { return keyOf("/pods/", o) },
+		GetAttrsFunc: attributes, NewFunc: newPod, NewListFunc: newPodList, Codec: s.codec, Clock: hurried{},
 		IndexerFuncs: map[string]upstream.IndexerFunc{
 			"spec.nodeName": func(o runtime.Object) string { return o.(*example.Pod).Spec.NodeName },
 		},
@@ -157,7 +166,35 @@ func (s *subject) compact(ctx context.Context, t *testing.T, version string) {
 		t.Fatal(err)
 	}
 	s.compacted.Store(int64(revision))
+	if !s.cached {
+		return
+	}
+	old := upstream.ListOptions{
+		ResourceVersion: strconv.FormatUint(revision-1, 10), ResourceVersionMatch: metav1.ResourceVersionMatchExact,
+		Recursive: true, Predicate: upstream.Everything,
+	}
+	err = wait.PollUntilContextTimeout(ctx, time.Millisecond, wait.ForeverTestTimeout, true, func(ctx context.Context) (bool, error) {
+		return s.GetList(ctx, "/pods/", old, newPodList()) != nil, nil
+	})
+	if err != nil {
+		t.Fatalf("the cache does not see that revisions before %d are gone: %v", revision, err)
+	}
 }
+
+// hurried is a clock by which the cache need not wait for a quarter of a minute
+// to look for what is gone.
+type hurried struct{ clock.RealClock }
+
+func (h hurried) NewTimer(d time.Duration) clock.Timer {
+	if d == 15*time.Second {
+		d = time.Millisecond
+	}
+	return &hurriedTimer{h.RealClock.NewTimer(d)}
+}
+
+type hurriedTimer struct{ clock.Timer }
+
+func (h *hurriedTimer) Reset(d time.Duration) bool { return h.Timer.Reset(min(d, time.Millisecond)) }
 
 // validate checks what is stored under a key.
 func (s *subject) validate(ctx context.Context, t *testing.T, key string) {
