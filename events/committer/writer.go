@@ -28,8 +28,23 @@ type accepted struct {
 	verdict
 }
 
-// catchUp learns where the log ends and waits until the index is there.
+// catchUp learns where the log ends and waits until the index is there. It asks
+// until it is told, or until ctx ends.
 func (w *writer) catchUp(ctx context.Context) error {
+	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		err := w.readEnd(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", ctx.Err(), err)
+		}
+	}
+}
+
+func (w *writer) readEnd(ctx context.Context) error {
 	last, err := w.log.Last(ctx)
 	if err != nil {
 		return err
@@ -42,16 +57,13 @@ func (w *writer) catchUp(ctx context.Context) error {
 		return nil
 	}
 	e, err := w.log.Get(ctx, last)
-	switch {
-	case errors.Is(err, events.ErrNotFound):
-		// All events of a log with a limit of age have aged away; the chain
-		// begins anew.
-	case err != nil:
-		return err
-	default:
-		w.chain, w.time = e.Chain, e.Time
+	if errors.Is(err, events.ErrNotFound) {
+		// All events of a log with a limit of age have aged away: the chain begins
+		// anew.
+		return nil
 	}
-	return nil
+	w.chain, w.time = e.Chain, e.Time
+	return err
 }
 
 // serve is the loop: gather what waits, judge it, append what passes, answer.
@@ -109,8 +121,8 @@ func (w *writer) gather(queue <-chan *request) []accepted {
 
 // append puts the group into the log: one by one if that is cheaper, else as one
 // batch. After a failure nothing more of the group is appended, for it was judged
-// on top of what failed. Append itself fails only if the committer must stop: when
-// a rival has appended, or the outcome cannot be learned.
+// on top of what failed. Append itself fails only if the committer must stop
+// because a rival has appended.
 func (w *writer) append(ctx context.Context, group []accepted) error {
 	w.seal(group)
 	size := len(group)
@@ -125,7 +137,10 @@ func (w *writer) append(ctx context.Context, group []accepted) error {
 		for _, a := range group[done:] {
 			a.reply <- answer{err: unappended(err)}
 		}
-		if errors.Is(err, events.ErrStale) || errors.Is(err, events.ErrUncertain) {
+		if errors.Is(err, events.ErrUncertain) {
+			return w.catchUp(ctx)
+		}
+		if errors.Is(err, events.ErrStale) {
 			return err
 		}
 		return nil
@@ -186,15 +201,17 @@ func unappended(err error) error {
 	return fmt.Errorf("%w: %w", events.ErrUnavailable, err)
 }
 
-// store appends a batch and finds out the truth if the answer is lost: it
-// returns nil if and only if the batch is in the log. ErrUncertain comes only
-// with the end of ctx.
+// store appends a batch and finds out the truth if the answer is lost: without
+// error the batch is in the log; after ErrUncertain, which comes when patience or
+// ctx has ended, it may be; after any other error it is not and will not be.
 func (w *writer) store(ctx context.Context, batch []events.Event) error {
 	// The append under way is finished even if the committer is to stop: whoever
 	// waits for it shall have a clear answer.
 	undisturbed := context.WithoutCancel(ctx)
-	for pause := time.Millisecond; ; pause = min(2*pause, time.Second) {
-		try, cancel := context.WithTimeout(undisturbed, w.opts.Patience)
+	patience := time.NewTimer(w.opts.Patience)
+	defer patience.Stop()
+	for wait := time.Millisecond; ; wait = min(2*wait, time.Second) {
+		try, cancel := context.WithTimeout(undisturbed, w.opts.Patience/3)
 		_, err := w.log.Append(try, w.last, batch)
 		cancel()
 		if err == nil {
@@ -215,17 +232,19 @@ func (w *writer) store(ctx context.Context, batch []events.Event) error {
 			}
 		}
 		select {
-		case <-time.After(pause):
+		case <-time.After(wait):
+			continue
+		case <-patience.C:
 		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", events.ErrUncertain, err)
 		}
+		return fmt.Errorf("%w: %w", events.ErrUncertain, err)
 	}
 }
 
 // inLog says whether the batch is in the log, and whether the log could be
 // asked.
 func (w *writer) inLog(ctx context.Context, batch []events.Event) (stored, known bool) {
-	ctx, cancel := context.WithTimeout(ctx, w.opts.Patience)
+	ctx, cancel := context.WithTimeout(ctx, w.opts.Patience/3)
 	defer cancel()
 	end := &batch[len(batch)-1]
 	e, err := w.log.Get(ctx, end.Sequence)

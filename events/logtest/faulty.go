@@ -2,6 +2,7 @@ package logtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -35,6 +36,7 @@ type Faulty struct {
 	late    func()
 	gate    chan struct{} // closed, or holds appends up
 	waiting int
+	cut     bool
 }
 
 // NewFaulty wraps a log.
@@ -58,6 +60,45 @@ func (f *Faulty) Hold() (release func()) {
 	gate := make(chan struct{})
 	f.gate = gate
 	return sync.OnceFunc(func() { close(gate) })
+}
+
+// Cut makes reading the log's end fail, until Mend.
+func (f *Faulty) Cut() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.cut = true
+}
+
+// Mend forgets what was planned to go wrong. A batch that is late still comes.
+func (f *Faulty) Mend() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.cut, f.plan = false, nil
+}
+
+func (f *Faulty) reading() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.cut {
+		return errors.New("no route to the log")
+	}
+	return nil
+}
+
+// Last is events.Log's, and fails while the log is cut off.
+func (f *Faulty) Last(ctx context.Context) (uint64, error) {
+	if err := f.reading(); err != nil {
+		return 0, err
+	}
+	return f.Log.Last(ctx)
+}
+
+// Get is events.Log's, and fails while the log is cut off.
+func (f *Faulty) Get(ctx context.Context, sequence uint64) (events.Event, error) {
+	if err := f.reading(); err != nil {
+		return events.Event{}, err
+	}
+	return f.Log.Get(ctx, sequence)
 }
 
 // Waiting is how many appends are under way.
