@@ -95,11 +95,10 @@ func start(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys := storage.NewKeys(etcdPrefix, resourcePrefixes())
 	o.Actor.Kind = "api"
 	// What is being served when the server stops is still stored.
 	stored, end := context.WithCancel(context.WithoutCancel(ctx))
-	backend, err := storage.New(stored, storage.Options{History: o.History, Volatile: o.Volatile, Keys: keys, Actor: o.Actor})
+	backend, err := storage.New(stored, storage.Options{History: o.History, Volatile: o.Volatile, Keys: Keys(), Actor: o.Actor})
 	if err != nil {
 		end()
 		return nil, err

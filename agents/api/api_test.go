@@ -15,11 +15,13 @@ import (
 
 	"github.com/reprise-run/reprise/agents/api"
 	"github.com/reprise-run/reprise/agents/api/storage/storagetest"
+	"github.com/reprise-run/reprise/events"
 )
 
 // running is a server for a test, with its two logs.
 type running struct {
 	*api.Server
+	kubernetes.Interface
 	history, volatile *storagetest.Log
 	admin             *restclient.Config
 }
@@ -55,22 +57,35 @@ func start(t testing.TB, adjust ...func(*api.Options)) *running {
 		t.Fatal(err)
 	}
 	r.admin.QPS = -1
+	r.Interface = kubernetes.NewForConfigOrDie(r.admin)
 	return r
 }
 
-func TestRoundTrip(t *testing.T) {
-	s := start(t)
-	c := kubernetes.NewForConfigOrDie(s.admin)
-	ctx := t.Context()
-	if _, err := c.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}}, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	cm, err := c.CoreV1().ConfigMaps("shop").Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "a"}, Data: map[string]string{"k": "v"}}, metav1.CreateOptions{})
+// namespace makes a namespace with a default service account, which admission
+// wants for pods, and which controllers make elsewhere.
+func (r *running) namespace(t testing.TB, name string) {
+	t.Helper()
+	_, err := r.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Log(cm.ResourceVersion)
-	for _, e := range s.history.After(t, 0) {
-		t.Log(e.Sequence, e.Type, e.Object, e.User, e.Audit)
+	_, err = r.CoreV1().ServiceAccounts(name).Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default"}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
 	}
+}
+
+// about returns the events after a sequence on one resource.
+func (r *running) about(t testing.TB, after uint64, resource string) (found []events.Event) {
+	t.Helper()
+	for _, e := range r.history.After(t, after) {
+		if e.Object.GroupResource() == resource {
+			found = append(found, e)
+		}
+	}
+	return found
+}
+
+func config(name string) *corev1.ConfigMap {
+	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name}, Data: map[string]string{"k": "v"}}
 }

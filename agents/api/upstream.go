@@ -20,6 +20,7 @@ import (
 	"k8s.io/kubernetes/pkg/kubeapiserver"
 
 	"github.com/reprise-run/reprise/agents/api/pki"
+	"github.com/reprise-run/reprise/agents/api/storage"
 )
 
 // upstreamOptions are what one would give kube-apiserver as flags.
@@ -103,6 +104,9 @@ func setGlobals(s *options.ServerRunOptions) error {
 	})
 	return globals.err
 }
+
+// Keys translates between upstream's storage keys and the log's references.
+func Keys() *storage.Keys { return storage.NewKeys(etcdPrefix, resourcePrefixes()) }
 
 // resourcePrefixes says where upstream keeps each built-in resource: by its
 // plural, save for a few. The kinds are all that upstream's scheme knows, most

@@ -1,0 +1,68 @@
+package api_test
+
+import (
+	"testing"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	genericoptions "k8s.io/apiserver/pkg/server/options"
+	"k8s.io/apiserver/pkg/storage/storagebackend"
+	"k8s.io/client-go/discovery"
+	"k8s.io/kubernetes/pkg/controlplane"
+	"k8s.io/kubernetes/pkg/kubeapiserver"
+
+	"github.com/reprise-run/reprise/agents/api"
+	"github.com/reprise-run/reprise/events"
+)
+
+// everyResourceHasItsPlace compares the keys that the server understands with
+// those that upstream's storage uses, for every resource that it serves.
+func everyResourceHasItsPlace(t *testing.T, s *running) {
+	lists, err := s.Discovery().ServerPreferredResources()
+	if err != nil && !discovery.IsGroupDiscoveryFailedError(err) {
+		t.Fatal(err)
+	}
+	c := kubeapiserver.NewStorageFactoryConfig()
+	c.APIResourceConfig = controlplane.DefaultAPIResourceConfigSource()
+	factory, err := c.Complete(genericoptions.NewEtcdOptions(storagebackend.NewDefaultConfig("/registry", nil))).New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := api.Keys()
+	stored := 0
+	for _, l := range lists {
+		gv, err := schema.ParseGroupVersion(l.GroupVersion)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range l.APIResources {
+			if len(r.Verbs) < 3 { // reviews and bindings are not stored
+				continue
+			}
+			ref := events.Ref{Group: gv.Group, Resource: r.Name, Name: "name"}
+			if ref.Group == "events.k8s.io" {
+				ref.Group = "" // they are stored as those of the core group
+			}
+			prefix := "/registry/" + factory.ResourcePrefix(schema.GroupResource{Group: gv.Group, Resource: r.Name})
+			switch gv.Group {
+			case "apiextensions.k8s.io", "apiregistration.k8s.io", "example.com":
+				prefix = "/registry/" + gv.Group + "/" + r.Name
+			}
+			key := prefix + "/name"
+			if r.Namespaced {
+				ref.Namespace = "ns"
+				key = prefix + "/ns/name"
+			}
+			stored++
+			if got, ok := keys.Ref(key); !ok || got != ref {
+				t.Errorf("%s is %v, want %v", key, got, ref)
+			}
+			if got := keys.Key(ref); got != key {
+				t.Errorf("%v is kept under %s, but upstream uses %s", ref, got, key)
+			}
+		}
+	}
+	t.Logf("%d resources", stored)
+	if stored < 50 {
+		t.Errorf("only %d resources are served", stored)
+	}
+}
