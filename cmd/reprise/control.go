@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
@@ -35,6 +36,7 @@ import (
 // when what it rests on is there, and stopped before that.
 type controlPlane struct {
 	log      *slog.Logger
+	name     string // tells this server's process from others
 	history  *live.Live
 	volatile *live.Live
 	proposer events.Proposer
@@ -242,7 +244,7 @@ func (p *controlPlane) startDeciders(ctx context.Context) error {
 func (p *controlPlane) deciders() []runner.Decider {
 	return []runner.Decider{
 		scheduler.New("default-scheduler"),
-		deployment.New(), replicaset.New(), nodelifecycle.New(), podgc.New(),
+		deployment.New(), replicaset.New(), nodelifecycle.New(nodelifecycle.Options{Since: time.Now()}), podgc.New(podgc.Options{}),
 		namespace.New(), garbage.New(), serviceaccount.New(), rootca.New(p.api.CA()), roleaggregation.New(),
 	}
 }

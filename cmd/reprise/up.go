@@ -18,6 +18,8 @@ const (
 	defaultListen = "127.0.0.1:6443"
 	serviceCIDR   = "10.96.0.0/16"
 	podCIDR       = "10.244.0.0/24"
+	// subjectPrefix is the first token of the NATS subjects.
+	subjectPrefix = "reprise"
 )
 
 // newUpCommand starts a whole cluster.
@@ -67,7 +69,7 @@ func (o *upOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p := &controlPlane{log: log, stopped: make(chan error, 1)}
+	p := &controlPlane{log: log, name: fmt.Sprintf("%s-%d", hostname(), os.Getpid()), stopped: make(chan error, 1)}
 	say := newProgress(o.Stdout)
 	err = o.start(ctx, p, listener, say)
 	if err == nil {
@@ -104,8 +106,7 @@ func (o *upOptions) start(ctx context.Context, p *controlPlane, listener net.Lis
 			return err
 		}
 		say.say("the API listens on %s", listener.Addr())
-		p.startDeciders(starting)
-		return nil
+		return p.startDeciders(starting)
 	})
 	err := group.Wait()
 	if w != nil {

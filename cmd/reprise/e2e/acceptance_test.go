@@ -92,7 +92,7 @@ func (c *cluster) pods() []string {
 
 func testLogs(t *testing.T, c *cluster) {
 	pod := c.pods()[0]
-	if out := c.kubectl("logs", pod); !strings.Contains(out, "listening") {
+	if out := c.kubectl("logs", pod); !strings.Contains(out, "listens") {
 		t.Errorf("the log of %s does not say that it listens:\n%s", pod, out)
 	}
 	if out := c.kubectl("logs", pod, "--tail=1"); strings.Count(out, "\n") != 1 {
@@ -201,7 +201,7 @@ func testKilledContainer(t *testing.T, c *cluster) {
 	if !strings.Contains(out, "container.exited") || !strings.Contains(out, "137") {
 		t.Errorf("reprise history does not show the exit with 137:\n%s", out)
 	}
-	if out := c.kubectl("logs", pod, "--previous"); !strings.Contains(out, "listening") {
+	if out := c.kubectl("logs", pod, "--previous"); !strings.Contains(out, "listens") {
 		t.Errorf("kubectl logs --previous printed %q", out)
 	}
 }
