@@ -172,8 +172,9 @@ func (s *story) gated(ref events.Ref, uid string, before *projections.Entry, aft
 	if !some {
 		return "", fmt.Errorf("changes nothing")
 	}
-	seq, err := s.fold(events.Event{Type: c.Type, Object: ref, UID: uid, Actor: events.Actor{Kind: "api"}, Data: c.Data, Optional: c.Optional})
-	return fmt.Sprintf("%d %s %s\n", seq, c.Type, ref), err
+	ev := s.as.put(events.Event{Type: c.Type, Object: ref, UID: uid, Actor: events.Actor{Kind: "api"}, Data: c.Data, Optional: c.Optional})
+	seq, err := s.fold(ev)
+	return fmt.Sprintf("%d %s %s\n", seq, ev.Type, ref), err
 }
 
 // count sets metadata.generation as the API does when the spec changes.

@@ -24,7 +24,9 @@
 // it. An indented YAML block below a line is merged into the object, and a block
 // that begins with "apiVersion:" and ends at "---" is one whole object. Keys are
 // paths (spec.replicas=3) or the shorthands of given.go; values are YAML. Times
-// count from Epoch. Objects get the defaults that the API gives.
+// count from Epoch. Objects get the defaults that the API gives. The events are
+// those that the gate makes of such changes; "given fact=pod.bound by=scheduler"
+// makes them that fact of that writer ("user" and "note" are the event's) instead.
 //
 // "decide now=10s [item=kind/namespace/name] [refuse=text] [brief]" decides the
 // items that changes concern or whose wake time has come (or the one named),
@@ -98,6 +100,8 @@ func (s *story) run(d *datadriven.TestData) (string, error) {
 	s.now = a.now
 	switch d.Cmd {
 	case "given":
+		s.as = a.as
+		defer func() { s.as = disguise{} }()
 		return s.given(d.Input)
 	case "decide":
 		return s.decide(a)
@@ -114,6 +118,7 @@ type args struct {
 	item   string
 	refuse string
 	brief  bool
+	as     disguise
 }
 
 func parseArgs(d *datadriven.TestData) (args, error) {
@@ -135,6 +140,14 @@ func parseArgs(d *datadriven.TestData) (args, error) {
 			a.refuse = strings.Join(arg.Vals, " ")
 		case "brief":
 			a.brief = true
+		case "fact":
+			a.as.fact = strings.Join(arg.Vals, "")
+		case "by":
+			a.as.by.Kind, a.as.by.Name, _ = strings.Cut(strings.Join(arg.Vals, ""), ":")
+		case "user":
+			a.as.user = strings.Join(arg.Vals, "")
+		case "note":
+			a.as.note = []byte(strings.Join(arg.Vals, ","))
 		}
 	}
 	return a, nil
