@@ -130,6 +130,9 @@ type snapshot struct {
 func (s *snapshot) Sequence() uint64                  { return s.sequence }
 func (s *snapshot) Get(ref events.Ref) *Entry         { return s.index.get(ref) }
 func (s *snapshot) Owned(uid string) iter.Seq[*Entry] { return linked(s.index.owned, uid) }
+func (s *snapshot) Uncontrolled(group, resource, namespace string) iter.Seq[*Entry] {
+	return linked(s.index.owned, uncontrolled(group, resource, namespace))
+}
 func (s *snapshot) OnNode(node string) iter.Seq[*Entry] {
 	return linked(s.index.onNode, node)
 }
@@ -138,16 +141,27 @@ func (s *snapshot) List(group, resource, namespace string) iter.Seq[*Entry] {
 	return s.index.list(group, resource, namespace)
 }
 
+// uncontrolled is the key under which objects without a controller are filed
+// among the owned ones. No uid looks like it.
+func uncontrolled(group, resource, namespace string) string {
+	return "/" + group + "/" + resource + "/" + namespace
+}
+
 func isPod(r events.Ref) bool { return r.Resource == "pods" && r.Group == "" }
 
 // links reads from an object what it is filed under beside its name.
 func (e *Entry) link() {
+	controlled := false
 	if metadata := member(e.Raw, "metadata"); metadata != nil {
 		eachElement(member(metadata, "ownerReferences"), func(owner []byte) {
 			if uid := plainString(member(owner, "uid")); uid != "" {
 				e.owners = append(e.owners, uid)
 			}
+			controlled = controlled || string(member(owner, "controller")) == "true"
 		})
+	}
+	if !controlled {
+		e.owners = append(e.owners, uncontrolled(e.Ref.Group, e.Ref.Resource, e.Ref.Namespace))
 	}
 	if isPod(e.Ref) {
 		e.node = plainString(member(member(e.Raw, "spec"), "nodeName"))

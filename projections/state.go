@@ -22,6 +22,9 @@ type Reader interface {
 	// Owned yields the objects that name uid among their ownerReferences, in
 	// the order of events.Ref.Compare.
 	Owned(uid string) iter.Seq[*Entry]
+	// Uncontrolled yields the objects of a resource in one namespace that have no
+	// controller among their owners, in the order of events.Ref.Compare.
+	Uncontrolled(group, resource, namespace string) iter.Seq[*Entry]
 	// OnNode yields the pods whose spec.nodeName is node ("" yields those that
 	// are bound to none), in the order of events.Ref.Compare.
 	OnNode(node string) iter.Seq[*Entry]
