@@ -253,13 +253,18 @@ func TestRollout(t *testing.T) {
 // BenchmarkPods is the cost of a pod to the controllers, the runner and the log
 // in memory, without the API, a scheduler or a node.
 func BenchmarkPods(b *testing.B) {
-	const each = 50
+	for _, each := range []int{1, 50, 2000} {
+		b.Run(fmt.Sprintf("replicas=%d", each), func(b *testing.B) { benchmarkPods(b, each) })
+	}
+}
+
+func benchmarkPods(b *testing.B, each int) {
 	w := newTown(b)
 	start := w.View().Sequence()
 	n := max(b.N/each, 1)
 	b.ResetTimer()
 	for i := range n {
-		w.create(b, web(fmt.Sprintf("web-%d", i), each, "web:1"))
+		w.create(b, web(fmt.Sprintf("web-%d", i), int32(each), "web:1"))
 	}
 	for i := range n {
 		w.until(b, "all rollouts", complete(fmt.Sprintf("web-%d", i)), nil)

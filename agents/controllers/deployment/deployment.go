@@ -12,6 +12,7 @@
 package deployment
 
 import (
+	"maps"
 	"time"
 
 	apps "k8s.io/api/apps/v1"
@@ -63,11 +64,18 @@ func concernedByReplicaSet(v runner.View, c projections.Change) []events.Ref {
 			if len(refs) == 0 || refs[0] != ref {
 				refs = append(refs, ref)
 			}
-		case owner == nil && e == c.After && adopterOf(v, e) != nil:
+		case owner == nil && e == c.After && newlyLoose(c) && adopterOf(v, e) != nil:
 			refs = append(refs, e.Ref)
 		}
 	}
 	return refs
+}
+
+// newlyLoose says whether the change made an object an orphan, or an orphan of
+// other labels.
+func newlyLoose(c projections.Change) bool {
+	return c.Before == nil || metav1.GetControllerOfNoCopy(c.Before.Meta()) != nil ||
+		!maps.Equal(c.Before.Meta().Labels, c.After.Meta().Labels)
 }
 
 // concernedByPod names the Deployment that waits for a pod's end before it makes

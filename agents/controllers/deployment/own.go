@@ -29,7 +29,7 @@ func orphan(set *projections.Entry) bool {
 func orphansOf(v runner.View, d *projections.Entry) []events.Ref {
 	selector := selectorOf(projections.As[apps.Deployment](d))
 	var refs []events.Ref
-	for e := range v.List("apps", "replicasets", d.Ref.Namespace) {
+	for e := range v.Uncontrolled("apps", "replicasets", d.Ref.Namespace) {
 		if orphan(e) && selector.Matches(labels.Set(e.Meta().Labels)) {
 			refs = append(refs, e.Ref)
 		}

@@ -8,6 +8,7 @@
 package replicaset
 
 import (
+	"maps"
 	"time"
 
 	apps "k8s.io/api/apps/v1"
@@ -67,20 +68,27 @@ func concernedByPod(v runner.View, c projections.Change) []events.Ref {
 			if len(refs) == 0 || refs[0] != ref {
 				refs = append(refs, ref)
 			}
-		case owner == nil && e == c.After && adopterOf(v, e) != nil:
+		case owner == nil && e == c.After && newlyLoose(c) && adopterOf(v, e) != nil:
 			refs = append(refs, e.Ref)
 		}
 	}
 	return refs
 }
 
+// newlyLoose says whether the change made a pod an orphan, or an orphan of other
+// labels.
+func newlyLoose(c projections.Change) bool {
+	return c.Before == nil || metav1.GetControllerOfNoCopy(c.Before.Meta()) != nil ||
+		!maps.Equal(c.Before.Meta().Labels, c.After.Meta().Labels)
+}
+
 // orphansOf returns the pods that a new ReplicaSet may adopt.
 func orphansOf(v runner.View, set *projections.Entry) []events.Ref {
 	selector := selectorOf(projections.As[apps.ReplicaSet](set))
 	var refs []events.Ref
-	for e := range v.List("", "pods", set.Ref.Namespace) {
+	for e := range v.Uncontrolled("", "pods", set.Ref.Namespace) {
 		m := e.Meta()
-		if metav1.GetControllerOfNoCopy(m) == nil && m.DeletionTimestamp == nil && selector.Matches(labels.Set(m.Labels)) {
+		if m.DeletionTimestamp == nil && selector.Matches(labels.Set(m.Labels)) {
 			refs = append(refs, e.Ref)
 		}
 	}
