@@ -19,6 +19,9 @@ var clusterRules = []Rule{
 		Writers: []string{"controller:namespace"},
 		Doc:     "Nothing was left in it, so it is gone."},
 
+	{Type: "event.recorded", Resource: "events", Effect: Puts, Optional: true,
+		Writers: []string{"controller:recorder"}, Doc: "Something happened that people are told of. Not part of the history."},
+
 	{Type: "*.orphaned", Resource: "*", Effect: Changes,
 		Writers: []string{"controller:garbage"}, Paths: []string{"/metadata/ownerReferences"},
 		Doc: "An owner has let go of it, or was not there any more."},

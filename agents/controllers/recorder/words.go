@@ -1,0 +1,223 @@
+package recorder
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/reprise-run/reprise/agents/runner"
+	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/projections"
+)
+
+// Who upstream would say it is.
+const (
+	scheduler            = "default-scheduler"
+	kubelet              = "kubelet"
+	replicaSetController = "replicaset-controller"
+	deploymentController = "deployment-controller"
+	nodeController       = "node-controller"
+)
+
+// notesOf says what to tell about a change, in upstream's reasons and words.
+func notesOf(v runner.View, c projections.Change) []note {
+	switch ref := c.Event.Object; ref.GroupResource() {
+	case "pods":
+		return ofPod(c)
+	case "nodes":
+		return ofNode(c)
+	case "replicasets.apps":
+		return ofReplicaSet(v, c)
+	}
+	return nil
+}
+
+func ofPod(c projections.Change) []note {
+	pod := projections.As[v1.Pod](c.Entry())
+	about := func(warning bool, by, reason, message string) []note {
+		return []note{{About: pointTo(c.Entry()), Warning: warning, Reason: reason, Message: message, Component: by, Sequence: c.Event.Sequence}}
+	}
+	switch c.Event.Type {
+	case "pod.created":
+		return ofMember(c, pod, "SuccessfulCreate", "Created pod: ")
+	case "pod.bound":
+		return about(false, scheduler, "Scheduled", fmt.Sprintf("Successfully assigned %s/%s to %s", pod.Namespace, pod.Name, pod.Spec.NodeName))
+	case "pod.unschedulable":
+		return about(true, scheduler, "FailedScheduling", messageOf(pod, v1.PodScheduled))
+	case "pod.disrupted":
+		return about(true, nodeController, "TaintManagerEviction", fmt.Sprintf("Marking for deletion Pod %s/%s", pod.Namespace, pod.Name))
+	case "pod.terminating", "pod.deleted":
+		notes := stopping(c, pod)
+		if strings.HasSuffix(c.Event.User, ":"+replicaSetController) && c.Before != nil && c.Before.Meta().DeletionTimestamp == nil {
+			notes = append(notes, ofMember(c, pod, "SuccessfulDelete", "Deleted pod: ")...)
+		}
+		return notes
+	case "container.started", "container.waiting":
+		return ofContainer(c, pod)
+	}
+	return nil
+}
+
+// ofMember tells the ReplicaSet that a pod belongs to.
+func ofMember(c projections.Change, pod *v1.Pod, reason, message string) []note {
+	o := metav1.GetControllerOf(pod)
+	if o == nil || o.Kind != "ReplicaSet" {
+		return nil
+	}
+	return []note{{
+		About:  v1.ObjectReference{APIVersion: o.APIVersion, Kind: o.Kind, Namespace: pod.Namespace, Name: o.Name, UID: o.UID},
+		Reason: reason, Message: message + pod.Name, Component: replicaSetController, Sequence: c.Event.Sequence,
+	}}
+}
+
+// stopping tells of each container that runs and is to be stopped.
+func stopping(c projections.Change, pod *v1.Pod) []note {
+	if c.Event.Type != "pod.terminating" {
+		return nil
+	}
+	var notes []note
+	for _, s := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+		if s.State.Running != nil {
+			notes = append(notes, containerNote(c, pod, s.Name, false, "Killing", "Stopping container "+s.Name))
+		}
+	}
+	return notes
+}
+
+// ofContainer tells of a container by what its node said about it.
+func ofContainer(c projections.Change, pod *v1.Pod) []note {
+	var said struct {
+		Container string `json:"container"`
+	}
+	if json.Unmarshal(c.Event.Note, &said) != nil {
+		return nil
+	}
+	for _, s := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+		if s.Name != said.Container {
+			continue
+		}
+		if c.Event.Type == "container.started" {
+			return []note{containerNote(c, pod, s.Name, false, "Started", "Container started")}
+		}
+		if s.State.Waiting != nil {
+			return waiting(c, pod, s)
+		}
+	}
+	return nil
+}
+
+func waiting(c projections.Change, pod *v1.Pod, s v1.ContainerStatus) []note {
+	told := func(warning bool, reason, message string) []note {
+		return []note{containerNote(c, pod, s.Name, warning, reason, message)}
+	}
+	switch w := s.State.Waiting; w.Reason {
+	case "PodInitializing", "ContainerCreating", "":
+		return nil
+	case "CrashLoopBackOff":
+		return told(true, "BackOff", fmt.Sprintf("Back-off restarting failed container %s in pod %s_%s(%s)", s.Name, pod.Name, pod.Namespace, pod.UID))
+	case "ImagePullBackOff":
+		return told(false, "BackOff", fmt.Sprintf("Back-off pulling image %s", strconv.Quote(s.Image)))
+	case "ErrImagePull", "ErrImageNeverPull", "InvalidImageName":
+		return told(true, "Failed", fmt.Sprintf("Failed to pull image %s: %s", strconv.Quote(s.Image), w.Message))
+	default:
+		return told(true, "Failed", "Error: "+w.Reason+": "+w.Message)
+	}
+}
+
+func containerNote(c projections.Change, pod *v1.Pod, container string, warning bool, reason, message string) note {
+	about := pointTo(c.Entry())
+	about.FieldPath = "spec.containers{" + container + "}"
+	if slices.ContainsFunc(pod.Spec.InitContainers, func(c v1.Container) bool { return c.Name == container }) {
+		about.FieldPath = "spec.initContainers{" + container + "}"
+	}
+	return note{About: about, Warning: warning, Reason: reason, Message: message, Component: kubelet, Host: pod.Spec.NodeName, Sequence: c.Event.Sequence}
+}
+
+func ofNode(c projections.Change) []note {
+	name := c.Event.Object.Name
+	told := func(warning bool, reason, message string) []note {
+		return []note{{About: pointTo(c.Entry()), Warning: warning, Reason: reason, Message: message, Component: nodeController, Sequence: c.Event.Sequence}}
+	}
+	switch c.Event.Type {
+	case "node.registered":
+		return told(false, "RegisteredNode", fmt.Sprintf("Node %s event: Registered Node %s in Controller", name, name))
+	case "node.ready":
+		return told(false, "NodeReady", fmt.Sprintf("Node %s status is now: NodeReady", name))
+	case "node.unready", "node.lost":
+		return told(false, "NodeNotReady", fmt.Sprintf("Node %s status is now: NodeNotReady", name))
+	case "node.cordoned":
+		return told(false, "NodeNotSchedulable", fmt.Sprintf("Node %s status is now: NodeNotSchedulable", name))
+	case "node.uncordoned":
+		return told(false, "NodeSchedulable", fmt.Sprintf("Node %s status is now: NodeSchedulable", name))
+	}
+	return nil
+}
+
+// ofReplicaSet tells a Deployment how it scaled its ReplicaSets.
+func ofReplicaSet(v runner.View, c projections.Change) []note {
+	if c.After == nil || (c.Event.Type != "replicaset.created" && c.Event.Actor.Name != "deployment") {
+		return nil
+	}
+	o := metav1.GetControllerOf(c.After.Meta())
+	if o == nil || o.Kind != "Deployment" {
+		return nil
+	}
+	var from int32
+	to := replicas(c.After)
+	if c.Before != nil {
+		from = replicas(c.Before)
+	}
+	direction := "up"
+	if from == to {
+		return nil
+	} else if to < from {
+		direction = "down"
+	}
+	return []note{{
+		About:  v1.ObjectReference{APIVersion: o.APIVersion, Kind: o.Kind, Namespace: c.Event.Object.Namespace, Name: o.Name, UID: o.UID, ResourceVersion: versionOf(v, c, o.Name)},
+		Reason: "ScalingReplicaSet", Message: fmt.Sprintf("Scaled %s replica set %s from %d to %d", direction, c.Event.Object.Name, from, to),
+		Component: deploymentController, Sequence: c.Event.Sequence,
+	}}
+}
+
+func replicas(e *projections.Entry) int32 {
+	if n := projections.As[appsv1.ReplicaSet](e).Spec.Replicas; n != nil {
+		return *n
+	}
+	return 1
+}
+
+// versionOf is the resourceVersion of the Deployment, if it is still there.
+func versionOf(v runner.View, c projections.Change, name string) string {
+	e := v.Get(events.Ref{Group: "apps", Resource: "deployments", Namespace: c.Event.Object.Namespace, Name: name})
+	if e == nil {
+		return ""
+	}
+	return strconv.FormatUint(e.Sequence, 10)
+}
+
+func messageOf(pod *v1.Pod, t v1.PodConditionType) string {
+	for i := range pod.Status.Conditions {
+		if pod.Status.Conditions[i].Type == t {
+			return pod.Status.Conditions[i].Message
+		}
+	}
+	return ""
+}
+
+// pointTo is a reference to a version of an object.
+func pointTo(e *projections.Entry) v1.ObjectReference {
+	r := v1.ObjectReference{Namespace: e.Ref.Namespace, Name: e.Ref.Name, UID: types.UID(e.UID), ResourceVersion: strconv.FormatUint(e.Sequence, 10)}
+	var t metav1.TypeMeta
+	if json.Unmarshal(e.Raw, &t) == nil {
+		r.APIVersion, r.Kind = t.APIVersion, t.Kind
+	}
+	return r
+}
