@@ -10,7 +10,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
-	authenticationv1 "k8s.io/api/authentication/v1"
 
 	"github.com/reprise-run/reprise/agents/api"
 	"github.com/reprise-run/reprise/agents/api/storage"
@@ -41,6 +40,7 @@ type controlPlane struct {
 	volatile *live.Live
 	proposer events.Proposer
 	api      *api.Server
+	server   *jetstream.Server
 	nats     *nats.Conn
 	closers  []func() error
 	stopped  chan error // holds why a part stopped by itself
@@ -191,6 +191,7 @@ func (p *controlPlane) startAPI(ctx context.Context, env *environment, listener 
 		History:     storage.Source{Projection: p.history, Proposer: p.proposer},
 		Volatile:    storage.Source{Projection: p.volatile, Proposer: p.proposer},
 		Actor:       events.Actor{Kind: "api", Version: programVersion},
+		Dial:        p.dial,
 		Kubeconfig:  env.Kubeconfig(),
 	})
 	if err != nil {
@@ -246,12 +247,5 @@ func (p *controlPlane) deciders() []runner.Decider {
 		scheduler.New("default-scheduler"),
 		deployment.New(), replicaset.New(), nodelifecycle.New(nodelifecycle.Options{Since: time.Now()}), podgc.New(podgc.Options{}),
 		namespace.New(), garbage.New(), serviceaccount.New(), rootca.New(p.api.CA()), roleaggregation.New(),
-	}
-}
-
-// tokensOf asks the API for tokens of service accounts as a node.
-func (p *controlPlane) tokensOf(node string) func(context.Context, string, string, *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, error) {
-	return func(ctx context.Context, namespace, account string, req *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, error) {
-		return p.api.Token(ctx, node, namespace, account, req)
 	}
 }

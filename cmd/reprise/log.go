@@ -8,7 +8,6 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 
-	"github.com/reprise-run/reprise/agents/node/volumes"
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/events/jetstream"
 	"github.com/reprise-run/reprise/projections"
@@ -17,20 +16,21 @@ import (
 // startLog starts NATS in this process, opens the two logs on it, and begins to
 // follow them.
 func (p *controlPlane) startLog(ctx context.Context, env *environment) error {
-	server, err := jetstream.StartServer(jetstream.ServerOptions{
+	var err error
+	p.server, err = jetstream.StartServer(jetstream.ServerOptions{
 		Dir: env.LogDir(), Listen: env.NATS, Logger: p.log,
 	})
 	if err != nil {
 		return err
 	}
-	p.onClose(func() error { server.Shutdown(); return nil })
+	p.onClose(func() error { p.server.Shutdown(); return nil })
 	if err := os.MkdirAll(env.RunDir, 0o755); err != nil {
 		return fmt.Errorf("cannot make the run directory: %w", err)
 	}
-	if err := os.WriteFile(env.addressFile(), []byte(server.Addr()+"\n"), 0o644); err != nil {
+	if err := os.WriteFile(env.addressFile(), []byte(p.server.Addr()+"\n"), 0o644); err != nil {
 		return fmt.Errorf("cannot say where NATS listens: %w", err)
 	}
-	if p.nats, err = server.Connect(); err != nil {
+	if p.nats, err = p.server.Connect(); err != nil {
 		return err
 	}
 	p.onClose(func() error { p.nats.Close(); return nil })
@@ -47,15 +47,6 @@ func (p *controlPlane) startLog(ctx context.Context, env *environment) error {
 
 // addressFile holds the address on which the running server's NATS listens.
 func (e *environment) addressFile() string { return filepath.Join(e.RunDir, "nats") }
-
-// connect ties the agent of a node of this process to the server.
-func (p *controlPlane) connect(_ context.Context, node string) (connection, error) {
-	return connection{
-		Projection: p.history,
-		Proposer:   p.proposer,
-		Tokens:     volumes.Tokens(p.tokensOf(node)),
-	}, nil
-}
 
 // waitForNode returns once the node says of itself that it is ready.
 func (p *controlPlane) waitForNode(ctx context.Context, name string) error {

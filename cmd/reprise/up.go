@@ -106,6 +106,9 @@ func (o *upOptions) start(ctx context.Context, p *controlPlane, listener net.Lis
 			return err
 		}
 		say.say("the API listens on %s", listener.Addr())
+		if err := p.serveBus(starting); err != nil {
+			return err
+		}
 		return p.startDeciders(starting)
 	})
 	err := group.Wait()
@@ -119,6 +122,7 @@ func (o *upOptions) start(ctx context.Context, p *controlPlane, listener net.Lis
 	if err != nil {
 		return err
 	}
+	p.onClose(c.close)
 	p.keep(ctx, "the node's agent", func(ctx context.Context) error { return w.run(ctx, c) })
 	if err := p.waitForNode(ctx, o.node); err != nil {
 		return err

@@ -16,9 +16,6 @@ import (
 	"github.com/reprise-run/reprise/agents/node"
 	"github.com/reprise-run/reprise/agents/node/images"
 	"github.com/reprise-run/reprise/agents/node/runtime"
-	"github.com/reprise-run/reprise/agents/node/volumes"
-	"github.com/reprise-run/reprise/events"
-	"github.com/reprise-run/reprise/projections/live"
 )
 
 // worker is one node: containerd, which outlives this process, and the agent.
@@ -77,16 +74,8 @@ func (w *worker) importBundled(ctx context.Context, dir string) error {
 	return nil
 }
 
-// connection is what ties a node's agent to the server.
-type connection struct {
-	Projection live.Projection
-	Proposer   events.Proposer
-	Tokens     volumes.Tokens
-	Listener   net.Listener
-}
-
 // run runs the node's agent until ctx ends.
-func (w *worker) run(ctx context.Context, c connection) error {
+func (w *worker) run(ctx context.Context, c *connection) error {
 	config := w.runtime.Config()
 	agent, err := node.New(node.Options{
 		Name:              w.name,

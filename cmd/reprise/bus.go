@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/nats-io/nats.go"
+	authenticationv1 "k8s.io/api/authentication/v1"
+
+	"github.com/reprise-run/reprise/agents/bus"
+	"github.com/reprise-run/reprise/agents/bus/feed"
+	"github.com/reprise-run/reprise/agents/bus/tunnel"
+	"github.com/reprise-run/reprise/agents/node/volumes"
+	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/events/jetstream"
+	"github.com/reprise-run/reprise/projections/live"
+)
+
+// connection is a node's one connection to the servers, and what it carries.
+type connection struct {
+	Projection live.Projection
+	Proposer   events.Proposer
+	Tokens     volumes.Tokens
+	Listener   net.Listener
+
+	nats *nats.Conn
+}
+
+func (c *connection) close() error {
+	var err error
+	if c.Listener != nil {
+		err = c.Listener.Close()
+	}
+	c.nats.Close()
+	return err
+}
+
+// serveBus serves the nodes: their feeds and their requests.
+func (p *controlPlane) serveBus(ctx context.Context) error {
+	serving := make(chan struct{})
+	p.keep(ctx, "the feed of the nodes", func(ctx context.Context) error {
+		return feed.Serve(ctx, p.nats, subjectPrefix, p.history, p.log, func() { close(serving) })
+	})
+	select {
+	case <-serving:
+		return nil
+	case err := <-p.stopped:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// dial connects the API server to the agent of a node.
+func (p *controlPlane) dial(ctx context.Context, node string) (net.Conn, error) {
+	to, err := bus.NewNode(subjectPrefix, node)
+	if err != nil {
+		return nil, err
+	}
+	return tunnel.Dial(ctx, p.nats, to)
+}
+
+// connect gives a node its NATS user, whose permissions let it speak of itself
+// alone, and connects as that user.
+func (p *controlPlane) connect(ctx context.Context, name string) (*connection, error) {
+	node, err := bus.NewNode(subjectPrefix, name)
+	if err != nil {
+		return nil, err
+	}
+	publish, subscribe := node.Permissions()
+	seed, err := p.server.AddUser("node-"+name, jetstream.Permissions{Publish: publish, Subscribe: subscribe})
+	if err != nil {
+		return nil, err
+	}
+	as, err := jetstream.WithSeed(seed)
+	if err != nil {
+		return nil, err
+	}
+	nc, err := nats.Connect("nats://"+p.server.Addr(), as, node.Inbox(), nats.Name("node "+name),
+		nats.MaxReconnects(-1), nats.RetryOnFailedConnect(true))
+	if err != nil {
+		return nil, fmt.Errorf("node %s cannot connect to NATS: %w", name, err)
+	}
+	c := &connection{nats: nc}
+	if err := c.open(ctx, p, node, name); err != nil {
+		return nil, errors.Join(err, c.close())
+	}
+	return c, nil
+}
+
+func (c *connection) open(ctx context.Context, p *controlPlane, node bus.Node, name string) error {
+	var err error
+	if c.Listener, err = tunnel.Listen(c.nats, node); err != nil {
+		return err
+	}
+	if c.Proposer, err = jetstream.NewProposer(c.nats, subjectPrefix, events.Actor{Kind: "node", Name: name}); err != nil {
+		return err
+	}
+	c.Tokens = func(ctx context.Context, namespace, account string, req *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, error) {
+		return p.api.Token(ctx, name, namespace, account, req)
+	}
+	c.Projection, err = feed.Follow(context.WithoutCancel(ctx), c.nats, node, feed.Options{Log: p.log})
+	return err
+}
