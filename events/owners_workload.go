@@ -12,6 +12,8 @@ var workloadRules = []Rule{
 
 	{Type: "deployment.observed", Resource: "deployments.apps", Effect: Changes, Writers: deploymentController,
 		Paths: []string{"/status"}, Doc: "How far its rollout is, is different now."},
+	{Type: "deployment.collided", Resource: "deployments.apps", Effect: Changes, Writers: deploymentController,
+		Paths: []string{"/status"}, Doc: "Another ReplicaSet bears the name that its next one would get, so that one will get another."},
 	{Type: "deployment.revised", Resource: "deployments.apps", Effect: Changes, Writers: deploymentController,
 		Paths: []string{"/metadata/annotations", "/status"}, Doc: "Its template is that of another revision now."},
 	{Type: "replicaset.scaled", Resource: "replicasets.apps", Effect: Changes, Writers: deploymentController,

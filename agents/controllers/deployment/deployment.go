@@ -24,6 +24,8 @@ import (
 	"github.com/reprise-run/reprise/projections"
 )
 
+const observed = "deployment.observed"
+
 // New returns the decider.
 func New() runner.Decider { return decider{} }
 
@@ -39,6 +41,9 @@ func (decider) Concerns(v runner.View, c projections.Change) []events.Ref {
 	ref := c.Entry().Ref
 	switch {
 	case isDeployment(ref):
+		if c.Event.Type == observed {
+			return nil // its own words, which change nothing
+		}
 		if c.Before == nil && c.Event.Type != "" {
 			return append(orphansOf(v, c.After), ref)
 		}

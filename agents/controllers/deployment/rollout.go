@@ -1,6 +1,8 @@
 package deployment
 
 import (
+	"reflect"
+	"slices"
 	"time"
 
 	apps "k8s.io/api/apps/v1"
@@ -53,7 +55,7 @@ func look(v runner.View, e *projections.Entry, item runner.Item, now time.Time) 
 		}
 	}
 	r.current = deploymentutil.FindNewReplicaSet(r.Deployment, sets)
-	_, r.old = deploymentutil.FindOldReplicaSets(r.Deployment, sets)
+	r.old = slices.DeleteFunc(sets, func(s *apps.ReplicaSet) bool { return s == r.current })
 	return r
 }
 
@@ -116,15 +118,7 @@ func (r *rollout) settle() runner.Result {
 			}
 		}
 	}
-	before := projections.As[apps.Deployment](r.entry)
-	var d events.Decision
-	var changed bool
-	if before.Annotations[deploymentutil.RevisionAnnotation] != r.Annotations[deploymentutil.RevisionAnnotation] {
-		d, changed = runner.Update(r.entry, "deployment.revised", r.Deployment, r.item.Because)
-	} else {
-		d, changed = runner.UpdatePart(r.entry, "deployment.observed", "/status", before.Status, r.Status, r.item.Because)
-	}
-	if changed {
+	if d, changed := r.settleDeployment(); changed {
 		all.Changes = append(all.Changes, d.Changes...)
 	}
 	if len(all.Changes) > 0 {
@@ -133,8 +127,25 @@ func (r *rollout) settle() runner.Result {
 	return r.result
 }
 
+func (r *rollout) settleDeployment() (events.Decision, bool) {
+	before := projections.As[apps.Deployment](r.entry)
+	fact := observed
+	switch {
+	case before.Annotations[deploymentutil.RevisionAnnotation] != r.Annotations[deploymentutil.RevisionAnnotation]:
+		return runner.Update(r.entry, "deployment.revised", r.Deployment, r.item.Because)
+	case reflect.DeepEqual(before.Status, r.Status):
+		return events.Decision{}, false
+	case !reflect.DeepEqual(before.Status.CollisionCount, r.Status.CollisionCount):
+		fact = "deployment.collided"
+	}
+	return runner.UpdatePart(r.entry, fact, "/status", before.Status, r.Status, r.item.Because)
+}
+
 func (r *rollout) settleReplicaSet(all *events.Decision, e *projections.Entry, after *apps.ReplicaSet) {
 	before := projections.As[apps.ReplicaSet](e)
+	if reflect.DeepEqual(before, after) {
+		return
+	}
 	fact := "replicaset.revised"
 	if *before.Spec.Replicas != *after.Spec.Replicas {
 		fact = "replicaset.scaled"

@@ -48,7 +48,9 @@ package runnertest
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -56,6 +58,7 @@ import (
 	"github.com/cockroachdb/datadriven"
 
 	"github.com/reprise-run/reprise/agents/runner"
+	"github.com/reprise-run/reprise/events"
 )
 
 // Epoch is the time 0s of all transcripts.
@@ -178,6 +181,20 @@ func (s *story) decide(a args) (string, error) {
 	return out.String(), nil
 }
 
+// silent checks that no item that was ever decided has anything left to decide,
+// whether something concerned it or not.
+func (s *story) silent(a args) error {
+	for _, ref := range slices.SortedFunc(maps.Keys(s.items), events.Ref.Compare) {
+		item := s.item(ref)
+		r := s.decider.Decide(s.view(), item, a.now)
+		r.Wake = time.Time{}
+		if said := s.print(item, r, a); said != "" {
+			return fmt.Errorf("with nothing left to concern it, it still has to say\n%s", said)
+		}
+	}
+	return nil
+}
+
 // converge decides until nothing is due.
 func (s *story) converge(a args) (string, error) {
 	var out strings.Builder
@@ -193,7 +210,7 @@ func (s *story) converge(a args) (string, error) {
 			}
 		}
 		if now.Len() == 0 {
-			return out.String() + "quiet\n", nil
+			return out.String() + "quiet\n", s.silent(a)
 		}
 		fmt.Fprintf(&out, "step %d\n%s", step, indent(now.String()))
 		if step == maxSteps {
