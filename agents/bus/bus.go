@@ -12,8 +12,8 @@
 // committer (events.Proposer), lease renewals included.
 //
 // Subjects are named after the node, so that NATS's permissions say who speaks
-// and who hears. None has the four dots of the log's subjects: what is said here
-// is never stored.
+// and who hears. Their first token is not that of the log's subjects: what is
+// said here is never stored.
 //
 //	<prefix>-bus.call.<node>.<method>   node -> servers, requests
 //	<prefix>-bus.up.<node>.<id>         node -> server, what goes through tunnels
@@ -78,7 +78,7 @@ func (n Node) Permissions() (publish, subscribe []string) {
 // Caller returns the node that a request on a subject of Call comes from.
 func Caller(subject string) (node string, ok bool) {
 	t := strings.Split(subject, ".")
-	if len(t) != 4 || t[1] != "call" {
+	if len(t) < 4 || t[1] != "call" {
 		return "", false
 	}
 	return strings.ReplaceAll(t[2], "_", "."), true

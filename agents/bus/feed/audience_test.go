@@ -1,0 +1,184 @@
+package feed
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	v1 "k8s.io/api/core/v1"
+
+	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/projections"
+	"github.com/reprise-run/reprise/projections/projectionstest"
+)
+
+func TestNeeds(t *testing.T) {
+	e := projections.NewEntry(projectionstest.Pod("shop", "web"), "u", 1, 1, []byte(`{"metadata":{"name":"web","namespace":"shop"},"spec":{
+		"serviceAccountName":"sa","runtimeClassName":"slow","imagePullSecrets":[{"name":"pull"}],
+		"initContainers":[{"name":"i","envFrom":[{"secretRef":{"name":"env"}}]}],
+		"containers":[{"name":"c","env":[{"name":"X","valueFrom":{"configMapKeyRef":{"name":"cm","key":"x"}}}]}],
+		"volumes":[
+			{"name":"claim","persistentVolumeClaim":{"claimName":"data"}},
+			{"name":"scratch","ephemeral":{}},
+			{"name":"all","projected":{"sources":[{"secret":{"name":"proj"}},{"configMap":{"name":"root"}},{"serviceAccountToken":{"path":"t"}}]}}
+		]}}`))
+	want := []string{
+		"configmaps/shop/cm", "configmaps/shop/root", "namespaces/shop", "persistentvolumeclaims/shop/data",
+		"persistentvolumeclaims/shop/web-scratch", "runtimeclasses.node.k8s.io/slow", "secrets/shop/env", "secrets/shop/proj", "secrets/shop/pull",
+		"serviceaccounts/shop/sa", "services/default/kubernetes", "services/shop/",
+	}
+	if got := text(Needs(e)); !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	claim := projections.NewEntry(events.Ref{Resource: "persistentvolumeclaims", Namespace: "shop", Name: "data"}, "u", 1, 1, []byte(`{"metadata":{},"spec":{"volumeName":"pv1"}}`))
+	volume := projections.NewEntry(events.Ref{Resource: "persistentvolumes", Name: "pv1"}, "u", 1, 1, []byte(`{"metadata":{},"spec":{"csi":{"driver":"d","volumeHandle":"h","nodePublishSecretRef":{"name":"s","namespace":"vault"}}}}`))
+	if got := text(append(Needs(claim), Needs(volume)...)); !slices.Equal(got, []string{"persistentvolumes/pv1", "secrets/vault/s"}) {
+		t.Errorf("got %q", got)
+	}
+	for _, other := range []string{"secrets", "configmaps", "services"} {
+		if got := Needs(projections.NewEntry(events.Ref{Resource: other, Namespace: "a", Name: "b"}, "u", 1, 1, []byte(`{"metadata":{}}`))); got != nil {
+			t.Errorf("%s need %v", other, got)
+		}
+	}
+}
+
+func text(refs []events.Ref) []string {
+	var out []string
+	for _, r := range refs {
+		out = append(out, r.String())
+	}
+	slices.Sort(out)
+	return out
+}
+
+// world makes random changes to a small cluster.
+type world struct {
+	rng   *rand.Rand
+	state *projections.State
+	next  uint64
+}
+
+func (w *world) pick(of ...string) string { return of[w.rng.IntN(len(of))] }
+
+func (w *world) step() projections.Change {
+	w.next++
+	ns, n := w.pick("a", "b"), w.pick("1", "2", "3")
+	ref := events.Ref{Resource: w.pick("pods", "pods", "pods", "secrets", "configmaps", "persistentvolumeclaims", "persistentvolumes", "services", "namespaces", "nodes", "endpointslices"), Namespace: ns, Name: n}
+	switch ref.Resource {
+	case "persistentvolumes":
+		ref.Namespace, ref.Name = "", "v"+n
+	case "namespaces":
+		ref.Namespace, ref.Name = "", ns
+	case "nodes":
+		ref.Namespace, ref.Name = "", "n"+n
+	case "endpointslices":
+		ref.Group = "discovery.k8s.io"
+	}
+	change := projections.Change{Event: &events.Event{Sequence: w.next, Object: ref}, Before: w.state.View().Get(ref)}
+	if change.Before != nil && w.rng.IntN(3) == 0 {
+		w.state.Remove(ref)
+	} else {
+		change.After = projections.NewEntry(ref, "u", w.next, w.next, []byte(w.doc(ref, change.Before)))
+		w.state.Put(change.After)
+	}
+	w.state.StartAt(w.next)
+	return change
+}
+
+func (w *world) doc(ref events.Ref, before *projections.Entry) string {
+	meta := fmt.Sprintf(`"metadata":{"name":%q,"namespace":%q}`, ref.Name, ref.Namespace)
+	switch ref.Resource {
+	case "pods":
+		node := w.pick("", "n1", "n2")
+		if before != nil {
+			if bound := projections.As[v1.Pod](before).Spec.NodeName; bound != "" {
+				node = bound
+			}
+		}
+		return fmt.Sprintf(`{%s,"spec":{"nodeName":%q,"containers":[{"name":"c","envFrom":[{"secretRef":{"name":%q}},{"configMapRef":{"name":%q}}]}],"volumes":[{"name":"d","persistentVolumeClaim":{"claimName":%q}}]}}`,
+			meta, node, w.pick("1", "2", "3"), w.pick("1", "2", "3"), w.pick("1", "2", "3"))
+	case "persistentvolumeclaims":
+		return fmt.Sprintf(`{%s,"spec":{"volumeName":%q}}`, meta, w.pick("", "v1", "v2"))
+	case "persistentvolumes":
+		return fmt.Sprintf(`{%s,"spec":{"csi":{"driver":"d","volumeHandle":"h","nodeStageSecretRef":{"namespace":%q,"name":%q}}}}`, meta, w.pick("a", "b"), w.pick("1", "2", "3"))
+	}
+	return "{" + meta + "}"
+}
+
+// What a node was told bit by bit must be what it would be told at once.
+func TestToldBitByBit(t *testing.T) {
+	for seed := range uint64(200) {
+		w := &world{rng: rand.New(rand.NewPCG(seed, 0)), state: projections.NewState()}
+		nodes := map[string]bool{"n1": false, "n2": true}
+		a := newAudience()
+		knows := map[string]map[events.Ref]uint64{}
+		hear := func(node string, d delta) {
+			for _, e := range d.puts {
+				knows[node][e.Ref] = e.Sequence
+			}
+			for _, r := range d.removes {
+				if _, ok := knows[node][r]; !ok {
+					t.Fatalf("seed %d: %s is told to forget %s, which it does not know", seed, node, r)
+				}
+				delete(knows[node], r)
+			}
+		}
+		for range 60 {
+			var changes []projections.Change
+			view := w.state.View()
+			for range 1 + w.rng.IntN(4) {
+				changes = append(changes, w.step())
+				view = w.state.View()
+			}
+			for node, network := range nodes {
+				if w.rng.IntN(10) == 0 {
+					// In between, the feed of a node begins anew, on a view that is ahead.
+					knows[node] = map[events.Ref]uint64{}
+					hear(node, a.join(view, node, network))
+				}
+			}
+			for node, d := range a.fold(view, changes) {
+				hear(node, d)
+			}
+		}
+		for node := range knows {
+			want := map[events.Ref]uint64{}
+			for _, e := range newAudience().join(w.state.View(), node, nodes[node]).puts {
+				want[e.Ref] = e.Sequence
+			}
+			if !maps.Equal(knows[node], want) {
+				t.Fatalf("seed %d: %s knows\n%v\nand should know\n%v", seed, node, knows[node], want)
+			}
+		}
+		for node := range nodes {
+			a.leave(node)
+		}
+		if len(a.wanters) != 0 {
+			t.Fatalf("seed %d: left over: %v", seed, a.wanters)
+		}
+	}
+}
+
+func BenchmarkFold(b *testing.B) {
+	for _, nodes := range []int{100, 5000} {
+		b.Run(fmt.Sprintf("%d nodes", nodes), func(b *testing.B) {
+			state := projections.NewState()
+			a := newAudience()
+			for n := range nodes {
+				a.join(state.View(), fmt.Sprintf("n%d", n), false)
+			}
+			sequence := uint64(0)
+			for b.Loop() {
+				sequence++
+				ref := projectionstest.Pod("a", fmt.Sprintf("p%d", sequence))
+				raw := fmt.Sprintf(`{"metadata":{"name":%q,"namespace":"a"},"spec":{"nodeName":"n%d","serviceAccountName":"sa","containers":[{"name":"c"}]}}`, ref.Name, sequence%uint64(nodes))
+				c := projections.Change{Event: &events.Event{Sequence: sequence, Object: ref}, After: projections.NewEntry(ref, "u", sequence, sequence, []byte(raw))}
+				state.Put(c.After)
+				state.StartAt(sequence)
+				a.fold(state.View(), []projections.Change{c})
+			}
+		})
+	}
+}

@@ -1,0 +1,249 @@
+package feed
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nuid"
+
+	"github.com/reprise-run/reprise/agents/bus"
+)
+
+// Options adjust how a node follows its feed.
+type Options struct {
+	// Network asks for all Services and EndpointSlices: what a proxy needs.
+	Network bool
+	// Log may be nil.
+	Log *slog.Logger
+	// Every is how often the node asks whether it has missed something, five
+	// seconds if zero.
+	Every time.Duration
+}
+
+// pending is how many messages may wait to be applied: if there are more, NATS
+// drops some, and the node begins anew.
+const pending = 4096
+
+// follower keeps a mirror up to date. Its state belongs to the goroutine of run.
+type follower struct {
+	nc     *nats.Conn
+	node   bus.Node
+	opts   Options
+	mirror *Mirror
+	in     chan *nats.Msg
+
+	// current is also read by those who ask.
+	current atomic.Pointer[subscription]
+	answers chan progress
+	number  uint64 // the last message applied
+	parts   []message
+}
+
+// subscription is one snapshot and what follows it.
+type subscription struct {
+	epoch  string
+	server string // whom to ask how far the feed is
+}
+
+// progress is what a server says about how far a subscription is.
+type progress struct {
+	of     *subscription
+	answer answer
+	err    error
+}
+
+// Follow keeps a mirror of what the node may know up to date until ctx ends. It
+// returns when the mirror has its first snapshot; as long as no server answers,
+// it goes on asking.
+func Follow(ctx context.Context, nc *nats.Conn, node bus.Node, opts Options) (*Mirror, error) {
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	if opts.Every == 0 {
+		opts.Every = 5 * time.Second
+	}
+	f := &follower{nc: nc, node: node, opts: opts, mirror: newMirror(), in: make(chan *nats.Msg, pending), answers: make(chan progress)}
+	f.mirror.ask = f.check
+	sub, err := nc.ChanSubscribe(node.Feed(), f.in)
+	if err != nil {
+		return nil, fmt.Errorf("cannot subscribe to the node's feed: %w", err)
+	}
+	if err := f.begin(ctx); err != nil {
+		// As below.
+		_ = sub.Unsubscribe()
+		return nil, err
+	}
+	go func() {
+		f.run(ctx)
+		f.mirror.end(errEnded)
+		// It fails only if the connection is gone, and then nothing comes.
+		_ = sub.Unsubscribe()
+	}()
+	return f.mirror, nil
+}
+
+// begin asks for a snapshot until it is there.
+func (f *follower) begin(ctx context.Context) error {
+	pause := 100 * time.Millisecond
+	for {
+		err := f.snapshot(ctx)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("cannot begin the node's feed: %w (%w)", ctx.Err(), err)
+		}
+		f.opts.Log.Debug("no server feeds this node; asking again", "in", pause, "error", err)
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+		pause = min(2*pause, 3*time.Second)
+	}
+}
+
+// patience is how long a server may take to answer.
+const patience = 10 * time.Second
+
+func (f *follower) snapshot(ctx context.Context) error {
+	sub := &subscription{epoch: nuid.Next()}
+	f.current.Store(sub)
+	f.number, f.parts = 0, nil
+	a, err := f.ask(ctx, f.node.Call("feed"), sub.epoch, f.mirror.View().Sequence())
+	if err != nil {
+		return err
+	}
+	f.current.Store(&subscription{epoch: sub.epoch, server: a.Server})
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	for f.number < a.Number {
+		select {
+		case m := <-f.in:
+			if !f.take(m) {
+				return errors.New("a message of the snapshot is lost")
+			}
+		case <-deadline.C:
+			return errors.New("the snapshot does not come")
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+func (f *follower) ask(ctx context.Context, subject, epoch string, sequence uint64) (answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	m, err := f.nc.RequestWithContext(ctx, subject, encode(call{Epoch: epoch, Sequence: sequence, Network: f.opts.Network}))
+	if err != nil {
+		return answer{}, err
+	}
+	var a answer
+	if err := json.Unmarshal(m.Data, &a); err != nil {
+		return answer{}, fmt.Errorf("the server's answer cannot be read: %w", err)
+	}
+	if a.Error != "" {
+		return answer{}, errors.New(a.Error)
+	}
+	return a, nil
+}
+
+func (f *follower) run(ctx context.Context) {
+	tick := time.NewTicker(f.opts.Every)
+	defer tick.Stop()
+	connected := f.nc.StatusChanged(nats.CONNECTED)
+	defer f.nc.RemoveStatusListener(connected)
+	for ctx.Err() == nil {
+		whole := true
+		select {
+		case <-ctx.Done():
+			return
+		case m := <-f.in:
+			whole = f.take(m)
+		case <-connected:
+			whole = false
+		case <-tick.C:
+			go f.check(ctx, 0)
+		case p := <-f.answers:
+			whole = f.heard(p)
+		}
+		if whole || ctx.Err() != nil {
+			continue
+		}
+		f.opts.Log.Info("this node's feed has a gap; it begins anew")
+		if f.begin(ctx) != nil {
+			return
+		}
+	}
+}
+
+// take applies a message, and says false if one before it is missing.
+func (f *follower) take(m *nats.Msg) bool {
+	var msg message
+	if err := json.Unmarshal(m.Data, &msg); err != nil {
+		f.opts.Log.Error("a message of this node's feed cannot be read", "error", err)
+		return false
+	}
+	if msg.Epoch != f.current.Load().epoch {
+		return true
+	}
+	if msg.Number != f.number+1 {
+		return false
+	}
+	f.number++
+	if f.parts = append(f.parts, msg); !msg.More {
+		f.mirror.apply(f.parts)
+		f.parts = nil
+	}
+	return true
+}
+
+// check asks the server how far the node should be, once that is at least at
+// sequence, and has run hear the answer. It is called on any goroutine.
+func (f *follower) check(ctx context.Context, sequence uint64) {
+	of := f.current.Load()
+	if of.server == "" {
+		return
+	}
+	a, err := f.ask(ctx, f.node.Call("feed."+of.server), of.epoch, sequence)
+	if err != nil && sequence > 0 {
+		// It may just not have come that far.
+		return
+	}
+	select {
+	case f.answers <- progress{of, a, err}:
+	case <-ctx.Done():
+	}
+}
+
+// heard says false if the node has missed something.
+func (f *follower) heard(p progress) bool {
+	if p.of != f.current.Load() {
+		return true
+	}
+	if p.err != nil || p.answer.Unknown {
+		return false
+	}
+	// What was sent before the answer has come before it.
+	for f.number < p.answer.Number {
+		select {
+		case m := <-f.in:
+			if !f.take(m) {
+				return false
+			}
+			continue
+		default:
+		}
+		return false
+	}
+	if f.number == p.answer.Number && f.parts == nil {
+		f.mirror.reached(p.answer.Sequence)
+	}
+	return true
+}

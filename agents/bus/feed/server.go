@@ -1,0 +1,277 @@
+// Package feed tells each node what it may know, and nothing else: its pods, what
+// they refer to, and what every node needs. A server runs Serve over its
+// projection; a node calls Follow and gets a live.Projection of its share of the
+// cluster.
+//
+// A feed is a snapshot as of a sequence and then what changed, as numbered
+// messages of core NATS. NATS may lose some: the node notices by the numbers, or
+// by asking how far it should be, and begins anew with a snapshot. The server
+// keeps no state that matters; a node whose server is gone is fed by another.
+package feed
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nuid"
+
+	"github.com/reprise-run/reprise/agents/bus"
+	"github.com/reprise-run/reprise/projections"
+	"github.com/reprise-run/reprise/projections/live"
+)
+
+// forgotten is how long a node that does not ask how far it is goes on being fed.
+const forgotten = 30 * time.Second
+
+// server feeds the nodes that have asked it to. Its state belongs to the goroutine
+// of run.
+type server struct {
+	nc         *nats.Conn
+	prefix, id string
+	projection live.Projection
+	log        *slog.Logger
+	audience   *audience
+	sessions   map[string]*session
+	do         chan func()         // what others want done on the goroutine
+	asking     map[string]*session // those in which somebody waits
+}
+
+// session is one node's feed.
+type session struct {
+	epoch   string
+	subject string
+	number  uint64
+	heard   time.Time
+	waiting []waiting
+}
+
+// waiting is a question how far the node is, to be answered when the feed has got
+// to a sequence.
+type waiting struct {
+	sequence uint64
+	until    time.Time
+	answer   func(answer)
+}
+
+// Serve feeds nodes from a projection until ctx ends, or the projection fails.
+// ready, which may be nil, is called when nodes can ask.
+func Serve(ctx context.Context, nc *nats.Conn, prefix string, p live.Projection, log *slog.Logger, ready func()) error {
+	s := &server{
+		nc: nc, prefix: prefix, id: nuid.Next(), projection: p, log: log,
+		audience: newAudience(), sessions: map[string]*session{}, asking: map[string]*session{}, do: make(chan func()),
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var busy sync.WaitGroup
+	defer busy.Wait()
+	defer cancel()
+	any := bus.AnyNode(prefix)
+	for subject, handle := range map[string]func(context.Context, string, call) answer{
+		any.Call("feed"): s.begin, any.Call("feed." + s.id): s.progress,
+	} {
+		sub, err := nc.QueueSubscribe(subject, "feed", func(m *nats.Msg) {
+			busy.Go(func() { s.take(ctx, m, handle) })
+		})
+		if err != nil {
+			return fmt.Errorf("cannot serve feeds: %w", err)
+		}
+		// It fails only if the connection is gone, and then nothing comes.
+		defer func() { _ = sub.Unsubscribe() }()
+	}
+	if err := nc.Flush(); err != nil {
+		return fmt.Errorf("cannot serve feeds: %w", err)
+	}
+	if ready != nil {
+		ready()
+	}
+	return s.run(ctx, &busy)
+}
+
+func (s *server) take(ctx context.Context, m *nats.Msg, handle func(context.Context, string, call) answer) {
+	var a answer
+	var c call
+	node, ok := bus.Caller(m.Subject)
+	if err := json.Unmarshal(m.Data, &c); err != nil || !ok {
+		a.Error = "the request cannot be read"
+	} else {
+		a = handle(ctx, node, c)
+	}
+	// If the answer is lost, the node asks again.
+	_ = m.Respond(encode(a))
+}
+
+// run feeds.
+func (s *server) run(ctx context.Context, busy *sync.WaitGroup) error {
+	batches := make(chan []projections.Change)
+	failed := make(chan error, 1)
+	start := s.projection.View().Sequence()
+	s.audience.folded = start
+	busy.Go(func() { failed <- s.pump(ctx, start, batches) })
+	tick := time.NewTicker(forgotten / 3)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-failed:
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("cannot feed nodes: %w", err)
+		case f := <-s.do:
+			f()
+		case changes := <-batches:
+			s.fold(changes)
+		case now := <-tick.C:
+			for node, session := range s.sessions {
+				if now.Sub(session.heard) > forgotten {
+					s.end(node)
+				} else {
+					s.answer(node, session)
+				}
+			}
+		}
+	}
+}
+
+// pump hands over the projection's changes. A nil batch says that some were
+// missed.
+func (s *server) pump(ctx context.Context, after uint64, to chan<- []projections.Change) error {
+	changes, err := s.projection.Changes(ctx, after)
+	for {
+		var batch []projections.Change
+		if err == nil {
+			batch, err = changes.Next(ctx)
+		}
+		if errors.Is(err, live.ErrTooOld) {
+			batch = nil
+			changes, err = s.projection.Changes(ctx, s.projection.View().Sequence())
+		}
+		if err != nil {
+			return err
+		}
+		select {
+		case to <- batch:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (s *server) fold(changes []projections.Change) {
+	view := s.projection.View()
+	if changes == nil {
+		s.log.Warn("the feed of nodes fell behind; they get new snapshots", "nodes", len(s.sessions))
+		s.audience.folded = view.Sequence()
+		for node, session := range s.sessions {
+			s.publish(session, split(s.audience.join(view, node, s.audience.members[node].network), view.Sequence(), true))
+		}
+	} else {
+		for node, d := range s.audience.fold(view, changes) {
+			s.publish(s.sessions[node], split(d, s.audience.told(node), false))
+		}
+	}
+	for node, session := range s.asking {
+		s.answer(node, session)
+	}
+}
+
+// begin starts a node's feed anew.
+func (s *server) begin(ctx context.Context, node string, c call) answer {
+	at, err := bus.NewNode(s.prefix, node)
+	if err == nil {
+		err = s.projection.Wait(ctx, c.Sequence)
+	}
+	if err != nil {
+		return answer{Error: err.Error()}
+	}
+	return s.ask(ctx, func(reply func(answer)) {
+		s.end(node)
+		session := &session{epoch: c.Epoch, subject: at.Feed(), heard: time.Now()}
+		s.sessions[node] = session
+		view := s.projection.View()
+		s.publish(session, split(s.audience.join(view, node, c.Network), view.Sequence(), true))
+		reply(answer{Server: s.id, Number: session.number, Sequence: view.Sequence()})
+	})
+}
+
+// progress says how far a node's feed is, once it is as far as asked for.
+func (s *server) progress(ctx context.Context, node string, c call) answer {
+	if err := s.projection.Wait(ctx, c.Sequence); err != nil {
+		return answer{Error: err.Error()}
+	}
+	return s.ask(ctx, func(reply func(answer)) {
+		session := s.sessions[node]
+		if session == nil || session.epoch != c.Epoch {
+			reply(answer{Unknown: true})
+			return
+		}
+		session.heard = time.Now()
+		session.waiting = append(session.waiting, waiting{c.Sequence, time.Now().Add(patience), reply})
+		s.answer(node, session)
+	})
+}
+
+// ask has something done on run's goroutine and waits for its answer.
+func (s *server) ask(ctx context.Context, f func(reply func(answer))) answer {
+	out := make(chan answer, 1)
+	select {
+	case s.do <- func() { f(func(a answer) { out <- a }) }:
+	case <-ctx.Done():
+		return answer{Error: "the server is shutting down"}
+	}
+	select {
+	case a := <-out:
+		return a
+	case <-ctx.Done():
+		return answer{Error: "the server is shutting down"}
+	}
+}
+
+// answer answers those who wait for what the node has been told by now.
+func (s *server) answer(node string, session *session) {
+	at := s.audience.told(node)
+	still := session.waiting[:0]
+	for _, w := range session.waiting {
+		switch {
+		case w.sequence <= at:
+			w.answer(answer{Number: session.number, Sequence: at})
+		case time.Now().After(w.until):
+			w.answer(answer{Error: "the projection has not come that far"})
+		default:
+			still = append(still, w)
+		}
+	}
+	if session.waiting = still; len(still) > 0 {
+		s.asking[node] = session
+	} else {
+		delete(s.asking, node)
+	}
+}
+
+func (s *server) end(node string) {
+	if old := s.sessions[node]; old != nil {
+		for _, w := range old.waiting {
+			w.answer(answer{Unknown: true})
+		}
+		delete(s.sessions, node)
+		delete(s.asking, node)
+		s.audience.leave(node)
+	}
+}
+
+func (s *server) publish(session *session, messages []message) {
+	for _, m := range messages {
+		session.number++
+		m.Epoch, m.Number = session.epoch, session.number
+		if err := s.nc.Publish(session.subject, encode(m)); err != nil {
+			// The node notices the gap.
+			s.log.Warn("cannot feed a node; it will ask again", "subject", session.subject, "error", err)
+		}
+	}
+}

@@ -1,0 +1,89 @@
+package feed
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/projections"
+)
+
+// message is one numbered step of a feed. Messages with More belong together with
+// the next: the node shows them in one step.
+type message struct {
+	Epoch    string `json:"epoch"`             // which subscription it belongs to
+	Number   uint64 `json:"number"`            // counted from 1 within the epoch
+	Sequence uint64 `json:"sequence"`          // the node then knows all up to here
+	Reset    bool   `json:"reset,omitempty"`   // what was known before is void
+	More     bool   `json:"more,omitempty"`    // the next message belongs to it
+	Puts     []put  `json:"puts,omitempty"`    // objects as they now are
+	Removes  []ref  `json:"removes,omitempty"` // objects to forget
+}
+
+type ref struct {
+	Group     string `json:"group,omitempty"`
+	Resource  string `json:"resource"`
+	Namespace string `json:"namespace,omitempty"`
+	Name      string `json:"name"`
+}
+
+// put is an Entry. Raw is kept from json's hands, for its bytes must not change.
+type put struct {
+	Ref      ref    `json:"ref"`
+	UID      string `json:"uid"`
+	Created  uint64 `json:"created"`
+	Sequence uint64 `json:"sequence"`
+	Raw      []byte `json:"raw"`
+}
+
+func (p put) entry() *projections.Entry {
+	return projections.NewEntry(events.Ref(p.Ref), p.UID, p.Created, p.Sequence, p.Raw)
+}
+
+// call is what a node asks: to be fed from the beginning (Sequence: at least as of
+// there), or how far it has been told (once all up to Sequence is folded).
+type call struct {
+	Epoch    string `json:"epoch"`
+	Sequence uint64 `json:"sequence,omitempty"`
+	Network  bool   `json:"network,omitempty"`
+}
+
+// answer to a call. For the beginning, Server says whom to ask from then on.
+type answer struct {
+	Server   string `json:"server,omitempty"`
+	Unknown  bool   `json:"unknown,omitempty"` // the epoch is not, or no longer, fed
+	Number   uint64 `json:"number,omitempty"`
+	Sequence uint64 `json:"sequence,omitempty"`
+	Error    string `json:"error,omitempty"`
+}
+
+// largest is about how many bytes of objects go in one message.
+const largest = 512 << 10
+
+// split makes messages of a delta, none too large for NATS.
+func split(d delta, sequence uint64, reset bool) []message {
+	var out []message
+	m := message{Sequence: sequence, Reset: reset}
+	size := 0
+	for _, e := range d.puts {
+		if size > 0 && size+len(e.Raw) > largest {
+			m.More = true
+			out = append(out, m)
+			m, size = message{Sequence: sequence}, 0
+		}
+		m.Puts = append(m.Puts, put{Ref: ref(e.Ref), UID: e.UID, Created: e.Created, Sequence: e.Sequence, Raw: e.Raw})
+		size += len(e.Raw)
+	}
+	for _, r := range d.removes {
+		m.Removes = append(m.Removes, ref(r))
+	}
+	return append(out, m)
+}
+
+func encode(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("cannot encode %T: %v", v, err))
+	}
+	return b
+}
