@@ -15,12 +15,15 @@ var gateActor = Actor{Kind: "api"}
 // by another, either of which may be nil for none: the fact with the first rule
 // that the gate may write and that covers the change, else "<noun>.created",
 // "<noun>.updated" or "<noun>.deleted". It says false if the two are equal. The
-// noun is the object's kind in lower case.
+// noun is the object's kind in lower case. Data may share the memory of after.
 func Command(object Ref, uid string, before, after []byte) (Change, bool, error) {
 	c := Change{Object: object, UID: uid}
-	var err error
-	if after != nil {
-		if after, err = Canonical(after); err != nil {
+	for _, doc := range []*[]byte{&before, &after} {
+		if *doc == nil || IsCanonical(*doc) {
+			continue
+		}
+		var err error
+		if *doc, err = Canonical(*doc); err != nil {
 			return c, false, fmt.Errorf("%s: %w", object, err)
 		}
 	}
@@ -43,31 +46,22 @@ func Command(object Ref, uid string, before, after []byte) (Change, bool, error)
 	case before == nil:
 		c.Type, c.Data = noun+".created", after
 	default:
-		return patched(c, noun, before, after)
+		ops := diff(before, after)
+		c.Type, c.Data = factOf(object, noun, ops), AppendPatch(nil, ops)
 	}
 	return c, true, nil
 }
 
-// patched completes a change of what was there before.
-func patched(c Change, noun string, before, after []byte) (Change, bool, error) {
-	var err error
-	if c.Data, err = Diff(before, after); err != nil || c.Data == nil {
-		return c, false, err
-	}
-	ops, err := ParsePatch(c.Data)
-	if err != nil {
-		return c, false, err
-	}
-	c.Type = noun + ".updated"
-	resource := c.Object.GroupResource()
+// factOf finds the type that tells most about a patch.
+func factOf(object Ref, noun string, ops []Op) string {
+	resource := object.GroupResource()
 	for i := range telling {
 		r := &telling[i]
 		if (r.noun == noun || r.noun == "*") && (r.Resource == resource || r.Resource == "*") && r.fits(ops) {
-			c.Type = noun + strings.TrimPrefix(r.Type, r.noun)
-			break
+			return noun + strings.TrimPrefix(r.Type, r.noun)
 		}
 	}
-	return c, true, nil
+	return noun + ".updated"
 }
 
 // telling holds the rules by which the gate tells facts from changes, in the

@@ -24,12 +24,18 @@ func Diff(before, after []byte) ([]byte, error) {
 			return nil, err
 		}
 	}
-	var d differ
-	d.values(before, after)
-	if len(d.ops) == 0 {
+	ops := diff(before, after)
+	if len(ops) == 0 {
 		return nil, nil
 	}
-	return AppendPatch(nil, d.ops), nil
+	return AppendPatch(nil, ops), nil
+}
+
+// diff is Diff for documents that are known to be canonical.
+func diff(before, after []byte) []Op {
+	var d differ
+	d.values(before, after)
+	return d.ops
 }
 
 // differ compares canonical documents. path is where it is.

@@ -320,6 +320,10 @@ func BenchmarkPatch(b *testing.B) {
 		"Check": func() error {
 			return events.Check(events.Change{Type: "pod.status-updated", Object: events.Ref{Resource: "pods"}, Data: patch}, events.Actor{Kind: "api"})
 		},
+		"Command": func() error {
+			_, _, err := events.Command(events.Ref{Resource: "pods"}, "u", before, after)
+			return err
+		},
 		"Lookup": func() error { events.Lookup(before, "spec", "nodeName"); return nil },
 	} {
 		b.Run(name, func(b *testing.B) {

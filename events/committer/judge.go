@@ -1,6 +1,7 @@
 package committer
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/reprise-run/reprise/events"
@@ -80,21 +81,18 @@ func judge(s state, p *events.Proposal, next uint64, volatile bool) (verdict, er
 
 // admissible refuses what is wrong with a proposal whatever the state.
 func admissible(p *events.Proposal, next uint64, volatile bool) error {
-	refuse := func(c events.Change, reason string) error {
-		return &events.RefusedError{Type: c.Type, Object: c.Object, Actor: p.Actor, Reason: reason}
-	}
 	if len(p.Changes) == 0 {
-		return refuse(events.Change{}, "the proposal changes nothing")
+		return refused(p, events.Change{}, "the proposal changes nothing")
 	}
 	if n := len(p.Changes); n > events.MaxBatch {
-		return refuse(p.Changes[0], fmt.Sprintf("a decision is appended at once, and %d events are more than the log takes at once (%d)", n, events.MaxBatch))
+		return refused(p, p.Changes[0], fmt.Sprintf("a decision is appended at once, and %d events are more than the log takes at once (%d)", n, events.MaxBatch))
 	}
 	if !volatile && p.Because >= next {
-		return refuse(p.Changes[0], fmt.Sprintf("its cause, sequence %d, is not in the log, which ends at %d", p.Because, next-1))
+		return refused(p, p.Changes[0], fmt.Sprintf("its cause, sequence %d, is not in the log, which ends at %d", p.Because, next-1))
 	}
 	for _, c := range p.Changes {
 		if events.Volatile(c.Object) != volatile {
-			return refuse(c, "volatile objects have a log of their own, and this proposal was sent to the wrong one")
+			return refused(p, c, "volatile objects have a log of their own, and this proposal was sent to the wrong one")
 		}
 	}
 	return nil
@@ -116,19 +114,36 @@ func judgeChange(p *events.Proposal, c events.Change, before standing) (standing
 			return standing{}, outdated(p, c, before)
 		}
 	}
-	after := standing{raw: c.Data, uid: c.UID}
+	var after standing
 	switch effect {
 	case events.Removes:
 		after = standing{uid: before.uid}
 	case events.Changes:
-		if after, err = applied(p, c, ops, before); err != nil {
-			return standing{}, err
-		}
+		after, err = applied(p, c, ops, before)
+	default:
+		after, err = whole(p, c)
+	}
+	if err != nil {
+		return standing{}, err
 	}
 	if reason := trespass(p.Actor, c.Object, before, after); reason != "" {
-		return standing{}, &events.RefusedError{Type: c.Type, Object: c.Object, Actor: p.Actor, Reason: reason}
+		return standing{}, refused(p, c, reason)
 	}
 	return after, nil
+}
+
+func refused(p *events.Proposal, c events.Change, reason string) error {
+	return &events.RefusedError{Type: c.Type, Object: c.Object, Actor: p.Actor, Reason: reason}
+}
+
+// whole takes a whole object. Its uid is told twice, by the change and within
+// the object: where one is silent the other counts.
+func whole(p *events.Proposal, c events.Change) (standing, error) {
+	uid, _ := events.Text(events.Lookup(c.Data, "metadata", "uid"))
+	if uid != "" && c.UID != "" && uid != c.UID {
+		return standing{}, refused(p, c, fmt.Sprintf("the object says that its uid is %q, and the change that it is %q", uid, c.UID))
+	}
+	return standing{raw: c.Data, uid: cmp.Or(c.UID, uid)}, nil
 }
 
 // applied folds a patch. One that does not apply is a conflict if the object has
@@ -141,7 +156,7 @@ func applied(p *events.Proposal, c events.Change, ops []events.Op, before standi
 	if before.last > p.Basis && !expects(p, c.Object) {
 		return standing{}, outdated(p, c, before)
 	}
-	return standing{}, &events.RefusedError{Type: c.Type, Object: c.Object, Actor: p.Actor, Reason: "the patch does not apply: " + err.Error()}
+	return standing{}, refused(p, c, "the patch does not apply: "+err.Error())
 }
 
 func expects(p *events.Proposal, object events.Ref) bool {

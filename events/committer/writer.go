@@ -210,6 +210,7 @@ func (w *writer) store(ctx context.Context, batch []events.Event) error {
 	undisturbed := context.WithoutCancel(ctx)
 	patience := time.NewTimer(w.opts.Patience)
 	defer patience.Stop()
+	uncertain := false // whether an earlier try may yet arrive
 	for wait := time.Millisecond; ; wait = min(2*wait, time.Second) {
 		try, cancel := context.WithTimeout(undisturbed, w.opts.Patience/3)
 		_, err := w.log.Append(try, w.last, batch)
@@ -217,7 +218,7 @@ func (w *writer) store(ctx context.Context, batch []events.Event) error {
 		if err == nil {
 			return nil
 		}
-		uncertain := errors.Is(err, events.ErrUncertain) || errors.Is(err, context.DeadlineExceeded)
+		uncertain = uncertain || errors.Is(err, events.ErrUncertain) || errors.Is(err, context.DeadlineExceeded)
 		if !uncertain && !errors.Is(err, events.ErrStale) {
 			return err
 		}
