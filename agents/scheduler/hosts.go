@@ -43,7 +43,7 @@ func (h *host) take(r *request) {
 type memo struct {
 	mu    sync.Mutex
 	nodes map[string]nodeFacts
-	pods  map[string]podFacts // by uid
+	pods  map[string]*podFacts // by uid
 }
 
 // podFacts is what a version of a bound pod takes up.
@@ -55,7 +55,7 @@ type podFacts struct {
 }
 
 func newMemo() *memo {
-	return &memo{nodes: map[string]nodeFacts{}, pods: map[string]podFacts{}}
+	return &memo{nodes: map[string]nodeFacts{}, pods: map[string]*podFacts{}}
 }
 
 // hosts returns the nodes in the order of their names, with what the pods that
@@ -99,17 +99,15 @@ func (m *memo) nodeFacts(e *projections.Entry) nodeFacts {
 	return f
 }
 
-func (m *memo) podFacts(e *projections.Entry, view uint64) podFacts {
-	f, ok := m.pods[e.UID]
-	if !ok || f.entry != e {
+func (m *memo) podFacts(e *projections.Entry, view uint64) *podFacts {
+	f := m.pods[e.UID]
+	if f == nil || f.entry != e {
 		p := projections.As[v1.Pod](e)
 		r := requestsOf(p)
-		f = podFacts{entry: e, over: isOver(p), request: &r}
-	}
-	if f.seen != view {
-		f.seen = view
+		f = &podFacts{entry: e, over: isOver(p), request: &r}
 		m.pods[e.UID] = f
 	}
+	f.seen = view
 	return f
 }
 
