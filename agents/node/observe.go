@@ -150,11 +150,20 @@ func (w *worker) container(c *runtimeapi.Container, st *runtimeapi.ContainerStat
 		out.State = plan.Running
 	default:
 		out.State = plan.Exited
+		if aborted(st) {
+			out.State = plan.Aborted
+		}
 		if m := w.lastWords(out, st.Annotations); m != "" {
 			out.Message = m
 		}
 	}
 	return out
+}
+
+// aborted says that a container's start was cut short because the agent that
+// asked for it went away.
+func aborted(st *runtimeapi.ContainerStatus) bool {
+	return st.Reason == "StartError" && st.StartedAt == 0 && strings.Contains(st.Message, context.Canceled.Error())
 }
 
 func imageID(st *runtimeapi.ContainerStatus) string {

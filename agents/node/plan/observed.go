@@ -63,6 +63,9 @@ const (
 	Created State = "created"
 	Running State = "running"
 	Exited  State = "exited"
+	// Aborted is a container whose start was cut short, by the end of the agent
+	// that asked for it: it never had a process, and its attempt does not count.
+	Aborted State = "aborted"
 )
 
 // Container is one attempt to run a container of the pod.

@@ -71,7 +71,7 @@ func (s *step) run() {
 func (s *step) runSandbox() bool {
 	alive := s.alive()
 	for _, c := range alive {
-		s.kill(c, 0, 0, "SandboxChanged", "the pod's sandbox is gone; the pod starts anew")
+		s.end(c, 0, 0, End{Reason: "SandboxChanged", Message: "the pod's sandbox is gone; the pod starts anew"})
 	}
 	if len(alive) > 0 {
 		return false
@@ -144,6 +144,8 @@ func (s *step) keep(sandbox *Sandbox, spec *v1.Container) {
 		s.start(sandbox, spec, Fresh)
 	case c.State == Created:
 		s.do(Action{Kind: StartContainer, Container: spec.Name, ID: c.ID, Attempt: c.Attempt})
+	case c.State == Aborted:
+		s.do(Action{Kind: RemoveContainer, Container: spec.Name, ID: c.ID})
 	case c.State == Running:
 		s.judge(spec, c)
 	case !Restarts(s.Desired, spec, c):
@@ -241,6 +243,8 @@ func (s *step) ephemeral(sandbox *Sandbox) {
 			s.start(sandbox, &spec, Fresh)
 		case c.State == Created:
 			s.do(Action{Kind: StartContainer, Container: spec.Name, ID: c.ID, Attempt: c.Attempt})
+		case c.State == Aborted:
+			s.do(Action{Kind: RemoveContainer, Container: spec.Name, ID: c.ID})
 		}
 	}
 }

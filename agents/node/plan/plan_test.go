@@ -22,6 +22,7 @@ import (
 //	plan now=T                 plan at T, carry it out, print both
 //	settle now=T               plan again and again until there is nothing to do
 //	exit name=N code=C now=T   a container ends; reason=R
+//	abort name=N               its start was cut short
 //	lose                       the newest sandbox dies, and all in it
 //	fail key=K reason=R now=T  the action of key K fails; again: once more
 //	mend key=K                 it has no failure any more
@@ -68,6 +69,8 @@ func (w *world) command(t *testing.T, d *datadriven.TestData) string {
 		t.Fatalf("%s: does not settle:\n%s", d.Pos, out.String())
 	case "exit":
 		w.exit(t, d, now)
+	case "abort":
+		w.pod.Newest(arg(d, "name")).State = plan.Aborted
 	case "lose":
 		last := &w.pod.Sandboxes[len(w.pod.Sandboxes)-1]
 		last.Ready = false

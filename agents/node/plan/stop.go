@@ -152,7 +152,7 @@ func (s *step) stopContainers(end End) bool {
 
 // end makes a container end; one that never ran is forgotten.
 func (s *step) end(c *Container, grace time.Duration, asked int64, end End) {
-	if c.State == Created {
+	if c.State != Running {
 		s.do(Action{Kind: RemoveContainer, Container: c.Name, ID: c.ID})
 		return
 	}

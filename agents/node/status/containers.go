@@ -68,7 +68,7 @@ func (c composer) one(spec *v1.Container, old v1.ContainerStatus) v1.ContainerSt
 func (c composer) started(name string) *plan.Container {
 	var newest *plan.Container
 	for i := range c.Containers {
-		if a := &c.Containers[i]; a.Name == name && a.State != plan.Created && (newest == nil || a.Attempt > newest.Attempt) {
+		if a := &c.Containers[i]; a.Name == name && (a.State == plan.Running || a.State == plan.Exited) && (newest == nil || a.Attempt > newest.Attempt) {
 			newest = a
 		}
 	}
