@@ -3,6 +3,7 @@ package committer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/events/memlog"
 )
 
 // board is where leases are written in a test.
@@ -142,6 +144,61 @@ func TestFailover(t *testing.T) {
 1m51.5s one: context canceled`
 		if got := strings.Join(s.lines, "\n"); got != want {
 			t.Errorf("got:\n%s\nwant:\n%s", got, want)
+		}
+	})
+}
+
+// TestFailoverLosesNothing has two replicas on one log, whose leases are cut in
+// turn, and a writer that goes to whichever answers.
+func TestFailoverLosesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		s, b, log := &stage{begun: time.Now()}, &board{}, memlog.New()
+		var replicas []*Committer
+		var leases []*memLease
+		var ended []chan struct{}
+		for _, name := range []string{"one", "two"} {
+			index := newMemIndex()
+			index.follow(t, log)
+			c, l := New(log, index, Options{}), &memLease{board: b, name: name}
+			replicas, leases = append(replicas, c), append(leases, l)
+			ended = append(ended, s.candidate(ctx, l, c.Run))
+		}
+		written, changes := 0, 0
+		for minute := range 10 {
+			b.mu.Lock()
+			leases[minute%2].cut = minute%3 != 0
+			leases[1-minute%2].cut = false
+			b.mu.Unlock()
+			for range 60 {
+				pause(ctx, time.Second)
+				for _, c := range replicas {
+					_, err := c.Propose(ctx, create(fmt.Sprint(written)))
+					if err == nil {
+						written++
+						break
+					}
+					if !errors.Is(err, events.ErrUnavailable) {
+						t.Error(err)
+					}
+				}
+			}
+		}
+		stop()
+		for _, done := range ended {
+			<-done
+		}
+		for _, line := range s.lines {
+			if strings.HasSuffix(line, "leads") {
+				changes++
+			}
+		}
+		if changes < 4 || written < 400 {
+			t.Errorf("%d changes of the leader, %d of 600 writes:\n%s", changes, written, strings.Join(s.lines, "\n"))
+		}
+		r := &rig{trace: &trace{Log: log}}
+		if all := r.check(t); len(all) != written {
+			t.Errorf("%d writes were acknowledged, and %d are in the log", written, len(all))
 		}
 	})
 }
