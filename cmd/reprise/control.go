@@ -18,6 +18,7 @@ import (
 	"github.com/reprise-run/reprise/agents/controllers/namespace"
 	"github.com/reprise-run/reprise/agents/controllers/nodelifecycle"
 	"github.com/reprise-run/reprise/agents/controllers/podgc"
+	"github.com/reprise-run/reprise/agents/controllers/recorder"
 	"github.com/reprise-run/reprise/agents/controllers/replicaset"
 	"github.com/reprise-run/reprise/agents/controllers/roleaggregation"
 	"github.com/reprise-run/reprise/agents/controllers/rootca"
@@ -247,5 +248,6 @@ func (p *controlPlane) deciders() []runner.Decider {
 		scheduler.New("default-scheduler"),
 		deployment.New(), replicaset.New(), nodelifecycle.New(nodelifecycle.Options{Since: time.Now()}), podgc.New(podgc.Options{}),
 		namespace.New(), garbage.New(), serviceaccount.New(), rootca.New(p.api.CA()), roleaggregation.New(),
+		recorder.New(),
 	}
 }

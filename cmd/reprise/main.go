@@ -15,6 +15,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // programVersion is set by the linker.
@@ -54,6 +55,9 @@ func NewMain() *Main {
 
 // Run carries out one command line and returns when it is done or ctx ends.
 func (m *Main) Run(ctx context.Context, args []string) error {
+	// Upstream's libraries register flags of their own for every program that
+	// links them; none is one of ours.
+	pflag.CommandLine = pflag.NewFlagSet("reprise", pflag.ContinueOnError)
 	env := &environment{Main: m}
 	root := &cobra.Command{
 		Use:   "reprise",
@@ -75,6 +79,13 @@ one log, so you can ask how the cluster came to be as it is.`,
 		SilenceErrors: true,
 		// Flags before the command are ours even where the command takes all that follow.
 		TraverseChildren: true,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("there is no command %q; `reprise --help` lists them all", args[0])
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetArgs(args)
 	root.SetIn(m.Stdin)

@@ -64,20 +64,17 @@ func testScale(t *testing.T, c *cluster) {
 }
 
 func testSetImageAndUndo(t *testing.T, c *cluster) {
-	image := func() string {
-		return c.kubectl("get", "pods", "-l", "app=web", "--field-selector=status.phase=Running", "-o",
-			`jsonpath={range .items[?(!@.metadata.deletionTimestamp)]}{.spec.containers[0].image}{"\n"}{end}`)
+	// The old pods may still be on their way out when the rollout is complete.
+	allRun := func(image string) {
+		c.eventuallyPrints(strings.TrimSpace(strings.Repeat(image+" ", 5)), "get", "pods", "-l", "app=web",
+			"-o", "jsonpath={.items[*].spec.containers[0].image}")
 	}
 	c.kubectl("set", "image", "deployment/web", "web=reprise.run/demo:2")
 	c.kubectl("rollout", "status", "deployment/web", "--timeout=2m")
-	if got := image(); strings.Count(got, "reprise.run/demo:2") != 5 {
-		t.Errorf("after set image the pods run %q", got)
-	}
+	allRun("reprise.run/demo:2")
 	c.kubectl("rollout", "undo", "deployment/web")
 	c.kubectl("rollout", "status", "deployment/web", "--timeout=2m")
-	if got := image(); strings.Count(got, "reprise.run/demo:1") != 5 {
-		t.Errorf("after undo the pods run %q", got)
-	}
+	allRun("reprise.run/demo:1")
 	if out := c.kubectl("rollout", "history", "deployment/web"); !strings.Contains(out, "3") {
 		t.Errorf("rollout history does not know revision 3:\n%s", out)
 	}
