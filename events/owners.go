@@ -114,10 +114,10 @@ func (r *rule) generality() int {
 
 // rulesFor returns the rules for a type on a resource: those of the least
 // generality that there are any of.
-func rulesFor(typ string, object Ref) []rule {
+func rulesFor(typ string, object Ref) []*rule {
 	noun, fact, _ := strings.Cut(typ, ".")
 	of, resource := table[fact], object.GroupResource()
-	var found []rule
+	var found []*rule
 	for i := range of {
 		r := &of[i]
 		if (r.noun != noun && r.noun != "*") || (r.Resource != resource && r.Resource != "*") {
@@ -126,7 +126,7 @@ func rulesFor(typ string, object Ref) []rule {
 		if len(found) > 0 && found[0].generality() != r.generality() {
 			break
 		}
-		found = append(found, *r)
+		found = append(found, r)
 	}
 	return found
 }
@@ -236,16 +236,16 @@ func (r *rule) satisfied(ops []Op) bool {
 }
 
 // writtenBy finds the rule that lets an actor write.
-func writtenBy(rules []rule, by Actor) (*rule, bool) {
-	for i := range rules {
-		if slices.ContainsFunc(rules[i].Writers, by.matches) {
-			return &rules[i], true
+func writtenBy(rules []*rule, by Actor) (*rule, bool) {
+	for _, r := range rules {
+		if slices.ContainsFunc(r.Writers, by.matches) {
+			return r, true
 		}
 	}
 	return nil, false
 }
 
-func writers(rules []rule) string {
+func writers(rules []*rule) string {
 	var all []string
 	for _, r := range rules {
 		all = append(all, r.Writers...)
