@@ -7,9 +7,9 @@ import (
 	"net"
 
 	"github.com/nats-io/nats.go"
-	authenticationv1 "k8s.io/api/authentication/v1"
 
 	"github.com/reprise-run/reprise/agents/bus"
+	"github.com/reprise-run/reprise/agents/bus/calls"
 	"github.com/reprise-run/reprise/agents/bus/feed"
 	"github.com/reprise-run/reprise/agents/bus/tunnel"
 	"github.com/reprise-run/reprise/agents/node/volumes"
@@ -43,6 +43,11 @@ func (p *controlPlane) serveBus(ctx context.Context) error {
 	p.keep(ctx, "the feed of the nodes", func(ctx context.Context) error {
 		return feed.Serve(ctx, p.nats, subjectPrefix, p.history, p.log, func() { close(serving) })
 	})
+	stop, err := calls.Serve(p.nats, subjectPrefix, p.api.Token)
+	if err != nil {
+		return err
+	}
+	p.onClose(func() error { stop(); return nil })
 	select {
 	case <-serving:
 		return nil
@@ -98,9 +103,7 @@ func (c *connection) open(ctx context.Context, p *controlPlane, node bus.Node, n
 	if c.Proposer, err = jetstream.NewProposer(c.nats, subjectPrefix, events.Actor{Kind: "node", Name: name}); err != nil {
 		return err
 	}
-	c.Tokens = func(ctx context.Context, namespace, account string, req *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, error) {
-		return p.api.Token(ctx, name, namespace, account, req)
-	}
+	c.Tokens = calls.NewClient(c.nats, node).Token
 	c.Projection, err = feed.Follow(context.WithoutCancel(ctx), c.nats, node, feed.Options{Log: p.log})
 	return err
 }
