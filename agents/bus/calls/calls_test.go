@@ -6,16 +6,18 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nats-io/nats.go"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/reprise-run/reprise/agents/bus"
+	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/events/jetstream"
 )
 
 func TestCalls(t *testing.T) {
-	s, err := jetstream.StartServer(jetstream.ServerOptions{Dir: t.TempDir()})
+	s, err := jetstream.StartServer(jetstream.ServerOptions{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,7 +31,23 @@ func TestCalls(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := NewClient(nc, node)
+	// The node may do no more than a node may.
+	publish, subscribe := node.Permissions()
+	seed, err := s.AddUser("node.n1", jetstream.Permissions{Publish: publish, Subscribe: subscribe})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := jetstream.WithSeed(seed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := jetstream.Connect("nats://"+s.Addr(), key, node.Inbox())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(own.Close)
+	proposals(t, nc, own)
+	c := NewClient(own, node)
 	if err := c.Ping(t.Context()); err == nil || !strings.Contains(err.Error(), "no server") {
 		t.Errorf("nobody serves: %v", err)
 	}
@@ -65,4 +83,35 @@ func TestCalls(t *testing.T) {
 	if err := c.Ping(t.Context()); err == nil {
 		t.Error("it is served after the end")
 	}
+}
+
+// proposals checks that the node's permissions let it propose as itself, and as
+// nobody else.
+func proposals(t *testing.T, server, own *nats.Conn) {
+	stop, err := jetstream.ServeProposals(server, "reprise", accept{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	for name, want := range map[string]bool{"n1.example.com": true, "n2": false} {
+		actor := events.Actor{Kind: "node", Name: name}
+		p, err := jetstream.NewProposer(own, "reprise", actor)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		if !want {
+			own.SetErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { cancel() })
+		}
+		if _, err := p.Propose(ctx, events.Proposal{Actor: actor}); (err == nil) != want {
+			t.Errorf("proposing as %s: %v", actor, err)
+		}
+		cancel()
+	}
+}
+
+type accept struct{}
+
+func (accept) Propose(context.Context, events.Proposal) (events.Receipt, error) {
+	return events.Receipt{First: 1, Last: 1}, nil
 }

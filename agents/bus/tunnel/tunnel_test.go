@@ -18,26 +18,39 @@ import (
 	"github.com/reprise-run/reprise/events/jetstream"
 )
 
-// ends is a server's and a node's connection, and the node's place.
+// ends is a server's and a node's connection, and the node's place. The node
+// connects over TCP and may do no more than a node may.
 func ends(t testing.TB) (server, node *nats.Conn, at bus.Node) {
 	t.Helper()
-	s, err := jetstream.StartServer(jetstream.ServerOptions{Dir: t.TempDir()})
+	s, err := jetstream.StartServer(jetstream.ServerOptions{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Shutdown)
-	var ncs [2]*nats.Conn
-	for i := range ncs {
-		if ncs[i], err = s.Connect(); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(ncs[i].Close)
+	if server, err = s.Connect(); err != nil {
+		t.Fatal(err)
 	}
-	at, err = bus.NewNode("reprise", "n1.example.com")
+	t.Cleanup(server.Close)
+	if at, err = bus.NewNode("reprise", "n1.example.com"); err != nil {
+		t.Fatal(err)
+	}
+	publish, subscribe := at.Permissions()
+	seed, err := s.AddUser("node.n1", jetstream.Permissions{Publish: publish, Subscribe: subscribe})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return ncs[0], ncs[1], at
+	key, err := jetstream.WithSeed(seed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	node, err = jetstream.Connect("nats://"+s.Addr(), key, at.Inbox(), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+		t.Errorf("the node's connection: %v", err)
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(node.Close)
+	return server, node, at
 }
 
 // pipe opens one tunnel.
