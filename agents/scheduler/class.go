@@ -3,7 +3,7 @@ package scheduler
 import (
 	"encoding/json"
 	"fmt"
-	"sort"
+	"slices"
 
 	"github.com/go-logr/logr"
 	v1 "k8s.io/api/core/v1"
@@ -13,15 +13,13 @@ import (
 
 // batch is one pass over the queue.
 type batch struct {
-	hosts   []host
-	classes map[string]*class
+	memo     *memo
+	profiles map[string]*profile
+	hosts    []host
+	classes  map[string]*class
 	// taken lists the hosts that got pods in this pass, in order: a class looks
 	// again at those only.
 	taken []int
-}
-
-func newBatch(hosts []host) *batch {
-	return &batch{hosts: hosts, classes: map[string]*class{}}
 }
 
 // take counts a pod of the class against a host.
@@ -34,15 +32,26 @@ func (b *batch) take(h int, c *class) {
 // ask for the same, so they are refused and scored alike. Pods of one controller
 // are of one class.
 type class struct {
-	batch   *batch
-	request request
-	// others is the order of request.others, after which reasons are numbered.
-	others []v1.ResourceName
-	looks  []look
+	*profile
+	batch *batch
+	looks []look
+	// totals are the hosts' scores, weighted, and none of a host that is refused:
+	// side by side, because all of them are gone through for each pod.
+	totals []int64
 	// refused counts the hosts by reason, feasible those without one.
 	refused  []int
 	feasible int
 	seen     int // how much of batch.taken it has looked at
+}
+
+// profile is the part of a class that depends on nothing but its pods and the
+// nodes, whatever is bound to them.
+type profile struct {
+	request request
+	// others is the order of request.others, after which reasons are numbered.
+	others []v1.ResourceName
+	// static holds how each host appears before its pods are counted.
+	static []look
 }
 
 // look is how a host appears to a class.
@@ -53,7 +62,6 @@ type look struct {
 	affinity        int64
 	images          int64
 	least, balanced int64
-	total           int64
 }
 
 // reasons is a set of reasons to refuse a host, as bits.
@@ -97,7 +105,7 @@ func (b *batch) class(p *v1.Pod) *class {
 	if c, ok := b.classes[key]; ok {
 		return c
 	}
-	c := newClass(b, p)
+	c := newClass(b, key, p)
 	b.classes[key] = c
 	return c
 }
@@ -131,33 +139,35 @@ func classKey(p *v1.Pod) string {
 	return string(key)
 }
 
-func newClass(b *batch, p *v1.Pod) *class {
-	c := &class{batch: b, request: requestsOf(p), looks: make([]look, len(b.hosts)), seen: len(b.taken)}
-	for name, n := range c.request.others {
-		if n > 0 {
-			c.others = append(c.others, name)
-		}
-	}
-	sort.Slice(c.others, func(i, j int) bool { return c.others[i] < c.others[j] })
+func newClass(b *batch, key string, p *v1.Pod) *class {
+	c := &class{batch: b, seen: len(b.taken), profile: b.profile(key, func() *profile { return newProfile(b.hosts, p) })}
+	c.looks = slices.Clone(c.static)
+	c.totals = make([]int64, len(c.looks))
 	c.refused = make([]int, others+len(c.others))
-	c.lookOnce(p)
 	for i := range c.looks {
 		c.count(c.looks[i].reasons, 1)
+		c.totals[i] = none
 		c.lookAgain(i)
 	}
 	return c
 }
 
-// lookOnce fills in what no binding changes: static reasons, and the scores of
-// taints, affinity and images.
-func (c *class) lookOnce(p *v1.Pod) {
+// newProfile finds out what no binding changes: static reasons, and the scores
+// of taints, affinity and images.
+func newProfile(hosts []host, p *v1.Pod) *profile {
+	c := &profile{request: requestsOf(p), static: make([]look, len(hosts))}
+	for name, n := range c.request.others {
+		if n > 0 {
+			c.others = append(c.others, name)
+		}
+	}
+	slices.Sort(c.others)
 	required := nodeaffinity.GetRequiredNodeAffinity(p)
 	preferred := preferredTerms(p)
 	prefer := tolerationsOf(p, v1.TaintEffectPreferNoSchedule)
-	images := imagesOf(p)
 	var mostTaints, mostAffinity int64
-	for i := range c.looks {
-		node, l := c.batch.hosts[i].node, &c.looks[i]
+	for i := range hosts {
+		node, l := hosts[i].node, &c.static[i]
 		l.static = staticReason(p, node, required)
 		l.reasons = l.static
 		if l.static != 0 {
@@ -169,13 +179,15 @@ func (c *class) lookOnce(p *v1.Pod) {
 		}
 		mostTaints, mostAffinity = max(mostTaints, l.taints), max(mostAffinity, l.affinity)
 	}
-	spread := c.imageSpread(images)
-	for i := range c.looks {
-		l := &c.looks[i]
+	images := imagesOf(p)
+	spread := imageSpread(hosts, images)
+	for i := range c.static {
+		l := &c.static[i]
 		l.taints = 100 - scaled(l.taints, mostTaints)
 		l.affinity = scaled(l.affinity, mostAffinity)
-		l.images = imageScore(&c.batch.hosts[i], images, spread, len(c.looks))
+		l.images = imageScore(&hosts[i], images, spread, len(hosts))
 	}
+	return c
 }
 
 // staticReason is the first reason to refuse the node that no binding changes.

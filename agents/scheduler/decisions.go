@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -69,16 +70,16 @@ func conditionOp(p *v1.Pod, c v1.PodCondition, now time.Time) (events.Op, bool) 
 				return events.Op{}, false
 			}
 		}
-		return events.Op{Op: "replace", Path: "/status/conditions/" + strconv.Itoa(i), Value: encode(c)}, true
+		return events.Op{Op: "replace", Path: "/status/conditions/" + strconv.Itoa(i), Value: encode(ordered(c))}, true
 	}
 	switch {
 	case len(have) > 0:
-		return events.Op{Op: "add", Path: "/status/conditions/-", Value: encode(c)}, true
+		return events.Op{Op: "add", Path: "/status/conditions/-", Value: encode(ordered(c))}, true
 	case p.Status.Phase != "" || p.Status.QOSClass != "":
-		return events.Op{Op: "add", Path: "/status/conditions", Value: encode([]v1.PodCondition{c})}, true
+		return events.Op{Op: "add", Path: "/status/conditions", Value: encode([]condition{ordered(c)})}, true
 	}
 	// Without even a phase there is no status to put it into.
-	return events.Op{Op: "add", Path: "/status", Value: encode(map[string]any{"conditions": []v1.PodCondition{c}})}, true
+	return events.Op{Op: "add", Path: "/status", Value: encode(map[string]any{"conditions": []condition{ordered(c)}})}, true
 }
 
 // labelOps gives the pod the node's place in the topology.
@@ -99,15 +100,34 @@ func labelOps(p *v1.Pod, node *v1.Node) []events.Op {
 	return ops
 }
 
-// encode returns canonical JSON. What the scheduler says always encodes, so a
+// condition is a v1.PodCondition with its members in the order of their names.
+type condition struct {
+	LastProbeTime      *metav1.Time        `json:"lastProbeTime"`
+	LastTransitionTime metav1.Time         `json:"lastTransitionTime"`
+	Message            string              `json:"message,omitempty"`
+	ObservedGeneration int64               `json:"observedGeneration,omitempty"`
+	Reason             string              `json:"reason,omitempty"`
+	Status             v1.ConditionStatus  `json:"status"`
+	Type               v1.PodConditionType `json:"type"`
+}
+
+func ordered(c v1.PodCondition) condition {
+	return condition{
+		LastTransitionTime: c.LastTransitionTime, Message: c.Message, ObservedGeneration: c.ObservedGeneration,
+		Reason: c.Reason, Status: c.Status, Type: c.Type,
+	}
+}
+
+// encode returns canonical JSON of what has its members in order already: maps,
+// and structs that are declared so. (Sorting them afterwards would cost more than
+// all the rest of a decision.) What the scheduler says always encodes, so a
 // failure is a bug.
 func encode(v any) []byte {
-	raw, err := json.Marshal(v)
-	if err == nil {
-		raw, err = events.Canonical(raw)
-	}
-	if err != nil {
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
 		panic(fmt.Sprintf("cannot encode %T: %v", v, err))
 	}
-	return raw
+	return bytes.TrimSuffix(out.Bytes(), []byte("\n"))
 }

@@ -7,15 +7,16 @@ import (
 	"strings"
 )
 
-// explanation is the note of a decision: why this node, or why none.
+// explanation is the note of a decision: why this node, or why none. The members
+// are in the order of their names, as encode wants them.
 type explanation struct {
-	// Nodes is how many there were, Feasible how many would take the pod.
-	Nodes    int `json:"nodes"`
-	Feasible int `json:"feasible"`
-	// Refused counts nodes by reason; one node may have several.
-	Refused map[string]int `json:"refused,omitempty"`
 	// Best are the nodes with the highest scores, the chosen one first.
 	Best []score `json:"best,omitempty"`
+	// Feasible is how many of the nodes would take the pod.
+	Feasible int `json:"feasible"`
+	Nodes    int `json:"nodes"`
+	// Refused counts nodes by reason; one node may have several.
+	Refused map[string]int `json:"refused,omitempty"`
 	// Trigger is the sequence of the change upon which a pod that had no node
 	// was looked at again.
 	Trigger uint64 `json:"trigger,omitempty"`
@@ -23,13 +24,13 @@ type explanation struct {
 
 // score is how the total of a node came about; the parts are before weighting.
 type score struct {
-	Node     string `json:"node"`
-	Total    int64  `json:"total"`
-	Taints   int64  `json:"taints"`
 	Affinity int64  `json:"affinity"`
+	Balanced int64  `json:"balancedAllocation"`
 	Images   int64  `json:"images"`
 	Least    int64  `json:"leastAllocated"`
-	Balanced int64  `json:"balancedAllocation"`
+	Node     string `json:"node"`
+	Taints   int64  `json:"taints"`
+	Total    int64  `json:"total"`
 }
 
 // shown is how many nodes an explanation scores.
@@ -37,12 +38,12 @@ const shown = 3
 
 func (c *class) explain(chosen int) []byte {
 	best := []int{chosen}
-	for i := range c.looks {
-		if i == chosen || c.looks[i].reasons != 0 {
+	for i, total := range c.totals {
+		if i == chosen || total == none {
 			continue
 		}
 		at := len(best)
-		for at > 1 && c.looks[best[at-1]].total < c.looks[i].total {
+		for at > 1 && c.totals[best[at-1]] < total {
 			at--
 		}
 		if at < shown {
@@ -52,7 +53,10 @@ func (c *class) explain(chosen int) []byte {
 	e := c.explanation()
 	for _, i := range best {
 		l := &c.looks[i]
-		e.Best = append(e.Best, score{c.batch.hosts[i].node.Name, l.total, l.taints, l.affinity, l.images, l.least, l.balanced})
+		e.Best = append(e.Best, score{
+			Node: c.batch.hosts[i].node.Name, Total: c.totals[i],
+			Taints: l.taints, Affinity: l.affinity, Images: l.images, Least: l.least, Balanced: l.balanced,
+		})
 	}
 	return encode(e)
 }

@@ -1,12 +1,15 @@
 package scheduler
 
 import (
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 
 	v1 "k8s.io/api/core/v1"
 
 	"github.com/reprise-run/reprise/agents/runner"
+	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/projections"
 )
 
@@ -44,6 +47,10 @@ type memo struct {
 	mu    sync.Mutex
 	nodes map[string]nodeFacts
 	pods  map[string]*podFacts // by uid
+	// profiles are by class and for these versions of the nodes; for others there
+	// is another map.
+	profiles map[string]*profile
+	order    []*projections.Entry
 }
 
 // podFacts is what a version of a bound pod takes up.
@@ -55,16 +62,18 @@ type podFacts struct {
 }
 
 func newMemo() *memo {
-	return &memo{nodes: map[string]nodeFacts{}, pods: map[string]*podFacts{}}
+	return &memo{nodes: map[string]nodeFacts{}, pods: map[string]*podFacts{}, profiles: map[string]*profile{}}
 }
 
-// hosts returns the nodes in the order of their names, with what the pods that
-// are bound to them take up.
-func (m *memo) hosts(v runner.View) []host {
+// batch returns a pass over the nodes in the order of their names, with what the
+// pods that are bound to them take up.
+func (m *memo) batch(v runner.View) *batch {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var hosts []host
+	var order []*projections.Entry
 	for e := range v.List("", "nodes", "") {
+		order = append(order, e)
 		h := host{nodeFacts: m.nodeFacts(e)}
 		for p := range v.OnNode(e.Ref.Name) {
 			if f := m.podFacts(p, v.Sequence()); !f.over {
@@ -73,8 +82,31 @@ func (m *memo) hosts(v runner.View) []host {
 		}
 		hosts = append(hosts, h)
 	}
+	if !slices.Equal(order, m.order) {
+		m.order = order
+		m.profiles = map[string]*profile{}
+		maps.DeleteFunc(m.nodes, func(name string, _ nodeFacts) bool { return v.Get(events.Ref{Resource: "nodes", Name: name}) == nil })
+	}
 	m.forget(v.Sequence())
-	return hosts
+	return &batch{memo: m, profiles: m.profiles, hosts: hosts, classes: map[string]*class{}}
+}
+
+// maxProfiles bounds how many classes are remembered.
+const maxProfiles = 1000
+
+// profile returns what was made for a class of pods.
+func (b *batch) profile(class string, make func() *profile) *profile {
+	b.memo.mu.Lock()
+	defer b.memo.mu.Unlock()
+	if p, ok := b.profiles[class]; ok {
+		return p
+	}
+	if len(b.profiles) >= maxProfiles {
+		clear(b.profiles)
+	}
+	p := make()
+	b.profiles[class] = p
+	return p
 }
 
 func (m *memo) nodeFacts(e *projections.Entry) nodeFacts {

@@ -6,7 +6,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 )
 
-// none is the index of no host.
+// none is the index of no host, and the total of one that is refused.
 const none = -1
 
 // The weights of kube-scheduler's default profile.
@@ -21,15 +21,14 @@ func (c *class) pick(pod uint64) int {
 	for ; c.seen < len(c.batch.taken); c.seen++ {
 		c.lookAgain(c.batch.taken[c.seen])
 	}
-	best, hash := none, uint64(0)
-	for i := range c.looks {
-		l := &c.looks[i]
-		if l.reasons != 0 || (best != none && l.total < c.looks[best].total) {
+	best, most, hash := none, int64(none+1), uint64(0)
+	for i, total := range c.totals {
+		if total < most {
 			continue
 		}
 		h := mix(pod ^ c.batch.hosts[i].hash)
-		if best == none || l.total > c.looks[best].total || h > hash {
-			best, hash = i, h
+		if best == none || total > most || h > hash {
+			best, most, hash = i, total, h
 		}
 	}
 	return best
@@ -45,6 +44,7 @@ func (c *class) lookAgain(i int) {
 	l.reasons = c.refusal(h)
 	c.count(l.reasons, 1)
 	if l.reasons != 0 {
+		c.totals[i] = none
 		return
 	}
 	l.least = (left(h.cpuScore+c.request.cpuScore, h.allocatable.cpu) + left(h.memoryScore+c.request.memoryScore, h.allocatable.memory)) / present(h)
@@ -54,7 +54,7 @@ func (c *class) lookAgain(i int) {
 		without := balance(h.used.cpu, h.used.memory, h)
 		l.balanced = 50 + (50+with-without)/2
 	}
-	l.total = taintsWeight*l.taints + affinityWeight*l.affinity + l.images + l.least + l.balanced
+	c.totals[i] = taintsWeight*l.taints + affinityWeight*l.affinity + l.images + l.least + l.balanced
 }
 
 // count adds n to the number of hosts refused for each reason.
@@ -161,15 +161,15 @@ func imageScore(h *host, images []string, spread map[string]int64, hosts int) in
 }
 
 // imageSpread counts the hosts that have each image.
-func (c *class) imageSpread(images []string) map[string]int64 {
+func imageSpread(hosts []host, images []string) map[string]int64 {
 	spread := make(map[string]int64, len(images))
 	for _, name := range images {
 		if _, counted := spread[name]; counted {
 			continue
 		}
 		spread[name] = 0
-		for i := range c.batch.hosts {
-			if _, ok := c.batch.hosts[i].images[name]; ok {
+		for i := range hosts {
+			if _, ok := hosts[i].images[name]; ok {
 				spread[name]++
 			}
 		}

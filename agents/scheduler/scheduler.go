@@ -61,7 +61,7 @@ func (s *Scheduler) Decide(v runner.View, item runner.Item, now time.Time) runne
 	if len(waiting) == 0 {
 		return r
 	}
-	b := newBatch(s.memo.hosts(v))
+	b := s.memo.batch(v)
 	for _, p := range waiting {
 		c := b.class(p.pod)
 		if h := c.pick(hash(p.entry.UID)); h != none {

@@ -57,7 +57,7 @@ func cluster(nodes, bound, waiting int) projections.Reader {
 			"status":{"phase":"Pending","qosClass":"Burstable"}}`, name, node, i%10))
 	}
 	for i := range bound {
-		pod(i, fmt.Sprintf(`"nodeName":"n%d",`, i%nodes))
+		pod(i, fmt.Sprintf(`"nodeName":"n%d",`, i%max(nodes, 1)))
 	}
 	for i := range waiting {
 		pod(bound+i, "")
