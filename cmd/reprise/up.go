@@ -59,7 +59,7 @@ func (o *upOptions) run(ctx context.Context) error {
 	}
 	log := slog.New(slog.NewTextHandler(o.Stderr, &slog.HandlerOptions{Level: level}))
 	slog.SetDefault(log)
-	klog.SetSlogLogger(log) // what upstream's libraries have to say
+	klog.SetSlogLogger(slog.New(upstreamLog{log.Handler()}))
 	held, err := acquireLock(o.DataDir)
 	if err != nil {
 		return err
