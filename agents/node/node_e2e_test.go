@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -299,18 +300,33 @@ func (c *cluster) ended(ref events.Ref) {
 // kill kills a container's first process from outside.
 func (c *cluster) kill(pod *v1.Pod, container int) {
 	c.t.Helper()
+	if err := syscall.Kill(c.pid(pod, container), syscall.SIGKILL); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// pid is a container's first process.
+func (c *cluster) pid(pod *v1.Pod, container int) int {
+	c.t.Helper()
 	id := strings.TrimPrefix(pod.Status.ContainerStatuses[container].ContainerID, "containerd://")
 	st, err := c.runtime.Containers().ContainerStatus(context.Background(), &runtimeapi.ContainerStatusRequest{ContainerId: id, Verbose: true})
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	var pid int
-	if _, err := fmt.Sscanf(st.Info["info"][strings.Index(st.Info["info"], `"pid":`):], `"pid":%d`, &pid); err != nil {
-		c.t.Fatalf("no pid in %v: %v", st.Info, err)
+	return pidOf(c.t, st.Info["info"])
+}
+
+// pidOf reads the process id from what the runtime tells of a container or
+// sandbox.
+func pidOf(t *testing.T, info string) int {
+	t.Helper()
+	var o struct {
+		PID int `json:"pid"`
 	}
-	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-		c.t.Fatal(err)
+	if err := json.Unmarshal([]byte(info), &o); err != nil || o.PID == 0 {
+		t.Fatalf("no pid in %s: %v", info, err)
 	}
+	return o.PID
 }
 
 // get asks the agent as the API server does.

@@ -33,6 +33,7 @@ type worker struct {
 	images   map[string]image
 	mounted  bool
 	refresh  time.Time // when the volumes have to be brought up to date
+	silence  int       // how often in a row nobody heard what there was to tell
 	results  chan result
 }
 
@@ -126,8 +127,12 @@ func (w *worker) pod(view projections.Reader) (*projections.Entry, *v1.Pod) {
 	return e, pod
 }
 
-// lookAgain is when to look again after the runtime or the log did not answer.
-const lookAgain = time.Second
+const (
+	// lookAgain is when to look again after the runtime or the log did not
+	// answer, and longSilence when if it has not for long.
+	lookAgain   = time.Second
+	longSilence = 10 * time.Second
+)
 
 // step observes the pod, tells what is new, plans and acts. It says when to do so
 // again, and whether nothing is left of the pod.
@@ -145,11 +150,9 @@ func (w *worker) step(ctx context.Context) (wake time.Time, gone bool) {
 	if pod != nil {
 		told, err := w.tell(ctx, &p)
 		p.Reported = told
-		if err != nil && ctx.Err() == nil {
-			w.a.log.Warn("cannot tell what became of the pod; trying again", "pod", w.ref, "error", err)
-		}
+		w.unheard(err)
 		if !told {
-			wake = now.Add(lookAgain)
+			wake = now.Add(min(lookAgain<<w.silence, longSilence))
 		}
 	}
 	stale := w.stale.Swap(false)
@@ -171,6 +174,19 @@ func (w *worker) step(ctx context.Context) (wake time.Time, gone bool) {
 	}
 	gone = p.Desired == nil && len(p.Sandboxes) == 0 && !p.Kept && len(w.doing) == 0
 	return wake, gone
+}
+
+// unheard takes note of whether anybody heard what there was to tell. It is said
+// once, not at each try.
+func (w *worker) unheard(err error) {
+	if err == nil {
+		w.silence = 0
+		return
+	}
+	if w.silence == 0 && !errors.Is(err, context.Canceled) {
+		w.a.log.Warn("cannot tell what became of the pod; trying again until it is heard", "pod", w.ref, "error", err)
+	}
+	w.silence = min(w.silence+1, 4)
 }
 
 // forgive has what failed for the lack of an object tried again at once.
