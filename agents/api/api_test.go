@@ -28,12 +28,19 @@ type running struct {
 
 func start(t testing.TB, adjust ...func(*api.Options)) *running {
 	t.Helper()
+	r := &running{history: storagetest.NewLog(t, false), volatile: storagetest.NewLog(t, true)}
+	stop := r.run(t, t.TempDir(), adjust...)
+	t.Cleanup(stop)
+	return r
+}
+
+// run starts a server on the logs, and returns what stops it.
+func (r *running) run(t testing.TB, dir string, adjust ...func(*api.Options)) (stop func()) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &running{history: storagetest.NewLog(t, false), volatile: storagetest.NewLog(t, true)}
-	dir := t.TempDir()
 	o := api.Options{
 		Dir: dir, Listener: l, ServiceCIDR: "10.43.0.0/16",
 		History: r.history.Source(), Volatile: r.volatile.Source(),
@@ -49,16 +56,15 @@ func start(t testing.TB, adjust ...func(*api.Options)) *running {
 		t.Fatal(err)
 	}
 	t.Logf("ready after %s", time.Since(began).Round(time.Millisecond))
-	t.Cleanup(func() {
-		cancel()
-		<-r.Done()
-	})
 	if r.admin, err = clientcmd.BuildConfigFromFlags("", o.Kubeconfig); err != nil {
 		t.Fatal(err)
 	}
 	r.admin.QPS = -1
 	r.Interface = kubernetes.NewForConfigOrDie(r.admin)
-	return r
+	return func() {
+		cancel()
+		<-r.Done()
+	}
 }
 
 // namespace makes a namespace with a default service account, which admission
