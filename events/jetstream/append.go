@@ -26,7 +26,6 @@ const (
 	codeWrongLast           = 10071
 	codeWrongLastReplicated = 10164
 	codeStoreFailed         = 10077
-	codeNoResources         = 10023
 )
 
 // Append is events.Log's. One event is one message, several are one atomic
@@ -43,6 +42,9 @@ func (l *Log) Append(ctx context.Context, after uint64, batch []events.Event) (u
 		return 0, fmt.Errorf("%d events in one batch: a batch may have %d at most", len(batch), events.MaxBatch)
 	}
 	msgs := l.messages(after, batch)
+	if err := l.checkRoom(msgs); err != nil {
+		return 0, err
+	}
 	commit := msgs[len(msgs)-1]
 	for _, m := range msgs[:len(msgs)-1] {
 		// Without its commit message a batch is nothing, so an error here leaves
@@ -58,7 +60,7 @@ func (l *Log) Append(ctx context.Context, after uint64, batch []events.Event) (u
 	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, nats.ErrMaxPayload), errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrConnectionClosed):
 		return 0, fmt.Errorf("cannot append to stream %s; nothing was appended: %w", l.name, err)
 	case err != nil:
-		return 0, fmt.Errorf("stream %s did not answer an append after sequence %d (%w): %w", l.name, after, err, events.ErrUncertain)
+		return 0, fmt.Errorf("stream %s did not answer an append after sequence %d (%w; is the disk of the log full?): %w", l.name, after, err, events.ErrUncertain)
 	}
 	return l.acknowledged(reply.Data, after, len(batch))
 }
@@ -88,6 +90,22 @@ func (l *Log) messages(after uint64, batch []events.Event) []*nats.Msg {
 	return msgs
 }
 
+// checkRoom asks the server in this process, if it is there that the log is kept.
+func (l *Log) checkRoom(msgs []*nats.Msg) error {
+	server, ok := l.nc.Opts.InProcessServer.(*Server)
+	if !ok {
+		return nil
+	}
+	bytes := 0
+	for _, m := range msgs {
+		bytes += m.Size() + 1024
+	}
+	if err := server.room(bytes); err != nil {
+		return fmt.Errorf("cannot append %d events to stream %s; nothing was appended: %w", len(msgs), l.name, err)
+	}
+	return nil
+}
+
 // acknowledged reads JetStream's answer.
 func (l *Log) acknowledged(reply []byte, after uint64, n int) (uint64, error) {
 	var ack struct {
@@ -107,8 +125,6 @@ func (l *Log) acknowledged(reply []byte, after uint64, n int) (uint64, error) {
 		case codeStoreFailed:
 			// The write failed under way: how far it got, only the stream's end tells.
 			return 0, fmt.Errorf("stream %s could not store %d events: %s (is the disk full?): %w", l.name, n, e.Description, events.ErrUncertain)
-		case codeNoResources:
-			return 0, fmt.Errorf("stream %s has no room for %d events; nothing was appended. The disk of the log is nearly full: make room and restart (%s, code %d)", l.name, n, e.Description, e.Code)
 		}
 		return 0, fmt.Errorf("stream %s refused %d events; nothing was appended: %s (code %d)", l.name, n, e.Description, e.Code)
 	}

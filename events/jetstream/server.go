@@ -38,6 +38,7 @@ type ServerOptions struct {
 type Server struct {
 	*Users
 	ns   *server.Server
+	dir  string
 	lock *os.File
 }
 
@@ -51,7 +52,7 @@ func StartServer(o ServerOptions) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{lock: lock}
+	s := &Server{dir: o.Dir, lock: lock}
 	if err := s.start(o); err != nil {
 		s.Shutdown()
 		return nil, err
@@ -97,7 +98,8 @@ func natsOptions(o ServerOptions, users *Users) (*server.Options, error) {
 	opts := &server.Options{
 		ServerName: "reprise", NoSigs: true, DontListen: o.Listen == "",
 		JetStream: true, StoreDir: o.Dir, SyncAlways: !o.UnsafeNoSync,
-		JetStreamMaxStore: capacity(o.Dir),
+		// See room.
+		JetStreamMaxStore: 1 << 60,
 		// Kubernetes objects may have 1.5 MB, and JSON in JSON grows.
 		MaxPayload: 8 << 20,
 		MaxPending: 256 << 20,
@@ -165,28 +167,26 @@ func takeDir(dir string) (*os.File, error) {
 	return lock, nil
 }
 
-// capacity is how large the store may grow: all that is there and all that is
-// free, but for a margin that leaves room to start again on a full disk. (NATS's
-// own default forgets what is there.)
-func capacity(dir string) int64 {
+// room fails if the disk has not enough left for an append of about that many
+// bytes: a batch is on disk twice for a moment, and the server needs some to start
+// again. JetStream has a limit of its own, but notices it in the middle of a
+// batch, and then neither answers nor takes back what it stored.
+func (s *Server) room(bytes int) error {
 	var fs syscall.Statfs_t
-	if err := syscall.Statfs(dir, &fs); err != nil {
-		return 1 << 50
+	if err := syscall.Statfs(s.dir, &fs); err != nil {
+		return fmt.Errorf("cannot tell how much room is on the log's disk: %w", err)
 	}
-	free := int64(fs.Bavail) * fs.Bsize
-	var used int64
-	// What cannot be read is not counted.
-	_ = filepath.WalkDir(dir, func(_ string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return nil
-		}
-		if info, err := d.Info(); err == nil {
-			used += info.Size()
-		}
-		return nil
-	})
-	return used + max(free-min(free/20, 512<<20), 1<<20)
+	block := uint64(fs.Bsize)
+	margin := min(fs.Blocks*block/8, 64<<20)
+	if free := fs.Bavail * block; free < margin+2*uint64(bytes) {
+		return fmt.Errorf("the disk of the log, which has %s, is full but for %d MB: make room there", s.dir, free>>20)
+	}
+	return nil
 }
+
+// InProcessConn is NATS's: connections within the process know by it which server
+// they lead to.
+func (s *Server) InProcessConn() (net.Conn, error) { return s.ns.InProcessConn() }
 
 // Connect returns a connection within the process, with all permissions.
 func (s *Server) Connect(more ...nats.Option) (*nats.Conn, error) {
@@ -194,7 +194,7 @@ func (s *Server) Connect(more ...nats.Option) (*nats.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	opts := append(connection(), nats.InProcessServer(s.ns), nats.Name("reprise server"), key)
+	opts := append(connection(), nats.InProcessServer(s), nats.Name("reprise server"), key)
 	nc, err := nats.Connect("", append(opts, more...)...)
 	if err != nil {
 		return nil, fmt.Errorf("cannot connect to the NATS server in this process: %w", err)
