@@ -163,9 +163,10 @@ func reply(m *nats.Msg, a answer) {
 
 // remoteProposer reaches the committer by NATS.
 type remoteProposer struct {
-	nc      *nats.Conn
-	subject string
-	actor   events.Actor
+	nc     *nats.Conn
+	prefix string
+	// only, if not nil, is the one actor that may propose.
+	only    *events.Actor
 	patient time.Duration
 }
 
@@ -173,28 +174,41 @@ type remoteProposer struct {
 // the committer runs. An answer that does not come within a Propose's context, or
 // ten seconds, is events.ErrUncertain.
 func NewProposer(nc *nats.Conn, prefix string, actor events.Actor) (events.Proposer, error) {
-	subject, err := ProposeSubject(prefix, actor)
-	if err != nil {
+	if _, err := ProposeSubject(prefix, actor); err != nil {
 		return nil, err
 	}
-	return &remoteProposer{nc: nc, subject: subject, actor: actor, patient: 10 * time.Second}, nil
+	return &remoteProposer{nc: nc, prefix: prefix, only: &actor, patient: 10 * time.Second}, nil
+}
+
+// NewRelay returns a proposer like that of NewProposer for all the actors of a
+// server, whose user may publish on all their subjects.
+func NewRelay(nc *nats.Conn, prefix string) events.Proposer {
+	return &remoteProposer{nc: nc, prefix: prefix, patient: 10 * time.Second}
 }
 
 // Propose is events.Proposer's.
 func (r *remoteProposer) Propose(ctx context.Context, p events.Proposal) (events.Receipt, error) {
-	if p.Actor.Kind != r.actor.Kind || p.Actor.Name != r.actor.Name {
-		return events.Receipt{}, fmt.Errorf("%s cannot propose on behalf of %s", r.actor, p.Actor)
+	if r.only != nil && (p.Actor.Kind != r.only.Kind || p.Actor.Name != r.only.Name) {
+		return events.Receipt{}, fmt.Errorf("%s cannot propose on behalf of %s", r.only, p.Actor)
 	}
 	if err := ctx.Err(); err != nil {
+		return events.Receipt{}, err
+	}
+	subject, err := ProposeSubject(r.prefix, p.Actor)
+	if err != nil {
 		return events.Receipt{}, err
 	}
 	body, err := json.Marshal(p)
 	if err != nil {
 		return events.Receipt{}, fmt.Errorf("the proposal cannot be encoded: %w", err)
 	}
+	return r.send(ctx, subject, body)
+}
+
+func (r *remoteProposer) send(ctx context.Context, subject string, body []byte) (events.Receipt, error) {
 	waiting, cancel := context.WithTimeout(ctx, r.patient)
 	defer cancel()
-	m, err := r.nc.RequestWithContext(waiting, r.subject, body)
+	m, err := r.nc.RequestWithContext(waiting, subject, body)
 	switch {
 	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrMaxPayload):
 		return events.Receipt{}, fmt.Errorf("%w (%w)", events.ErrUnavailable, err)

@@ -96,6 +96,18 @@ func TestProposals(t *testing.T) {
 	if _, err := client.Propose(t.Context(), bold); !errors.As(err, &refused) {
 		t.Errorf("a node speaks for a user: %v", err)
 	}
+	committer.receipt, committer.err = events.Receipt{First: 9, Last: 9}, nil
+	relay := jetstream.NewRelay(nc, "reprise")
+	for _, actor := range []events.Actor{{Kind: "scheduler"}, {Kind: "controller", Name: "deployment"}, node} {
+		relayed := want
+		relayed.Actor = actor
+		if receipt, err := relay.Propose(t.Context(), relayed); err != nil || receipt != committer.receipt {
+			t.Errorf("relayed for %s: %v, %v", actor, receipt, err)
+		}
+		if got := <-committer.got; got.Actor != actor {
+			t.Errorf("%s arrives as %s", actor, got.Actor)
+		}
+	}
 	other := want
 	other.Actor.Name = "n2"
 	if _, err := client.Propose(t.Context(), other); err == nil {

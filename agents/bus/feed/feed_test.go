@@ -251,24 +251,30 @@ func TestLargeSnapshotsAreSplit(t *testing.T) {
 	sees(t, m, at, want...)
 }
 
-func TestTheFeedEndsWithItsContext(t *testing.T) {
+func TestTheFeedEnds(t *testing.T) {
 	c := newCluster(t)
 	defer c.serve()()
-	_, nc := c.join()
-	ctx, cancel := context.WithCancel(t.Context())
-	m, err := Follow(ctx, nc, c.node, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	changes, err := m.Changes(ctx, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cancel()
-	if _, err := changes.Next(t.Context()); err == nil {
-		t.Error("changes go on")
-	}
-	if err := m.Wait(t.Context(), 99); err == nil {
-		t.Error("waiting goes on")
+	for what, end := range map[string]func(context.CancelFunc, *nats.Conn){
+		"with its context":    func(cancel context.CancelFunc, _ *nats.Conn) { cancel() },
+		"with its connection": func(_ context.CancelFunc, nc *nats.Conn) { nc.Close() },
+	} {
+		_, nc := c.join()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		m, err := Follow(ctx, nc, c.node, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		changes, err := m.Changes(ctx, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		end(cancel, nc)
+		if _, err := changes.Next(t.Context()); err == nil {
+			t.Errorf("%s: changes go on", what)
+		}
+		if err := m.Wait(t.Context(), 99); err == nil {
+			t.Errorf("%s: waiting goes on", what)
+		}
 	}
 }

@@ -58,9 +58,9 @@ type progress struct {
 	err    error
 }
 
-// Follow keeps a mirror of what the node may know up to date until ctx ends. It
-// returns when the mirror has its first snapshot; as long as no server answers,
-// it goes on asking.
+// Follow keeps a mirror of what the node may know up to date until ctx ends or
+// the connection is closed. It returns when the mirror has its first snapshot; as
+// long as no server answers, it goes on asking.
 func Follow(ctx context.Context, nc *nats.Conn, node bus.Node, opts Options) (*Mirror, error) {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
@@ -98,6 +98,9 @@ func (f *follower) begin(ctx context.Context) error {
 		}
 		if ctx.Err() != nil {
 			return fmt.Errorf("cannot begin the node's feed: %w (%w)", ctx.Err(), err)
+		}
+		if errors.Is(err, nats.ErrConnectionClosed) {
+			return fmt.Errorf("cannot begin the node's feed: %w", err)
 		}
 		f.opts.Log.Debug("no server feeds this node; asking again", "in", pause, "error", err)
 		select {
@@ -157,12 +160,15 @@ func (f *follower) ask(ctx context.Context, subject, epoch string, sequence uint
 func (f *follower) run(ctx context.Context) {
 	tick := time.NewTicker(f.opts.Every)
 	defer tick.Stop()
-	connected := f.nc.StatusChanged(nats.CONNECTED)
+	connected, closed := f.nc.StatusChanged(nats.CONNECTED), f.nc.StatusChanged(nats.CLOSED)
 	defer f.nc.RemoveStatusListener(connected)
+	defer f.nc.RemoveStatusListener(closed)
 	for ctx.Err() == nil {
 		whole := true
 		select {
 		case <-ctx.Done():
+			return
+		case <-closed:
 			return
 		case m := <-f.in:
 			whole = f.take(m)
