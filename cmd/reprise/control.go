@@ -161,9 +161,11 @@ func (p *controlPlane) awaitCommitter(ctx context.Context, lease events.Lease, o
 // report says in the log who leads, as it changes.
 func (p *controlPlane) report(what string) func(leading bool, why error) {
 	return func(leading bool, why error) {
-		if leading {
+		switch {
+		case leading:
 			p.log.Info("this server runs "+what, "server", p.name)
-		} else {
+		case errors.Is(why, context.Canceled): // It is told to stop.
+		default:
 			p.log.Warn("this server does not run "+what, "server", p.name, "why", why)
 		}
 	}
