@@ -11,6 +11,7 @@ import (
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/events/jetstream"
 	"github.com/reprise-run/reprise/projections"
+	"github.com/reprise-run/reprise/projections/pebble"
 )
 
 // startLog starts NATS in this process, opens the two logs on it, and begins to
@@ -42,7 +43,15 @@ func (p *controlPlane) startLog(ctx context.Context, env *environment) error {
 	if err != nil {
 		return err
 	}
-	return p.startProjections(ctx, history, volatile, nil)
+	store, err := pebble.Open(env.ProjectionDir(), pebble.Options{Log: p.log})
+	if err != nil {
+		return err
+	}
+	p.onClose(store.Close)
+	if err := p.startProjections(ctx, history, volatile, store); err != nil {
+		return err
+	}
+	return p.startHistory(history, store)
 }
 
 // addressFile holds the address on which the running server's NATS listens.

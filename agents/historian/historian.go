@@ -1,0 +1,216 @@
+// Package historian answers questions about the cluster's history over NATS:
+// what happened to an object, because of what, what followed, and whether the
+// projection is what the log says. A server runs Serve over its durable
+// projection; the command line, or anybody with the operator's key, is a Client.
+//
+// It only reads. Questions need neither the committer nor the API server.
+//
+//	<prefix>-history.<method>   requests; events come back in their text form
+package historian
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/projections/history"
+)
+
+// Source is what the answers come from.
+type Source struct {
+	// Reader is the durable projection.
+	Reader history.Reader
+	// Wait returns once the projection has folded a sequence.
+	Wait func(ctx context.Context, sequence uint64) error
+	// Verify rebuilds the projection from the log and compares.
+	Verify func(ctx context.Context) (Verification, error)
+}
+
+// Verification is what came of comparing the projection with the log.
+type Verification struct {
+	// Sequence is how far was compared, Chain the link of the hash chain there.
+	Sequence uint64
+	Chain    string
+	// Objects is how many there are; Rebuilt is the hash over the projection as
+	// the log makes it, and Stored that over the one in use.
+	Objects         int
+	Rebuilt, Stored string
+	// Fault says in words what is wrong, empty if all is identical.
+	Fault string
+}
+
+const (
+	methodEvents    = "events"
+	methodWhy       = "why"
+	methodFollowing = "following"
+	methodVerify    = "verify"
+
+	headerError = "Reprise-Error"
+	headerNext  = "Reprise-Next"
+
+	// page is how many bytes of events one answer holds, about.
+	page = 256 << 10
+	// poll is how long a follower's question stays open when nothing happens.
+	poll = 20 * time.Second
+	// flushed bounds how long the server tells NATS to listen.
+	flushed = 10 * time.Second
+)
+
+// Permissions are the subjects that an operator who asks may publish and
+// subscribe to.
+func Permissions(prefix string) (publish, subscribe []string) {
+	return []string{prefix + "-history.>"}, []string{nats.InboxPrefix + ">"}
+}
+
+func subject(prefix, method string) string { return prefix + "-history." + method }
+
+// eventsCall asks for a page of events.
+type eventsCall struct {
+	Query history.Query
+	// Wait keeps the question open until there is an event at Query.First.
+	Wait bool
+}
+
+// eventCall asks about one event.
+type eventCall struct {
+	Sequence uint64
+	Limit    int
+}
+
+type server struct {
+	Source
+	ctx context.Context
+}
+
+// Serve answers until stop is called, which waits for the answers under way.
+func Serve(nc *nats.Conn, prefix string, s Source) (stop func(), err error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	h := &server{Source: s, ctx: ctx}
+	var subscriptions []*nats.Subscription
+	var answering sync.WaitGroup
+	stop = func() {
+		for _, sub := range subscriptions {
+			_ = sub.Unsubscribe() // A closed connection has no subscriptions.
+		}
+		cancel()
+		answering.Wait()
+	}
+	for method, answer := range map[string]func(*nats.Msg) (*nats.Msg, error){
+		methodEvents: h.events, methodWhy: h.why, methodFollowing: h.following, methodVerify: h.verify,
+	} {
+		sub, err := nc.QueueSubscribe(subject(prefix, method), "history", func(m *nats.Msg) {
+			answering.Add(1)
+			go func() {
+				defer answering.Done()
+				reply, err := answer(m)
+				if err != nil {
+					reply = nats.NewMsg("")
+					reply.Header.Set(headerError, strconv.Quote(err.Error()))
+				}
+				_ = m.RespondMsg(reply) // Whoever asked has gone; there is nobody to tell.
+			}()
+		})
+		if err != nil {
+			stop()
+			return nil, fmt.Errorf("cannot serve questions about the history: %w", err)
+		}
+		subscriptions = append(subscriptions, sub)
+	}
+	if err := nc.FlushTimeout(flushed); err != nil {
+		stop()
+		return nil, fmt.Errorf("cannot serve questions about the history: %w", err)
+	}
+	return stop, nil
+}
+
+func (s *server) events(m *nats.Msg) (*nats.Msg, error) {
+	var call eventsCall
+	if err := json.Unmarshal(m.Data, &call); err != nil {
+		return nil, fmt.Errorf("not a question about events: %w", err)
+	}
+	if call.Wait {
+		ctx, cancel := context.WithTimeout(s.ctx, poll)
+		defer cancel()
+		if err := s.Wait(ctx, call.Query.First); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			return nil, err
+		}
+	}
+	// What is asked for is what is there now; the next page goes on after it.
+	folded := s.Reader.Folded()
+	if call.Query.Last == 0 || call.Query.Last > folded {
+		call.Query.Last = folded
+	}
+	var text strings.Builder
+	reply := nats.NewMsg("")
+	for e, err := range s.Reader.Events(s.ctx, call.Query) {
+		if err != nil {
+			return nil, err
+		}
+		if text.Len() >= page {
+			reply.Header.Set(headerNext, strconv.FormatUint(e.Sequence, 10))
+			break
+		}
+		text.WriteString(e.Text())
+	}
+	if call.Wait && reply.Header.Get(headerNext) == "" {
+		reply.Header.Set(headerNext, strconv.FormatUint(max(folded+1, call.Query.First), 10))
+	}
+	reply.Data = []byte(text.String())
+	return reply, nil
+}
+
+func (s *server) why(m *nats.Msg) (*nats.Msg, error) {
+	return s.about(m, func(call eventCall) ([]events.Event, error) {
+		return history.Why(s.Reader, call.Sequence)
+	})
+}
+
+func (s *server) following(m *nats.Msg) (*nats.Msg, error) {
+	return s.about(m, func(call eventCall) ([]events.Event, error) {
+		var all []events.Event
+		for e, err := range s.Reader.Following(s.ctx, call.Sequence) {
+			if err != nil {
+				return nil, err
+			}
+			if all = append(all, e); len(all) == call.Limit {
+				break
+			}
+		}
+		return all, nil
+	})
+}
+
+// about answers a question about one event with some others.
+func (s *server) about(m *nats.Msg, find func(eventCall) ([]events.Event, error)) (*nats.Msg, error) {
+	var call eventCall
+	if err := json.Unmarshal(m.Data, &call); err != nil {
+		return nil, fmt.Errorf("not a question about an event: %w", err)
+	}
+	found, err := find(call)
+	if err != nil {
+		return nil, err
+	}
+	reply := nats.NewMsg("")
+	for i := range found {
+		reply.Data = append(reply.Data, found[i].Text()...)
+	}
+	return reply, nil
+}
+
+func (s *server) verify(*nats.Msg) (*nats.Msg, error) {
+	v, err := s.Verify(s.ctx)
+	if err != nil {
+		return nil, err
+	}
+	reply := nats.NewMsg("")
+	reply.Data, err = json.Marshal(v)
+	return reply, err
+}

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/reprise-run/reprise/agents/historian"
+	"github.com/reprise-run/reprise/projections/history"
+)
+
+// newEventsCommand shows the log.
+func newEventsCommand(env *environment) *cobra.Command {
+	p := printer{w: env.Stdout}
+	var q history.Query
+	var follow bool
+	var since time.Duration
+	c := &cobra.Command{
+		Use:   "events",
+		Short: "Show the events of the whole cluster",
+		Example: `  reprise events --filter pod.bound
+  reprise events --filter 'container.*' --namespace shop --since 10m
+  reprise events --user admin --follow`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := p.check(); err != nil {
+				return err
+			}
+			if since > 0 {
+				q.Since = time.Now().Add(-since)
+			}
+			return env.ask(func(h *historian.Client) error {
+				_, err := printAll(p, stream(c.Context(), h, q, follow))
+				return err
+			})
+		},
+	}
+	f := c.Flags()
+	f.StringVarP(&p.format, "output", "o", "", "one of "+strings.Join(formats, ", "))
+	f.StringVar(&q.Type, "filter", "", "only events of a type, as pod.bound, 'pod.*' or '*.created'")
+	f.StringVarP(&q.Namespace, "namespace", "n", "", "only events about objects in a namespace")
+	f.StringVar(&q.Resource, "resource", "", "only events about a resource, as pods or deployments.apps")
+	f.StringVar(&q.Actor, "actor", "", "only events that an actor wrote, as scheduler or node:n1")
+	f.StringVar(&q.User, "user", "", "only events on request of a user")
+	f.Uint64Var(&q.First, "from", 0, "only events from a sequence on")
+	f.Uint64Var(&q.Last, "to", 0, "only events up to a sequence")
+	f.DurationVar(&since, "since", 0, "only events of the last while, as 10m")
+	f.BoolVarP(&follow, "follow", "f", false, "wait for more")
+	return c
+}

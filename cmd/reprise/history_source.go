@@ -1,0 +1,42 @@
+package main
+
+import (
+	"cmp"
+	"context"
+
+	"github.com/reprise-run/reprise/agents/historian"
+	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/events/jetstream"
+	"github.com/reprise-run/reprise/projections/pebble"
+)
+
+// operator is the NATS user of whoever may read the data directory.
+const operator = "operator"
+
+// startHistory answers questions about the history from the durable projection.
+func (p *controlPlane) startHistory(log events.Log, store *pebble.Store) error {
+	publish, subscribe := historian.Permissions(subjectPrefix)
+	if _, err := p.server.AddUser(operator, jetstream.Permissions{Publish: publish, Subscribe: subscribe}); err != nil {
+		return err
+	}
+	stop, err := historian.Serve(p.nats, subjectPrefix, historian.Source{
+		Reader: store,
+		Wait:   p.history.Wait,
+		Verify: func(ctx context.Context) (historian.Verification, error) {
+			report, err := store.Verify(ctx, log, p.history.View())
+			if err != nil {
+				return historian.Verification{}, err
+			}
+			return historian.Verification{
+				Sequence: report.Sequence, Chain: report.Chain, Objects: report.Objects,
+				Rebuilt: report.Hash, Stored: report.Stored,
+				Fault: cmp.Or(report.Damage, report.Difference),
+			}, nil
+		},
+	})
+	if err != nil {
+		return err
+	}
+	p.onClose(func() error { stop(); return nil })
+	return nil
+}
