@@ -163,6 +163,9 @@ func (f *follower) run(ctx context.Context) {
 	connected, closed := f.nc.StatusChanged(nats.CONNECTED), f.nc.StatusChanged(nats.CLOSED)
 	defer f.nc.RemoveStatusListener(connected)
 	defer f.nc.RemoveStatusListener(closed)
+	if f.nc.IsClosed() {
+		return
+	}
 	for ctx.Err() == nil {
 		whole := true
 		select {
