@@ -83,8 +83,7 @@ func (p *controlPlane) connect(ctx context.Context, name string) (*connection, e
 	if err != nil {
 		return nil, err
 	}
-	nc, err := nats.Connect("nats://"+p.server.Addr(), as, node.Inbox(), nats.Name("node "+name),
-		nats.MaxReconnects(-1), nats.RetryOnFailedConnect(true))
+	nc, err := jetstream.Connect("nats://"+p.server.Addr(), as, node.Inbox(), nats.Name("node "+name), nats.RetryOnFailedConnect(true))
 	if err != nil {
 		return nil, fmt.Errorf("node %s cannot connect to NATS: %w", name, err)
 	}

@@ -116,10 +116,6 @@ func (p *controlPlane) startCommitters(ctx context.Context, history, volatile ev
 	h := committer.New(history, p.history, committer.Options{})
 	v := committer.New(volatile, p.volatile, committer.Options{Volatile: true})
 	local := committer.Route{History: h, Volatile: v}
-	remote, err := jetstream.NewProposer(p.nats, subjectPrefix, events.Actor{Kind: "api", Name: p.name})
-	if err != nil {
-		return err
-	}
 	lease, err := jetstream.NewLease(p.nats, jetstream.Config{}, "committer", p.name)
 	if err != nil {
 		return err
@@ -137,7 +133,7 @@ func (p *controlPlane) startCommitters(ctx context.Context, history, volatile ev
 			return group.Wait()
 		}, p.report("the committer"))
 	})
-	p.proposer = nearest{local: local, remote: remote}
+	p.proposer = nearest{local: local, remote: jetstream.NewRelay(p.nats, subjectPrefix)}
 	return p.awaitCommitter(ctx, lease, h, v)
 }
 
