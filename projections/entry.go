@@ -23,11 +23,14 @@ type Entry struct {
 	// Created and Sequence are the sequences of the object's first and latest
 	// event. Sequence is its resourceVersion.
 	Created, Sequence uint64
+	// Version counts the object's events: its creation is 1. It is 0 for an
+	// entry that was not folded.
+	Version uint64
 	// Raw is the object in canonical JSON (events.Canonical). As upstream's
 	// storage does, it leaves metadata.resourceVersion out.
 	Raw []byte
 
-	owners []string // uids of metadata.ownerReferences
+	owners []string // uids of metadata.ownerReferences; see also uncontrolled
 	node   string   // spec.nodeName, of a pod
 
 	decoded atomic.Value // the typed object, set by Typed

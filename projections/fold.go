@@ -147,7 +147,9 @@ func Step(before *Entry, ev *events.Event) (*Entry, error) {
 		if before != nil {
 			return nil, rejected(ev, "it exists already, since sequence %d", before.Sequence)
 		}
-		return NewEntry(ev.Object, ev.UID, ev.Sequence, ev.Sequence, ev.Data), nil
+		e := NewEntry(ev.Object, ev.UID, ev.Sequence, ev.Sequence, ev.Data)
+		e.Version = 1
+		return e, nil
 	case events.Puts:
 		return stepVolatile(before, ev)
 	}
@@ -164,7 +166,9 @@ func Step(before *Entry, ev *events.Event) (*Entry, error) {
 	if err != nil {
 		return nil, rejected(ev, "its patch does not apply: %v", err)
 	}
-	return NewEntry(ev.Object, ev.UID, before.Created, ev.Sequence, raw), nil
+	e := NewEntry(ev.Object, ev.UID, before.Created, ev.Sequence, raw)
+	e.Version = before.Version + 1
+	return e, nil
 }
 
 // stepVolatile is Step where what was before may have been forgotten.
@@ -226,3 +230,7 @@ type GapError struct {
 func (e *GapError) Error() string {
 	return fmt.Sprintf("the log jumps from sequence %d to %d: events are missing between", e.Folded, e.Next)
 }
+
+// FoldVersion is raised when the same log folds to another state than before. A
+// stored projection of another version is rebuilt.
+const FoldVersion = 1

@@ -15,9 +15,9 @@ import (
 
 // Store is a durable projection of the same log.
 type Store interface {
-	// Load yields every current object and returns the sequence that they are
-	// as of.
-	Load(ctx context.Context, yield func(*projections.Entry) error) (sequence uint64, err error)
+	// Load returns every current object, and the sequence that they are as of
+	// with the chain of the event there (zeros for none).
+	Load(ctx context.Context) (objects []*projections.Entry, sequence uint64, chain [32]byte, err error)
 	// Commit stores whole decisions that follow what is stored, with what they
 	// changed. The events and changes are those of one Fold; an event that was
 	// skipped has no change.
@@ -110,20 +110,42 @@ func (l *Live) load(ctx context.Context) (last uint64, err error) {
 	if l.opts.Store == nil {
 		return last, nil
 	}
-	at, err := l.opts.Store.Load(ctx, func(e *projections.Entry) error { l.state.Put(e); return nil })
+	objects, at, chain, err := l.opts.Store.Load(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("cannot load the stored projection: %w", err)
 	}
-	if at > last {
-		return 0, fmt.Errorf("the stored projection is at sequence %d and the log ends at %d: %w", at, last, ErrAhead)
+	if err := l.belongs(ctx, at, chain, last); err != nil {
+		return 0, err
+	}
+	for _, e := range objects {
+		l.state.Put(e)
 	}
 	l.state.StartAt(at)
 	return last, nil
 }
 
-// ErrAhead says that a stored projection knows of events that the log does not
-// have: the two do not belong together, or the log was rolled back.
-var ErrAhead = errors.New("the projection is ahead of the log; remove the projection's directory to have it rebuilt, after making sure that it is the right log")
+// belongs refuses a stored projection that was not made from this log.
+func (l *Live) belongs(ctx context.Context, at uint64, chain [32]byte, last uint64) error {
+	if at > last {
+		return fmt.Errorf("%w: it is at sequence %d and the log ends at %d", ErrOtherLog, at, last)
+	}
+	if at == 0 {
+		return nil
+	}
+	ev, err := l.log.Get(ctx, at)
+	if err != nil {
+		return fmt.Errorf("cannot read the event that the stored projection ends at: %w", err)
+	}
+	if ev.Chain != chain {
+		return fmt.Errorf("%w: the event at sequence %d is not the one that it knows", ErrOtherLog, at)
+	}
+	return nil
+}
+
+// ErrOtherLog says that a stored projection knows of events that the log does
+// not have. It is not rebuilt by itself, because it may be what is left of
+// events that the log has lost.
+var ErrOtherLog = errors.New("the stored projection was made from another log than this one, or the log has lost events; if the log is the right one, remove the projection's directory and it will be rebuilt")
 
 // run follows the log, coming back to it when the connection fails, until the
 // context ends or the log cannot be folded.

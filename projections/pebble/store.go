@@ -1,0 +1,343 @@
+// Package pebble is the durable projection: the cluster's current objects and
+// its whole history, indexed, in one Pebble database a server. projections/live
+// gives it what it folds and loads from it at the start; projections/history is
+// how it is asked. It never touches the log, and holds nothing that is not in
+// it: what is damaged is put aside and made anew.
+//
+// # Keys
+//
+//	a                                               the cursor: versions, sequence, chain
+//	o group\0 resource\0 namespace\0 name\0         an object as it is now
+//	h group\0 resource\0 namespace\0 name\0 SEQ     a step of an object's history: the event's data,
+//	                                                and for every 16th the whole object (a keyframe)
+//	e SEQ                                           an event's envelope; its data is in the history
+//	c CAUSE SEQ                                     an event SEQ that followed from the event CAUSE
+//	u uid                                           the reference of the object with that uid
+//
+// SEQ and CAUSE are eight bytes, big-endian. The keys sort as events.Ref.Compare
+// and sequences do, so that one scan lists a resource, and one seek finds the
+// last step of an object at or before a sequence. There is no index by time,
+// because times never run backwards within a log: it is searched by halves.
+// There is none by namespace, actor or type either: to scan a million envelopes
+// takes about a second, and an index would cost every event a key more.
+//
+// # What is durable before what
+//
+// The keys of a decision and the cursor are written in one batch, so that what
+// is found after a crash is the projection as of some earlier decision. The
+// log is the write-ahead log: Pebble's own is off, and after a crash the
+// events since the last flush of a memtable are folded again.
+package pebble
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/projections"
+	"github.com/reprise-run/reprise/projections/history"
+	"github.com/reprise-run/reprise/projections/live"
+)
+
+// frameEvery is how many steps of an object's history have one keyframe.
+const frameEvery = 16
+
+// Options adjust a Store. The zero value is for production.
+type Options struct {
+	// FS is the file system; the machine's if nil.
+	FS vfs.FS
+	// Log takes warnings; slog.Default if nil.
+	Log *slog.Logger
+	// MemTable is how many bytes are gathered in memory before they are written,
+	// and so about how much is folded again after a crash; 16 MB if 0.
+	MemTable uint64
+}
+
+// Store is the durable projection. One goroutine writes; anybody reads.
+type Store struct {
+	dir    string
+	opts   Options
+	db     *pebble.DB
+	at     cursor
+	folded atomic.Uint64
+	broken atomic.Pointer[string] // what Pebble says it cannot go on after
+}
+
+var (
+	_ live.Store     = (*Store)(nil)
+	_ history.Reader = (*Store)(nil)
+)
+
+// Open opens the projection in a directory, making it if it is not there. A
+// damaged one, and one of another version, is moved to "<dir>.damaged" in place
+// of the one that was put there before, with a warning, and an empty one is
+// made, which the log then fills.
+func Open(dir string, opts Options) (*Store, error) {
+	if opts.FS == nil {
+		opts.FS = vfs.Default
+	}
+	if opts.Log == nil {
+		opts.Log = slog.Default()
+	}
+	if opts.MemTable == 0 {
+		opts.MemTable = 16 << 20
+	}
+	s := &Store{dir: dir, opts: opts}
+	err := s.open()
+	if err == nil {
+		return s, nil
+	}
+	if outside(err) {
+		return nil, fmt.Errorf("cannot open the projection in %s: %w", dir, err)
+	}
+	if err := s.startOver(err); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// outside says whether a failure has its cause outside of the database, so that
+// to make it anew would not help.
+func outside(err error) bool {
+	for _, cause := range []error{
+		os.ErrPermission, syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EMFILE, syscall.ENFILE, syscall.ENOTDIR,
+		syscall.EAGAIN, syscall.ENOMEM, errInUse,
+	} {
+		if errors.Is(err, cause) {
+			return true
+		}
+	}
+	return false
+}
+
+var errInUse = errors.New("another process has it open; stop that first")
+
+func (s *Store) open() error {
+	lock, err := pebble.LockDirectory(s.dir, s.opts.FS)
+	if errors.Is(err, os.ErrNotExist) {
+		if err := s.opts.FS.MkdirAll(s.dir, 0o700); err != nil {
+			return err
+		}
+		lock, err = pebble.LockDirectory(s.dir, s.opts.FS)
+	}
+	if errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES) {
+		return errInUse
+	}
+	if err != nil {
+		return err
+	}
+	defer lock.Close() // the database takes a reference of its own
+	cache := pebble.NewCache(32 << 20)
+	defer cache.Unref()
+	db, err := pebble.Open(s.dir, &pebble.Options{
+		FS: s.opts.FS, Lock: lock, Cache: cache, Logger: (*logger)(s), DisableWAL: true,
+		MemTableSize: s.opts.MemTable, FormatMajorVersion: pebble.FormatNewest,
+	})
+	if err != nil {
+		return err
+	}
+	at, err := readCursor(db)
+	if err != nil {
+		return errors.Join(err, db.Close())
+	}
+	s.db, s.at = db, at
+	s.folded.Store(at.sequence)
+	return nil
+}
+
+func readCursor(r pebble.Reader) (cursor, error) {
+	value, closer, err := r.Get([]byte{cursorKey})
+	if errors.Is(err, pebble.ErrNotFound) {
+		return cursor{}, nil
+	}
+	if err != nil {
+		return cursor{}, err
+	}
+	defer closer.Close()
+	return decodeCursor(value)
+}
+
+// startOver moves the database aside and opens an empty one.
+func (s *Store) startOver(because error) error {
+	aside := s.dir + ".damaged"
+	s.opts.Log.Warn("the projection cannot be used; it is moved aside and rebuilt from the log, which is whole",
+		"dir", s.dir, "moved-to", aside, "because", because)
+	fs := s.opts.FS
+	if s.db != nil {
+		if err := s.db.Close(); err != nil {
+			s.opts.Log.Debug("closing the damaged projection", "error", err)
+		}
+		s.db = nil
+	}
+	if err := fs.RemoveAll(aside); err != nil {
+		return fmt.Errorf("cannot remove %s to make room for the damaged projection: %w", aside, err)
+	}
+	if err := fs.Rename(s.dir, aside); err != nil {
+		return fmt.Errorf("cannot move the damaged projection %s aside: %w; remove it by hand", s.dir, err)
+	}
+	if err := s.open(); err != nil {
+		return fmt.Errorf("cannot make a new projection in %s: %w", s.dir, err)
+	}
+	return nil
+}
+
+// Close writes what is in memory and closes the database.
+func (s *Store) Close() error {
+	err := s.failure()
+	if err == nil {
+		err = s.db.Flush()
+	}
+	return errors.Join(err, s.db.Close())
+}
+
+// Folded implements history.Reader.
+func (s *Store) Folded() uint64 { return s.folded.Load() }
+
+// Load implements live.Store. If the objects turn out to be damaged it starts
+// over with none.
+func (s *Store) Load(ctx context.Context) (objects []*projections.Entry, at uint64, chain [32]byte, err error) {
+	objects, err = s.objects(ctx)
+	if err != nil && ctx.Err() == nil && !outside(err) {
+		objects, err = nil, s.startOver(err)
+	}
+	return objects, s.at.sequence, s.at.chain, err
+}
+
+func (s *Store) objects(ctx context.Context) (all []*projections.Entry, err error) {
+	iter, err := s.db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: []byte{objectKey}, UpperBound: []byte{objectKey + 1}})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, iter.Close()) }()
+	for iter.First(); iter.Valid(); iter.Next() {
+		ref, _, err := parseRef(iter.Key()[1:])
+		if err != nil {
+			return nil, err
+		}
+		e, err := decodeObject(ref, iter.Value())
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", ref, err)
+		}
+		all = append(all, e)
+	}
+	return all, nil
+}
+
+// Commit implements live.Store.
+func (s *Store) Commit(batch []events.Event, changes []projections.Change) error {
+	if err := s.failure(); err != nil {
+		return err
+	}
+	at := s.at
+	b := s.db.NewBatch()
+	defer b.Close()
+	next := 0
+	for i := range batch {
+		ev := &batch[i]
+		if ev.Sequence <= at.sequence {
+			continue
+		}
+		var change projections.Change
+		for next < len(changes) && changes[next].Event.Sequence <= ev.Sequence {
+			change = changes[next]
+			next++
+		}
+		if err := write(b, ev, change); err != nil {
+			return err
+		}
+		at = cursor{ev.Sequence, ev.Chain}
+	}
+	if err := b.Set([]byte{cursorKey}, at.encode(), nil); err != nil {
+		return err
+	}
+	if err := b.Commit(pebble.NoSync); err != nil {
+		return err
+	}
+	if err := s.failure(); err != nil {
+		return err
+	}
+	s.at = at
+	s.folded.Store(at.sequence)
+	return nil
+}
+
+// write puts the keys of one event into a batch. A change of nothing is that of
+// an event that the fold skipped.
+func write(b *pebble.Batch, ev *events.Event, c projections.Change) error {
+	st := step{kind: stepPatch, uid: ev.UID, data: ev.Data}
+	var err error
+	switch {
+	case c.After == nil && c.Before == nil:
+		st.kind = stepSkipped
+	case c.After == nil:
+		st.kind, st.created, st.version = stepRemoved, c.Before.Created, c.Before.Version+1
+		err = b.Delete(refKey(objectKey, ev.Object), nil)
+	default:
+		st.created, st.version = c.After.Created, c.After.Version
+		if c.Before == nil {
+			st.kind = stepWhole
+			err = b.Set(uidAt(ev.UID), appendRef(nil, ev.Object), nil)
+		} else if c.After.Version%frameEvery == 0 {
+			st.kind, st.frame = stepFrame, c.After.Raw
+		}
+		err = errors.Join(err, b.Set(refKey(objectKey, ev.Object), encodeObject(c.After), nil))
+	}
+	if ev.Cause != 0 {
+		err = errors.Join(err, b.Set(causeAt(ev.Cause, ev.Sequence), nil, nil))
+	}
+	return errors.Join(err,
+		b.Set(historyAt(ev.Object, ev.Sequence), st.encode(), nil),
+		b.Set(eventAt(ev.Sequence), encodeEvent(ev), nil))
+}
+
+// failure says why the database cannot be written any more, if so.
+func (s *Store) failure() error {
+	if why := s.broken.Load(); why != nil {
+		return fmt.Errorf("cannot write the projection in %s: %s; see that the disk has room and is sound, and start again", s.dir, *why)
+	}
+	return nil
+}
+
+// logger passes on what Pebble has to say. After Fatalf the Store refuses to
+// write, rather than end the process as Pebble would have it.
+type logger Store
+
+// Infof is pebble.Logger's.
+func (l *logger) Infof(string, ...any) {}
+
+// Errorf is pebble.Logger's.
+func (l *logger) Errorf(format string, args ...any) {
+	l.opts.Log.Error("projection: "+fmt.Sprintf(format, args...), "dir", l.dir)
+}
+
+// Fatalf is pebble.Logger's.
+func (l *logger) Fatalf(format string, args ...any) {
+	why := fmt.Sprintf(format, args...)
+	l.broken.CompareAndSwap(nil, &why)
+	l.Errorf("%s", why)
+}
+
+// DumpKeys writes every key and value, a line each, in order: two stores are the
+// same exactly if their dumps are.
+func (s *Store) DumpKeys(w io.Writer) (err error) {
+	iter, err := s.db.NewIter(nil)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, iter.Close()) }()
+	for iter.First(); iter.Valid(); iter.Next() {
+		if _, err := fmt.Fprintf(w, "%q %q\n", iter.Key(), iter.Value()); err != nil {
+			return err
+		}
+	}
+	return nil
+}

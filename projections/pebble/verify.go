@@ -1,0 +1,240 @@
+package pebble
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/projections"
+)
+
+// Report is what came of Verify.
+type Report struct {
+	// Sequence is how far the projection was compared.
+	Sequence uint64
+	// Chain is the hash chain's last link there, in hex: who noted it earlier can
+	// tell that the history up to there is the same.
+	Chain string
+	// Objects is how many there are, Keys how many keys the projection has.
+	Objects, Keys int
+	// Hash is the SHA-256 over the rebuilt projection, and Stored that over the
+	// one in use.
+	Hash, Stored string
+	// State is the hash of the objects as rebuilt (projections.Hash), and Live
+	// that of the objects in memory that the API serves, if they were compared.
+	State, Live string
+	// Damage says what is wrong with the log, and Difference where the
+	// projection first differs from what the log says. Both empty: identical.
+	Damage, Difference string
+}
+
+// Identical says whether nothing was found.
+func (r *Report) Identical() bool { return r.Damage == "" && r.Difference == "" }
+
+// Verify reads the whole log, checks its hash chain, folds it from zero into a
+// projection beside this one, and compares the two key by key. live, which may
+// be nil, is a view of what the process serves from memory, compared at its
+// sequence. The projection goes on being used meanwhile.
+func (s *Store) Verify(ctx context.Context, log events.Log, live projections.Reader) (report *Report, err error) {
+	snapshot := s.db.NewSnapshot()
+	defer func() { err = errors.Join(err, snapshot.Close()) }()
+	end, err := readCursor(snapshot)
+	if err != nil {
+		return nil, err
+	}
+	dir := s.dir + ".verify"
+	if err := s.opts.FS.RemoveAll(dir); err != nil {
+		return nil, err
+	}
+	fresh, err := Open(dir, s.opts)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, fresh.Close(), s.opts.FS.RemoveAll(dir)) }()
+	report = &Report{Sequence: end.sequence}
+	r := rebuild{store: fresh, state: projections.NewState(), live: live, report: report}
+	if err := r.run(ctx, log, end.sequence); err != nil {
+		return nil, err
+	}
+	if !report.Identical() {
+		return report, nil
+	}
+	return report, compare(ctx, snapshot, fresh.db, report)
+}
+
+// rebuild folds a log from zero.
+type rebuild struct {
+	store  *Store
+	state  *projections.State
+	chain  [32]byte
+	live   projections.Reader
+	report *Report
+}
+
+func (r *rebuild) run(ctx context.Context, log events.Log, end uint64) error {
+	if r.live != nil {
+		end = max(end, r.live.Sequence())
+	}
+	if end == 0 {
+		return nil
+	}
+	last, err := log.Last(ctx)
+	if err != nil {
+		return err
+	}
+	if last < end {
+		r.report.Damage = fmt.Sprintf("the log ends at sequence %d, and events up to %d have been seen: it has lost some", last, end)
+		return nil
+	}
+	reader, err := log.Follow(ctx, 1)
+	if err != nil {
+		return err
+	}
+	defer reader.Close()
+	for r.state.Sequence() < end && r.report.Damage == "" {
+		batch, err := reader.Next(ctx)
+		if err != nil {
+			return fmt.Errorf("cannot read the log after sequence %d: %w", r.state.Sequence(), err)
+		}
+		if err := r.take(batch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// take checks and folds a batch, as far as the projections that it is compared
+// with have come, stopping where either ends.
+func (r *rebuild) take(batch []events.Event) error {
+	for len(batch) > 0 && r.report.Damage == "" {
+		from := r.state.Sequence()
+		n := len(batch)
+		for _, stop := range r.stops() {
+			if stop > from {
+				n = min(n, int(stop-from))
+			}
+		}
+		if err := r.fold(batch[:n]); err != nil {
+			return err
+		}
+		batch = batch[n:]
+	}
+	return nil
+}
+
+func (r *rebuild) stops() []uint64 {
+	stops := []uint64{r.report.Sequence}
+	if r.live != nil {
+		stops = append(stops, r.live.Sequence())
+	}
+	return stops
+}
+
+func (r *rebuild) fold(batch []events.Event) error {
+	chain, err := events.VerifyChain(r.state.Sequence(), r.chain, batch)
+	var broken *events.ChainError
+	if errors.As(err, &broken) {
+		r.report.Damage = broken.Error()
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	changes, err := r.state.Fold(batch)
+	if err != nil {
+		r.report.Damage = err.Error()
+		return nil
+	}
+	at := r.state.Sequence()
+	if at <= r.report.Sequence {
+		if err := r.store.Commit(batch, changes); err != nil {
+			return err
+		}
+	}
+	r.chain = chain
+	if at == r.report.Sequence {
+		r.report.Objects, r.report.State = r.state.Len(), projections.Hash(r.state.View())
+		r.report.Chain = hex.EncodeToString(chain[:])
+	}
+	if r.live != nil && at == r.live.Sequence() {
+		r.report.Live = projections.Hash(r.live)
+		if rebuilt := r.state.View(); projections.Hash(rebuilt) != r.report.Live {
+			r.report.Difference = "in memory: " + firstDifference(rebuilt, r.live)
+		}
+	}
+	return nil
+}
+
+// firstDifference compares what was rebuilt with what is served.
+func firstDifference(rebuilt, served projections.Reader) string {
+	for resource := range rebuilt.Resources() {
+		for e := range rebuilt.List(resource.Group, resource.Resource, "") {
+			other := served.Get(e.Ref)
+			if other == nil {
+				return fmt.Sprintf("%s is missing", e.Ref)
+			}
+			if e.Line() != other.Line() {
+				return fmt.Sprintf("%s should be\n  %s\nand is\n  %s", e.Ref, e.Line(), other.Line())
+			}
+		}
+	}
+	for resource := range served.Resources() {
+		for e := range served.List(resource.Group, resource.Resource, "") {
+			if rebuilt.Get(e.Ref) == nil {
+				return fmt.Sprintf("%s should not be there", e.Ref)
+			}
+		}
+	}
+	return "the sequences differ"
+}
+
+// compare walks both databases side by side.
+func compare(ctx context.Context, stored, rebuilt pebble.Reader, report *Report) (err error) {
+	was, err := stored.NewIter(nil)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, was.Close()) }()
+	is, err := rebuilt.NewIter(nil)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, is.Close()) }()
+	storedSum, rebuiltSum := sha256.New(), sha256.New()
+	sum := func(h interface{ Write([]byte) (int, error) }, it *pebble.Iterator) {
+		var size [8]byte
+		for _, part := range [][]byte{it.Key(), it.Value()} {
+			binary.BigEndian.PutUint64(size[:], uint64(len(part)))
+			h.Write(size[:])
+			h.Write(part)
+		}
+	}
+	for a, b := was.First(), is.First(); a || b; a, b = was.Next(), is.Next() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		switch {
+		case !a || (b && bytes.Compare(was.Key(), is.Key()) > 0):
+			report.Difference = "stored: the " + describe(is.Key()) + " is missing"
+		case !b || bytes.Compare(was.Key(), is.Key()) < 0:
+			report.Difference = "stored: the " + describe(was.Key()) + " should not be there"
+		case !bytes.Equal(was.Value(), is.Value()):
+			report.Difference = fmt.Sprintf("stored: the %s should be\n  %q\nand is\n  %q", describe(is.Key()), is.Value(), was.Value())
+		}
+		if report.Difference != "" {
+			return nil
+		}
+		report.Keys++
+		sum(storedSum, was)
+		sum(rebuiltSum, is)
+	}
+	report.Stored, report.Hash = hex.EncodeToString(storedSum.Sum(nil)), hex.EncodeToString(rebuiltSum.Sum(nil))
+	return errors.Join(was.Error(), is.Error())
+}
