@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"sigs.k8s.io/yaml"
 
@@ -49,8 +50,9 @@ func (p printer) event(e *events.Event, indent string) error {
 	if _, err := fmt.Fprintf(p.w, "%s  %s%s\n", at, indent, e.Headline()); err != nil {
 		return err
 	}
+	margin := strings.Repeat(" ", len(at)+len("  ")+utf8.RuneCountInString(indent)+len("    "))
 	for _, line := range p.changes(e) {
-		if _, err := fmt.Fprintf(p.w, "%s  %s    %s\n", strings.Repeat(" ", len(at)), indent, line); err != nil {
+		if _, err := fmt.Fprintf(p.w, "%s%s\n", margin, line); err != nil {
 			return err
 		}
 	}
@@ -117,10 +119,10 @@ func terminations(value []byte) string {
 	walk = func(v any) {
 		switch v := v.(type) {
 		case map[string]any:
-			if t, ok := v["terminated"].(map[string]any); ok {
-				found = append(found, fmt.Sprintf("terminated: exitCode %v, reason %v", t["exitCode"], t["reason"]))
+			if code, ok := v["exitCode"]; ok {
+				found = append(found, fmt.Sprintf("exitCode %v, reason %v", code, v["reason"]))
 			}
-			for _, key := range []string{"state", "lastState"} {
+			for _, key := range []string{"terminated", "state", "lastState"} {
 				walk(v[key])
 			}
 		case []any:
