@@ -20,6 +20,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	corev1defaults "k8s.io/kubernetes/pkg/apis/core/v1"
 	"sigs.k8s.io/yaml"
 
@@ -311,6 +312,12 @@ func (c *cluster) types(ref events.Ref) string {
 }
 
 func (c *cluster) print() {
+	if list, err := c.runtime.Containers().ListContainers(context.Background(), &runtimeapi.ListContainersRequest{}); err == nil {
+		for _, i := range list.Containers {
+			c.t.Logf("the runtime has %s attempt %d of %s, created %s: %s", i.Metadata.Name, i.Metadata.Attempt,
+				i.Labels["io.kubernetes.pod.name"], time.Unix(0, i.CreatedAt), i.State)
+		}
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	last, _ := c.log.Last(ctx)

@@ -55,7 +55,10 @@ spec:
 `)
 	c.pod(ref, "ready", ready)
 	out.off.Store(true)
-	c.eventually("the third attempt runs", func() bool { return len(c.running(ref)) == 1 && c.running(ref)[0].Metadata.Attempt == 2 })
+	c.eventually("the third attempt runs", func() bool {
+		list := c.running(ref)
+		return len(list) == 1 && list[0].Metadata.Attempt == 2
+	})
 	out.off.Store(false)
 	c.pod(ref, "restarted twice", func(p *v1.Pod) bool { return ready(p) && p.Status.ContainerStatuses[0].RestartCount == 2 })
 	var codes []int

@@ -285,6 +285,7 @@ func (c *cluster) eventually(what string, is func() bool) {
 		if time.Now().After(end) {
 			c.t.Fatalf("not so: %s", what)
 		}
+		<-time.After(50 * time.Millisecond) // The runtime has no way to tell when.
 	}
 }
 
