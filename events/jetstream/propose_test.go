@@ -96,18 +96,6 @@ func TestProposals(t *testing.T) {
 	if _, err := client.Propose(t.Context(), bold); !errors.As(err, &refused) {
 		t.Errorf("a node speaks for a user: %v", err)
 	}
-	committer.receipt, committer.err = events.Receipt{First: 9, Last: 9}, nil
-	relay := jetstream.NewRelay(nc, "reprise")
-	for _, actor := range []events.Actor{{Kind: "scheduler"}, {Kind: "controller", Name: "deployment"}, node} {
-		relayed := want
-		relayed.Actor = actor
-		if receipt, err := relay.Propose(t.Context(), relayed); err != nil || receipt != committer.receipt {
-			t.Errorf("relayed for %s: %v, %v", actor, receipt, err)
-		}
-		if got := <-committer.got; got.Actor != actor {
-			t.Errorf("%s arrives as %s", actor, got.Actor)
-		}
-	}
 	other := want
 	other.Actor.Name = "n2"
 	if _, err := client.Propose(t.Context(), other); err == nil {
@@ -134,5 +122,25 @@ func TestLostAnswerIsUncertain(t *testing.T) {
 	go func() { <-asked; cancel() }()
 	if _, err := client.Propose(ctx, events.Proposal{Actor: events.Actor{Kind: "scheduler"}}); !errors.Is(err, events.ErrUncertain) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A server relays what all its actors propose.
+func TestRelay(t *testing.T) {
+	s := start(t, jetstream.ServerOptions{Dir: t.TempDir()})
+	committer := &proposer{got: make(chan events.Proposal, 1), receipt: events.Receipt{First: 9, Last: 9}}
+	stop, err := jetstream.ServeProposals(connect(t, s), "reprise", committer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	relay := jetstream.NewRelay(connect(t, s), "reprise")
+	for _, actor := range []events.Actor{{Kind: "scheduler"}, {Kind: "controller", Name: "deployment"}, {Kind: "node", Name: "n1"}} {
+		if receipt, err := relay.Propose(t.Context(), events.Proposal{Actor: actor}); err != nil || receipt != committer.receipt {
+			t.Errorf("relayed for %s: %v, %v", actor, receipt, err)
+		}
+		if got := <-committer.got; got.Actor != actor {
+			t.Errorf("%s arrives as %s", actor, got.Actor)
+		}
 	}
 }
