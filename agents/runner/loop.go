@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"time"
 
 	"k8s.io/utils/clock"
@@ -214,9 +215,21 @@ func (l *loop) mark(v View, c projections.Change, volatile bool) {
 	if volatile {
 		because = 0
 	}
-	for _, ref := range l.decider.Concerns(v, c) {
+	for _, ref := range l.concerns(v, c) {
 		l.queue.mark(ref, because)
 	}
+}
+
+// concerns asks the decider. A bug in it costs the change its hearing, not the
+// whole program.
+func (l *loop) concerns(v View, c projections.Change) []events.Ref {
+	defer func() {
+		if p := recover(); p != nil {
+			l.Logger.Error("cannot tell what a change concerns", "object", c.Event.Object.String(), "sequence", c.Event.Sequence,
+				"error", fmt.Errorf("a bug in the decider: %v\n%s", p, debug.Stack()))
+		}
+	}()
+	return l.decider.Concerns(v, c)
 }
 
 // dispatch hands items to workers, each with the newest view.

@@ -139,6 +139,9 @@ func (q *queue) finish(it *entry, o outcome, now time.Time) {
 	}
 	it.dirty = it.dirty || o.again || o.retry
 	if it.wake = o.wake; !it.wake.IsZero() {
+		if !it.wake.After(now) { // time passes while things are carried out
+			it.wake = now.Add(firstBackoff)
+		}
 		heap.Push(&q.timers, timer{it.wake, it})
 	}
 	if it.dirty || it.after > q.folded {

@@ -32,6 +32,7 @@ type scribe struct {
 	busy    map[events.Ref]int
 	most    int
 	during  func()
+	panics  string
 }
 
 func newScribe() *scribe { return &scribe{started: time.Now(), busy: map[events.Ref]int{}} }
@@ -58,6 +59,9 @@ func (s *scribe) Decide(v runner.View, item runner.Item, now time.Time) runner.R
 	}()
 	if s.during != nil {
 		s.during()
+	}
+	if s.panics == item.Ref.Name {
+		panic("bug")
 	}
 	e := v.Get(item.Ref)
 	if e == nil {
@@ -212,6 +216,22 @@ func TestUnavailableAndUncertainAreTriedAgain(t *testing.T) {
 		s.check(t, "a because 1", "a because 1", "a because 1", "a because 2")
 		if s.items[2].Failures != 0 {
 			t.Error("what speaks of the moment is no refusal of the item's commands")
+		}
+	})
+}
+
+func TestBugsStayWhereTheyAre(t *testing.T) {
+	in(t, func(t *testing.T, c *cluster, s *scribe) {
+		c.put("a", map[string]string{"stamp": "x"})
+		c.put("bad", nil)
+		s.panics = "bad"
+		defer start(t, s, c.options(t))()
+		time.Sleep(time.Minute)
+		if e := c.View().Get(ref("a")); projections.As[core.ConfigMap](e).Data["stamped"] != "x" {
+			t.Error("an item was not decided because another cannot be")
+		}
+		if n := len(s.asked); n < 5 || n > 20 {
+			t.Errorf("%d attempts in a minute; want a back-off", n)
 		}
 	})
 }

@@ -3,6 +3,8 @@ package runner
 import (
 	"context"
 	"errors"
+	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -21,12 +23,27 @@ const (
 // work decides one item and carries out what was decided.
 func (l *loop) work(ctx context.Context, item Item) outcome {
 	v, now := l.view(), l.now()
-	r := l.decider.Decide(v, item, now)
+	r, err := l.decide(v, item, now)
+	if err != nil {
+		l.Logger.Error("cannot decide", "item", item.Ref.String(), "basis", v.Sequence(), "error", err)
+		return outcome{retry: true}
+	}
 	o := l.command(ctx, item, r.Commands)
 	p := l.propose(ctx, r.Decisions, v.Sequence(), now)
 	o.merge(p)
 	o.wake = r.Wake
 	return o
+}
+
+// decide calls the decider. If that panics, which only a bug in it can bring
+// about, the item is left for later, and all others are none the worse.
+func (l *loop) decide(v View, item Item, now time.Time) (r Result, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("a bug in the decider: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return l.decider.Decide(v, item, now), nil
 }
 
 func (o *outcome) merge(p outcome) {

@@ -86,14 +86,12 @@ func newlyLoose(c projections.Change) bool {
 // concernedByPod names the Deployment that waits for a pod's end before it makes
 // new ones.
 func concernedByPod(v runner.View, c projections.Change) []events.Ref {
-	if c.After != nil && !ended(c.After) {
-		return nil
-	}
-	owner := metav1.GetControllerOfNoCopy(c.Entry().Meta())
+	pod := c.Entry()
+	owner := metav1.GetControllerOfNoCopy(pod.Meta())
 	if owner == nil || owner.Kind != "ReplicaSet" {
 		return nil
 	}
-	set := v.Get(replicaSet(c.Entry().Ref.Namespace, owner.Name))
+	set := v.Get(replicaSet(pod.Ref.Namespace, owner.Name))
 	if set == nil {
 		return nil
 	}
@@ -101,7 +99,11 @@ func concernedByPod(v runner.View, c projections.Change) []events.Ref {
 		return nil
 	}
 	ref := deployment(set.Ref.Namespace, owner.Name)
-	if e := v.Get(ref); e == nil || projections.As[apps.Deployment](e).Spec.Strategy.Type != apps.RecreateDeploymentStrategyType {
+	e := v.Get(ref)
+	if e == nil || projections.As[apps.Deployment](e).Spec.Strategy.Type != apps.RecreateDeploymentStrategyType {
+		return nil
+	}
+	if c.After != nil && !ended(c.After) {
 		return nil
 	}
 	return []events.Ref{ref}
