@@ -21,12 +21,31 @@ func (s *Scheduler) Concerns(v runner.View, c projections.Change) []events.Ref {
 	case events.Ref{Resource: "nodes"}:
 		concerned = nodeChanged(c) && s.anyWaits(v)
 	case events.Ref{Resource: "pods"}:
-		concerned = s.asksForNode(c) || (freesRoom(c) && s.anyWaits(v))
+		concerned = mayMatter(c) && (s.asksForNode(c) || (s.anyWaits(v) && freesRoom(c)))
 	}
 	if !concerned {
 		return nil
 	}
 	return []events.Ref{queue}
+}
+
+// mayMatter says whether a change of a pod is worth decoding it. Most are a
+// status, of which only the end of the pod and a resize make room.
+func mayMatter(c projections.Change) bool {
+	if c.Before == nil || c.After == nil {
+		return true
+	}
+	for _, path := range telling {
+		if bytes.Contains(c.Event.Data, path) {
+			return true
+		}
+	}
+	return false
+}
+
+// telling are beginnings of paths in a patch that may be about room or queue.
+var telling = [][]byte{
+	[]byte(`"/spec`), []byte(`"/status"`), []byte(`"/status/phase"`), []byte(`/allocatedResources`), []byte(`"allocatedResources"`),
 }
 
 func (s *Scheduler) anyWaits(v runner.View) bool {

@@ -18,9 +18,7 @@ const (
 // pick returns the host with the highest score, none if all refuse. The pod's
 // hash decides among equals.
 func (c *class) pick(pod uint64) int {
-	for ; c.seen < len(c.batch.taken); c.seen++ {
-		c.lookAgain(c.batch.taken[c.seen])
-	}
+	c.catchUp()
 	best, most, hash := none, int64(none+1), uint64(0)
 	for i, total := range c.totals {
 		if total < most {
@@ -32,6 +30,13 @@ func (c *class) pick(pod uint64) int {
 		}
 	}
 	return best
+}
+
+// catchUp looks again at the hosts that got pods since the class looked last.
+func (c *class) catchUp() {
+	for ; c.seen < len(c.batch.taken); c.seen++ {
+		c.lookAgain(c.batch.taken[c.seen])
+	}
 }
 
 // lookAgain brings up to date how a host appears, after pods were bound to it.

@@ -62,12 +62,26 @@ func (s *Scheduler) Decide(v runner.View, item runner.Item, now time.Time) runne
 		return r
 	}
 	b := s.memo.batch(v)
+	type refusal struct {
+		waitingPod
+		*class
+	}
+	var refused []refusal
 	for _, p := range waiting {
 		c := b.class(p.pod)
 		if h := c.pick(hash(p.entry.UID)); h != none {
 			r.Decisions = append(r.Decisions, bind(p, b.hosts[h].node, c.explain(h), now))
 			b.take(h, c)
-		} else if d, changed := refuse(p, c, item.Because, now); changed {
+		} else {
+			refused = append(refused, refusal{p, c})
+		}
+	}
+	// Why there is no node is said as it is after the pass: what was bound later
+	// may have filled nodes up for other reasons, and the next look would find
+	// another answer.
+	for _, p := range refused {
+		p.catchUp()
+		if d, changed := refuse(p.waitingPod, p.class, item.Because, now); changed {
 			r.Decisions = append(r.Decisions, d)
 		}
 	}
