@@ -46,6 +46,9 @@ type Options struct {
 	ServiceCIDR string
 	// History and Volatile are the two logs.
 	History, Volatile storage.Source
+	// ID tells this server from others of the same cluster: a DNS name, lower
+	// case. It may be left out where there is one on a machine.
+	ID string
 	// Actor is who writes the events. Its Kind is always "api".
 	Actor events.Actor
 	// Dial connects to the agent of a node. Without it, logs, exec and the like
@@ -141,6 +144,11 @@ func (s *Server) assemble(ctx context.Context, o Options, address string) (func(
 		return nil, err
 	}
 	dialNodes(config, o.Dial)
+	if o.ID != "" {
+		config.KubeAPIs.ControlPlane.Generic.APIServerID = "apiserver-" + o.ID
+		config.ApiExtensions.GenericConfig.APIServerID = "apiserver-" + o.ID
+		config.Aggregator.GenericConfig.APIServerID = "apiserver-" + o.ID
+	}
 	complete, err := config.Complete()
 	if err != nil {
 		return nil, err

@@ -11,6 +11,7 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"time"
@@ -30,6 +31,9 @@ type Options struct {
 	Keys              *Keys
 	// Actor is who writes the events.
 	Actor events.Actor
+	// Patience is how long a write may wait for the committer. Zero stands for
+	// ten seconds.
+	Patience time.Duration
 	// Progress is how often a watch of a resource that does not change hears
 	// how far the log has come. Zero stands for ten seconds.
 	Progress time.Duration
@@ -44,15 +48,13 @@ type Backend struct {
 // New starts a backend. It ends with the context. To an empty log it appends a
 // first event, since Kubernetes knows no resource version zero.
 func New(ctx context.Context, o Options) (*Backend, error) {
-	interval := o.Progress
-	if interval == 0 {
-		interval = 10 * time.Second
-	}
-	history, err := newStream(ctx, o.History, o.Actor, cluster, interval)
+	o.Patience = cmp.Or(o.Patience, 10*time.Second)
+	o.Progress = cmp.Or(o.Progress, 10*time.Second)
+	history, err := newStream(ctx, o.History, o, cluster)
 	if err != nil {
 		return nil, err
 	}
-	volatile, err := newStream(ctx, o.Volatile, o.Actor, clock, interval)
+	volatile, err := newStream(ctx, o.Volatile, o, clock)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -29,20 +30,21 @@ type Source struct {
 // log's sequences.
 type stream struct {
 	Source
-	actor events.Actor
-	hub   *hub
+	actor    events.Actor
+	patience time.Duration
+	hub      *hub
 	// floor is the oldest revision that may still be read.
 	floor atomic.Uint64
 }
 
-func newStream(ctx context.Context, source Source, actor events.Actor, begin first, progress time.Duration) (*stream, error) {
-	s := &stream{Source: source, actor: actor}
+func newStream(ctx context.Context, source Source, o Options, begin first) (*stream, error) {
+	s := &stream{Source: source, actor: o.Actor, patience: o.Patience}
 	if err := s.begin(ctx, begin); err != nil {
 		return nil, err
 	}
 	s.hub = newHub(source.Projection)
 	go s.hub.run(ctx)
-	go s.hub.report(ctx, progress)
+	go s.hub.report(ctx, o.Progress)
 	return s, nil
 }
 
@@ -157,6 +159,8 @@ func (s *stream) remove(ctx context.Context, ref events.Ref, expected uint64) (o
 }
 
 func (s *stream) write(ctx context.Context, ref events.Ref, uid string, doc []byte, expected uint64) (outcome, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.patience)
+	defer cancel()
 	for {
 		view := s.Projection.View()
 		var before []byte
@@ -182,13 +186,16 @@ func (s *stream) write(ctx context.Context, ref events.Ref, uid string, doc []by
 		case errors.As(err, &conflict):
 			// Somebody else was faster: look again once that is folded here.
 			if err := s.Projection.Wait(ctx, max(conflict.Actual, view.Sequence()+1)); err != nil {
-				return outcome{}, err
+				return outcome{}, statusOf(fmt.Errorf("%s has changed, but this server has not read how (%w): %w", ref, err, events.ErrUnavailable))
 			}
 		case err != nil:
 			return outcome{}, statusOf(err)
 		default:
 			deedOf(ctx).written.Store(receipt.Last)
-			return outcome{done: true, revision: receipt.Last}, s.Projection.Wait(ctx, receipt.Last)
+			if err := s.Projection.Wait(ctx, receipt.Last); err != nil {
+				return outcome{}, statusOf(fmt.Errorf("sequence %d is in the log, but this server has not read it yet (%w): %w", receipt.Last, err, events.ErrUncertain))
+			}
+			return outcome{done: true, revision: receipt.Last}, nil
 		}
 	}
 }
