@@ -7,7 +7,7 @@ import (
 )
 
 // upstreamLog takes what upstream's libraries log and lowers to debug what they
-// call an error although every healthy start of ours has it: a person who sees
+// call an error although every healthy cluster of ours has it: a person who sees
 // an error should have something to do about it.
 type upstreamLog struct{ slog.Handler }
 
@@ -20,6 +20,9 @@ var healthy = []string{
 	// Upstream's controllers all start at once, and try again once that
 	// namespace is made, which is within the first second of a cluster's life.
 	`namespaces "kube-system" not found`,
+	// kubectl ends the WebSocket of an exec, cp or port-forward by hanging up.
+	"Error on socket receive",
+	"Error proxying data from client to backend",
 }
 
 // Handle passes a record on, or takes it for what it is.
