@@ -34,7 +34,9 @@ func (c composer) all(specs []v1.Container, before []v1.ContainerStatus) []v1.Co
 // one computes the status of a container, given the one reported before.
 func (c composer) one(spec *v1.Container, old v1.ContainerStatus) v1.ContainerStatus {
 	newest := c.started(spec.Name)
-	if newest == nil {
+	// What was told never goes back: when a pod is taken away the runtime may
+	// for a moment have only the attempt before.
+	if newest == nil || old.ContainerID != "" && int32(newest.Attempt) < old.RestartCount {
 		return c.absent(spec, old)
 	}
 	probe := c.Probes[newest.ID]
