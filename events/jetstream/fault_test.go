@@ -2,6 +2,8 @@ package jetstream_test
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -181,5 +183,36 @@ func TestHistoryCannotBeDeletedFrom(t *testing.T) {
 	cfg.DenyDelete = false
 	if _, err := js.UpdateStream(t.Context(), cfg); err == nil {
 		t.Error("the denial can be lifted")
+	}
+}
+
+// A log from whose files something was taken is not opened as if it were whole.
+func TestLostFiles(t *testing.T) {
+	dir := t.TempDir()
+	s, err := jetstream.StartServer(jetstream.ServerOptions{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := openLog(t, s, false)
+	for last := uint64(0); last < 1000; {
+		batch := some(last+1, 100)
+		for i := range batch {
+			batch[i].Note = incompressible(last+uint64(i), 20_000)
+		}
+		if last, err = log.Append(t.Context(), last, batch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Shutdown()
+	blocks, err := filepath.Glob(filepath.Join(dir, "jetstream", "*", "streams", "REPRISE", "msgs", "*.blk"))
+	if err != nil || len(blocks) < 2 {
+		t.Fatalf("%d blocks (%v)", len(blocks), err)
+	}
+	if err := os.Remove(blocks[0]); err != nil {
+		t.Fatal(err)
+	}
+	s = start(t, jetstream.ServerOptions{Dir: dir})
+	if _, err := jetstream.History(t.Context(), connect(t, s), jetstream.Config{}); err == nil || !strings.Contains(err.Error(), "events are missing") {
+		t.Errorf("a log without its first block: %v", err)
 	}
 }

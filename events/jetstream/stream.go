@@ -140,7 +140,7 @@ func adopt(ctx context.Context, js jetstream.JetStream, stream jetstream.Stream,
 			return nil, fmt.Errorf("it was not made by this program: its %s is %v and must be %v; use another prefix or data directory", c.what, c.have, c.want)
 		}
 	}
-	if want.MaxAge == 0 && state.Msgs > 0 && (state.FirstSeq != 1 || state.Msgs != state.LastSeq) {
+	if want.MaxAge == 0 && (state.Msgs != state.LastSeq || state.Msgs > 0 && state.FirstSeq != 1) {
 		return nil, fmt.Errorf("events are missing: it goes from %d to %d and holds %d; restore the data directory from a copy", state.FirstSeq, state.LastSeq, state.Msgs)
 	}
 	if have.Replicas == want.Replicas && have.MaxAge == want.MaxAge && have.AllowAtomicPublish && have.Compression == want.Compression {
