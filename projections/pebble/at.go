@@ -18,7 +18,8 @@ import (
 
 // damaged wraps what went wrong with a stored value.
 func (s *Store) damaged(key []byte, err error) error {
-	return fmt.Errorf("the projection in %s is damaged at the %s: %w; stop the server, remove that directory, and it will be rebuilt from the log", s.dir, describe(key), err)
+	s.mark()
+	return fmt.Errorf("the projection in %s is damaged at the %s: %w; restart the server, and it will be rebuilt from the log", s.dir, describe(key), err)
 }
 
 // At implements history.Reader.

@@ -36,6 +36,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 	"sync/atomic"
 	"syscall"
 
@@ -119,7 +120,14 @@ func outside(err error) bool {
 	return false
 }
 
-var errInUse = errors.New("another process has it open; stop that first")
+var (
+	errInUse = errors.New("another process has it open; stop that first")
+	errFound = errors.New("damage was found when it was last used")
+)
+
+// damageMark is a file in the directory that says that the database is damaged
+// where opening it would not show.
+const damageMark = "DAMAGED"
 
 func (s *Store) open() error {
 	lock, err := pebble.LockDirectory(s.dir, s.opts.FS)
@@ -129,17 +137,22 @@ func (s *Store) open() error {
 		}
 		lock, err = pebble.LockDirectory(s.dir, s.opts.FS)
 	}
-	if errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES) {
-		return errInUse
+	if err != nil && !outside(err) {
+		return fmt.Errorf("%w (%w)", errInUse, err)
 	}
 	if err != nil {
 		return err
 	}
 	defer lock.Close() // the database takes a reference of its own
+	if _, err := s.opts.FS.Stat(s.opts.FS.PathJoin(s.dir, damageMark)); err == nil {
+		return errFound
+	}
 	cache := pebble.NewCache(32 << 20)
 	defer cache.Unref()
 	db, err := pebble.Open(s.dir, &pebble.Options{
 		FS: s.opts.FS, Lock: lock, Cache: cache, Logger: (*logger)(s), DisableWAL: true,
+		// Without this a disk that is full would make Commit wait for ever.
+		EventListener: &pebble.EventListener{BackgroundError: func(err error) { (*logger)(s).Fatalf("%v", err) }},
 		MemTableSize: s.opts.MemTable, FormatMajorVersion: pebble.FormatNewest,
 	})
 	if err != nil {
@@ -178,6 +191,7 @@ func (s *Store) startOver(because error) error {
 		}
 		s.db = nil
 	}
+	s.broken.Store(nil)
 	if err := fs.RemoveAll(aside); err != nil {
 		return fmt.Errorf("cannot remove %s to make room for the damaged projection: %w", aside, err)
 	}
@@ -321,9 +335,24 @@ func (l *logger) Errorf(format string, args ...any) {
 
 // Fatalf is pebble.Logger's.
 func (l *logger) Fatalf(format string, args ...any) {
-	why := fmt.Sprintf(format, args...)
+	why, _, _ := strings.Cut(fmt.Sprintf(format, args...), "\n")
+	if strings.Contains(why, "corruption") {
+		(*Store)(l).mark()
+		why += "; it will be rebuilt at the next start"
+	}
 	l.broken.CompareAndSwap(nil, &why)
 	l.Errorf("%s", why)
+}
+
+// mark has the database rebuilt at the next start.
+func (s *Store) mark() {
+	f, err := s.opts.FS.Create(s.opts.FS.PathJoin(s.dir, damageMark), vfs.WriteCategoryUnspecified)
+	if err == nil {
+		err = f.Close()
+	}
+	if err != nil {
+		s.opts.Log.Error("cannot mark the projection as damaged; remove its directory before the next start", "dir", s.dir, "error", err)
+	}
 }
 
 // DumpKeys writes every key and value, a line each, in order: two stores are the
