@@ -43,7 +43,8 @@
 // Decided again on the same view, or on a fresh decoding of it, an item gives
 // the same result. The owners table allows each decision, its patch applies, and
 // its expectations hold. And fed with its own output again and again, the
-// decider falls silent.
+// decider falls silent: at last no item that it was ever asked about has anything
+// to decide, whether it was concerned or not.
 package runnertest
 
 import (
@@ -71,21 +72,9 @@ const maxSteps = 50
 // Run runs each transcript below dir against the decider.
 func Run(t *testing.T, dir string, d runner.Decider) {
 	t.Helper()
-	RunWith(t, dir, func(*datadriven.TestData) runner.Decider { return d })
-}
-
-// RunWith is Run for a decider with options: the transcript's "decider" command
-// makes a new one from its arguments. It is called once with nil for the decider
-// of those transcripts that have no such command.
-func RunWith(t *testing.T, dir string, make func(*datadriven.TestData) runner.Decider) {
-	t.Helper()
 	datadriven.Walk(t, dir, func(t *testing.T, path string) {
-		s := newStory(make(nil))
+		s := newStory(d)
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
-			if d.Cmd == "decider" {
-				s.decider = make(d)
-				return ""
-			}
 			out, err := s.run(d)
 			if err != nil {
 				d.Fatalf(t, "%v\n%s", err, out)
