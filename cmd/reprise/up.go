@@ -18,6 +18,8 @@ const (
 	defaultListen = "127.0.0.1:6443"
 	serviceCIDR   = "10.96.0.0/16"
 	podCIDR       = "10.244.0.0/24"
+	// clusterDomain is what the names of services and pods end in.
+	clusterDomain = "cluster.local"
 	// subjectPrefix is the first token of the NATS subjects.
 	subjectPrefix = "reprise"
 )

@@ -91,6 +91,7 @@ func (w *worker) run(ctx context.Context, c *connection) error {
 		RootDir:           config.DataDir,
 		Addresses:         []string{machineAddress()},
 		PodCIDRs:          []string{config.PodCIDR.String()},
+		Domain:            clusterDomain,
 		Log:               w.log,
 	})
 	if err != nil {

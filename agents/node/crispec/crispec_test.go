@@ -58,7 +58,7 @@ func TestTranscripts(t *testing.T) {
 			case "hosts":
 				return node.Hosts(pod, []string{"10.1.0.2"}, "127.0.0.1 localhost\n")
 			}
-			a := crispec.Attempt{Number: 2, Backoff: 10 * time.Second, ImageID: "sha256:1", IPs: []string{"10.1.0.2"},
+			a := crispec.Attempt{Number: 2, Backoff: 10 * time.Second, ImageID: "sha256:1", Seccomp: "/seccomp", IPs: []string{"10.1.0.2"},
 				Services: map[string]string{"KUBERNETES_SERVICE_HOST": "10.96.0.1", "COLOUR": "hidden by the pod's own"},
 				Mounts: func(m *v1.VolumeMount, expand func(string) string) (*runtimeapi.Mount, error) {
 					return &runtimeapi.Mount{HostPath: "/volumes/" + m.Name + "/" + expand(m.SubPathExpr), ContainerPath: m.MountPath}, nil

@@ -92,10 +92,10 @@ func (n Node) Hosts(pod *v1.Pod, ips []string, host string) string {
 		b.WriteString("# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n" +
 			"fe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n")
 		for _, ip := range ips {
-			if name := Hostname(pod); pod.Spec.Subdomain != "" && n.Domain != "" {
-				fmt.Fprintf(&b, "%s\t%s.%s.%s.svc.%s\t%s\n", ip, name, pod.Spec.Subdomain, pod.Namespace, n.Domain, name)
+			if full := n.fullName(pod); full != "" {
+				fmt.Fprintf(&b, "%s\t%s\t%s\n", ip, full, Hostname(pod))
 			} else {
-				fmt.Fprintf(&b, "%s\t%s\n", ip, name)
+				fmt.Fprintf(&b, "%s\t%s\n", ip, Hostname(pod))
 			}
 		}
 	}

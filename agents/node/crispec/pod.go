@@ -106,6 +106,9 @@ func (n Node) Sandbox(pod *v1.Pod, attempt uint32, cgroupParent string) *runtime
 	}
 	if !pod.Spec.HostNetwork {
 		config.Hostname = Hostname(pod)
+		if full := n.fullName(pod); full != "" && pod.Spec.SetHostnameAsFQDN != nil && *pod.Spec.SetHostnameAsFQDN {
+			config.Hostname = full
+		}
 	}
 	return config
 }
@@ -126,6 +129,14 @@ func Hostname(pod *v1.Pod) string {
 		name = strings.TrimRight(name[:maxHostname], "-.")
 	}
 	return name
+}
+
+// fullName is the pod's name in the cluster's DNS, empty if it has none.
+func (n Node) fullName(pod *v1.Pod) string {
+	if pod.Spec.Subdomain == "" || n.Domain == "" {
+		return ""
+	}
+	return Hostname(pod) + "." + pod.Spec.Subdomain + "." + pod.Namespace + ".svc." + n.Domain
 }
 
 // ports returns the ports of the node that lead into the pod.

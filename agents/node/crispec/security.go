@@ -107,15 +107,22 @@ func containerSecurity(pod *v1.Pod, c *v1.Container, image User, seccomp string)
 	if o := sc.SELinuxOptions; o != nil {
 		out.SelinuxOptions = &runtimeapi.SELinuxOption{User: o.User, Role: o.Role, Type: o.Type, Level: o.Level}
 	}
-	// A profile of the pod holds for each container without its own.
-	p := sc.SeccompProfile
-	if p == nil && pod.Spec.SecurityContext != nil {
-		p = pod.Spec.SecurityContext.SeccompProfile
-	}
 	if !out.Privileged {
-		out.Seccomp = profile(p, seccomp)
+		out.Seccomp = profile(seccompProfile(pod, c), seccomp)
 	}
 	return out, nil
+}
+
+// seccompProfile is the container's own profile or else the pod's; the effective
+// security context has neither.
+func seccompProfile(pod *v1.Pod, c *v1.Container) *v1.SeccompProfile {
+	if c.SecurityContext != nil && c.SecurityContext.SeccompProfile != nil {
+		return c.SecurityContext.SeccompProfile
+	}
+	if pod.Spec.SecurityContext != nil {
+		return pod.Spec.SecurityContext.SeccompProfile
+	}
+	return nil
 }
 
 // user fills in whom the process runs as, and refuses root where it is not
