@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nuid"
@@ -26,6 +27,7 @@ const (
 	codeWrongLast           = 10071
 	codeWrongLastReplicated = 10164
 	codeStoreFailed         = 10077
+	codeIncomplete          = 10176
 )
 
 // Append is events.Log's. One event is one message, several are one atomic
@@ -45,24 +47,52 @@ func (l *Log) Append(ctx context.Context, after uint64, batch []events.Event) (u
 	if err := l.checkRoom(msgs); err != nil {
 		return 0, err
 	}
+	for pause, since := 10*time.Millisecond, time.Now(); ; pause *= 2 {
+		last, err := l.send(ctx, after, msgs)
+		var absent *absentError
+		if !errors.As(err, &absent) || time.Since(since) > elections {
+			return last, err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return 0, err
+		}
+	}
+}
+
+// elections is how long an append goes on asking while a stream of several
+// replicas has no leader, or not all servers know of it.
+const elections = 3 * time.Second
+
+// absentError says that the stream was not there to be appended to, and that
+// nothing was stored.
+type absentError struct{ error }
+
+func (e *absentError) Unwrap() error { return e.error }
+
+// send makes one attempt.
+func (l *Log) send(ctx context.Context, after uint64, msgs []*nats.Msg) (uint64, error) {
 	commit := msgs[len(msgs)-1]
 	for _, m := range msgs[:len(msgs)-1] {
 		// Without its commit message a batch is nothing, so an error here leaves
 		// nothing behind.
 		if err := l.nc.PublishMsg(m); err != nil {
-			return 0, fmt.Errorf("cannot send a batch of %d events to stream %s; nothing was appended: %w", len(batch), l.name, err)
+			return 0, fmt.Errorf("cannot send a batch of %d events to stream %s; nothing was appended: %w", len(msgs), l.name, err)
 		}
 	}
 	waiting, cancel := context.WithTimeout(ctx, l.patient)
 	defer cancel()
 	reply, err := l.nc.RequestMsgWithContext(waiting, commit)
 	switch {
-	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, nats.ErrMaxPayload), errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrConnectionClosed):
+	case errors.Is(err, nats.ErrNoResponders):
+		return 0, &absentError{fmt.Errorf("cannot append to stream %s, which no server answers for; nothing was appended: %w", l.name, err)}
+	case errors.Is(err, nats.ErrMaxPayload), errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrConnectionClosed):
 		return 0, fmt.Errorf("cannot append to stream %s; nothing was appended: %w", l.name, err)
 	case err != nil:
 		return 0, fmt.Errorf("stream %s did not answer an append after sequence %d (%w; is the disk of the log full?): %w", l.name, after, err, events.ErrUncertain)
 	}
-	return l.acknowledged(reply.Data, after, len(batch))
+	return l.acknowledged(reply.Data, after, len(msgs))
 }
 
 func (l *Log) messages(after uint64, batch []events.Event) []*nats.Msg {
@@ -125,6 +155,9 @@ func (l *Log) acknowledged(reply []byte, after uint64, n int) (uint64, error) {
 		case codeStoreFailed:
 			// The write failed under way: how far it got, only the stream's end tells.
 			return 0, fmt.Errorf("stream %s could not store %d events: %s (is the disk full?): %w", l.name, n, e.Description, events.ErrUncertain)
+		}
+		if e.Code == codeIncomplete {
+			return 0, &absentError{fmt.Errorf("part of a batch of %d events did not reach stream %s; nothing was appended: %s (code %d)", n, l.name, e.Description, e.Code)}
 		}
 		return 0, fmt.Errorf("stream %s refused %d events; nothing was appended: %s (code %d)", l.name, n, e.Description, e.Code)
 	}
