@@ -1,17 +1,37 @@
 package projections
 
-import "github.com/reprise-run/reprise/events"
+import (
+	"strings"
+
+	"github.com/reprise-run/reprise/events"
+)
 
 // effectOf says what the event does to its object, by the owners table, and
 // refuses what the table does not allow: an unknown type, a writer who does not
-// own it, a path that it may not touch.
-func effectOf(ev *events.Event) (events.Effect, error) {
+// own it, a path that it may not touch. It returns the patch's operations if
+// there is one.
+func effectOf(ev *events.Event) (events.Effect, []events.Op, error) {
 	effect, known := events.EffectOf(ev.Type, ev.Object)
 	if !known {
-		return 0, &UnknownTypeError{ev.Sequence, ev.Type, ev.Object}
+		return 0, nil, &UnknownTypeError{ev.Sequence, ev.Type, ev.Object}
 	}
-	if err := ev.Check(); err != nil {
-		return 0, rejected(ev, "%v", err)
+	ops, err := events.CheckOps(events.Change{
+		Type: ev.Type, Object: ev.Object, UID: ev.UID, Data: ev.Data, Note: ev.Note, Optional: ev.Optional,
+	}, ev.Actor)
+	if err != nil {
+		return 0, nil, rejected(ev, "%v", err)
 	}
-	return effect, nil
+	return effect, ops, nil
+}
+
+// relinks says whether a patch may change what Entry.link reads.
+func relinks(ops []events.Op) bool {
+	for _, op := range ops {
+		for _, read := range [...]string{"/metadata/ownerReferences", "/spec/nodeName"} {
+			if strings.HasPrefix(op.Path, read) || strings.HasPrefix(read, op.Path) {
+				return true
+			}
+		}
+	}
+	return false
 }

@@ -138,7 +138,7 @@ func (s *State) undo(changes []Change) {
 // an object that is not there. It is all that a projection does; what an event
 // means is its type's affair.
 func Step(before *Entry, ev *events.Event) (*Entry, error) {
-	effect, err := effectOf(ev)
+	effect, ops, err := effectOf(ev)
 	if err != nil {
 		return nil, err
 	}
@@ -162,18 +162,24 @@ func Step(before *Entry, ev *events.Event) (*Entry, error) {
 	if effect == events.Removes {
 		return nil, nil
 	}
-	raw, err := events.Apply(before.Raw, ev.Data)
+	raw, err := events.ApplyOps(before.Raw, ops)
 	if err != nil {
 		return nil, rejected(ev, "its patch does not apply: %v", err)
 	}
-	e := NewEntry(ev.Object, ev.UID, before.Created, ev.Sequence, raw)
-	e.Version = before.Version + 1
+	e := &Entry{
+		Ref: before.Ref, UID: before.UID, Created: before.Created, Sequence: ev.Sequence, Version: before.Version + 1,
+		Raw: raw, owners: before.owners, node: before.node,
+	}
+	if relinks(ops) {
+		e.owners = nil
+		e.link()
+	}
 	return e, nil
 }
 
 // stepVolatile is Step where what was before may have been forgotten.
 func stepVolatile(before *Entry, ev *events.Event) (*Entry, error) {
-	effect, err := effectOf(ev)
+	effect, _, err := effectOf(ev)
 	if err != nil {
 		return nil, err
 	}

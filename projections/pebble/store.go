@@ -153,7 +153,7 @@ func (s *Store) open() error {
 		FS: s.opts.FS, Lock: lock, Cache: cache, Logger: (*logger)(s), DisableWAL: true,
 		// Without this a disk that is full would make Commit wait for ever.
 		EventListener: &pebble.EventListener{BackgroundError: func(err error) { (*logger)(s).Fatalf("%v", err) }},
-		MemTableSize: s.opts.MemTable, FormatMajorVersion: pebble.FormatNewest,
+		MemTableSize:  s.opts.MemTable, FormatMajorVersion: pebble.FormatNewest,
 	})
 	if err != nil {
 		return err
