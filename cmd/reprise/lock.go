@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // lock keeps two servers from one data directory: two writers on one JetStream
@@ -25,7 +26,7 @@ func acquireLock(dataDir string) (*lock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the lock of the data directory: %w", err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := await(f); err != nil {
 		defer f.Close()
 		if !errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, fmt.Errorf("cannot lock %s: %w", path, err)
@@ -38,6 +39,20 @@ func acquireLock(dataDir string) (*lock, error) {
 		return nil, errors.Join(fmt.Errorf("cannot write %s: %w", path, err), f.Close())
 	}
 	return &lock{file: f}, nil
+}
+
+// dying is how long a server that was killed may take to let go.
+const dying = 2 * time.Second
+
+// await takes the lock as soon as it is free, which may be when a process that
+// was killed a moment ago is gone.
+func await(f *os.File) error {
+	for deadline := time.Now().Add(dying); ; time.Sleep(20 * time.Millisecond) {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EWOULDBLOCK) || time.Now().After(deadline) {
+			return err
+		}
+	}
 }
 
 func writePID(f *os.File) error {

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"context"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -8,8 +9,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/datadriven"
+	"k8s.io/apimachinery/pkg/util/wait"
 )
 
 func example() Config {
@@ -98,7 +101,11 @@ func TestCommandLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	pid := cmd.Process.Pid
-	if !alive(pid) || !commandLine(pid, "60") {
+	// Start returns when the program is loaded, a moment before its arguments can
+	// be read.
+	if err := wait.PollUntilContextTimeout(t.Context(), time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
+		return alive(pid) && commandLine(pid, "60"), nil
+	}); err != nil {
 		t.Error("a process that runs is not found")
 	}
 	if err := cmd.Process.Kill(); err != nil {
