@@ -340,8 +340,10 @@ func (l *logger) Fatalf(format string, args ...any) {
 		(*Store)(l).mark()
 		why += "; it will be rebuilt at the next start"
 	}
-	l.broken.CompareAndSwap(nil, &why)
-	l.Errorf("%s", why)
+	// Pebble tries again many times a second; once is enough to be told.
+	if l.broken.CompareAndSwap(nil, &why) {
+		l.Errorf("%s", why)
+	}
 }
 
 // mark has the database rebuilt at the next start.
