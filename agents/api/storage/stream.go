@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -180,7 +181,11 @@ func (s *stream) write(ctx context.Context, ref events.Ref, uid string, doc []by
 		if !changed {
 			return outcome{done: true, revision: max(actual, 1)}, nil
 		}
-		receipt, err := s.Proposer.Propose(ctx, s.proposal(ctx, change, expected))
+		proposal := s.proposal(ctx, change, expected)
+		receipt, err := s.Proposer.Propose(ctx, proposal)
+		if errors.Is(err, events.ErrUncertain) {
+			receipt, err = s.look(ctx, view.Sequence(), proposal, err)
+		}
 		var conflict *events.ConflictError
 		switch {
 		case errors.As(err, &conflict):
@@ -196,6 +201,35 @@ func (s *stream) write(ctx context.Context, ref events.Ref, uid string, doc []by
 				return outcome{}, statusOf(fmt.Errorf("sequence %d is in the log, but this server has not read it yet (%w): %w", receipt.Last, err, events.ErrUncertain))
 			}
 			return outcome{done: true, revision: receipt.Last}, nil
+		}
+	}
+}
+
+// look finds out what became of a proposal whose answer was lost. If it is in the
+// log it soon is in the projection; if something else has happened to the object,
+// it can no longer be appended; and if nothing does, nobody knows yet.
+func (s *stream) look(ctx context.Context, after uint64, p events.Proposal, lost error) (events.Receipt, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.patience/4)
+	defer cancel()
+	changes, err := s.Projection.Changes(ctx, after)
+	if err != nil {
+		return events.Receipt{}, lost
+	}
+	want := p.Changes[0]
+	for {
+		batch, err := changes.Next(ctx)
+		if err != nil {
+			return events.Receipt{}, lost
+		}
+		for _, c := range batch {
+			e := c.Event
+			switch {
+			case e.Object != want.Object:
+			case e.Type == want.Type && e.Audit == p.Audit && e.User == p.User && bytes.Equal(e.Data, want.Data):
+				return events.Receipt{First: e.Sequence, Last: e.Sequence}, nil
+			default:
+				return events.Receipt{}, &events.ConflictError{Object: want.Object, Expected: p.Expect[0].Sequence, Actual: e.Sequence}
+			}
 		}
 	}
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/kubernetes"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apiserver/pkg/audit"
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -29,7 +31,7 @@ func newRig(t testing.TB) *rig {
 	t.Cleanup(cancel)
 	b, err := storage.New(ctx, storage.Options{
 		History: r.history.Source(), Volatile: r.volatile.Source(),
-		Keys: storage.NewKeys("/registry", nil), Actor: events.Actor{Kind: "api", Version: "v1"},
+		Keys: storage.NewKeys("/registry", nil), Actor: events.Actor{Kind: "api", Version: "v1"}, Patience: time.Second,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -92,6 +94,21 @@ func TestWritesExpect(t *testing.T) {
 	}
 	if late := r.put(t, ctx, key, configMap("a", "3"), second.Revision); late.Succeeded || late.KV != nil {
 		t.Errorf("what is gone was replaced: %+v", late)
+	}
+}
+
+func TestLostAnswersAreLookedUp(t *testing.T) {
+	r := newRig(t)
+	r.history.Lose()
+	first := r.put(t, t.Context(), key, configMap("a", "1"), 0)
+	if !first.Succeeded || uint64(first.Revision) != r.history.Sequence() {
+		t.Errorf("%+v, but the write is in the log at %d", first, r.history.Sequence())
+	}
+	r.history.Fail(fmt.Errorf("the test says so: %w", events.ErrUncertain))
+	defer r.history.Fail(nil)
+	_, err := r.Kubernetes.OptimisticPut(t.Context(), key, []byte(configMap("a", "2")), first.Revision, kubernetes.PutOptions{})
+	if !apierrors.IsTimeout(err) {
+		t.Errorf("a write that is nowhere to be seen: %v", err)
 	}
 }
 

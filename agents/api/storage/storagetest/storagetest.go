@@ -4,6 +4,7 @@ package storagetest
 
 import (
 	"context"
+	"fmt"
 	"sync/atomic"
 	"testing"
 
@@ -21,6 +22,7 @@ type Log struct {
 
 	committer *committer.Committer
 	failure   atomic.Pointer[error]
+	lose      atomic.Bool
 }
 
 // NewLog returns an empty log, for volatile objects or for the history.
@@ -54,6 +56,10 @@ func (l *Log) Propose(ctx context.Context, p events.Proposal) (events.Receipt, e
 	if err := l.failure.Load(); err != nil && *err != nil {
 		return events.Receipt{}, *err
 	}
+	if l.lose.CompareAndSwap(true, false) {
+		_, _ = l.committer.Propose(ctx, p)
+		return events.Receipt{}, fmt.Errorf("the test lost the answer: %w", events.ErrUncertain)
+	}
 	for {
 		r, err := l.committer.Propose(ctx, p)
 		if err == nil || ctx.Err() != nil || l.Sequence() > 0 {
@@ -64,6 +70,9 @@ func (l *Log) Propose(ctx context.Context, p events.Proposal) (events.Receipt, e
 
 // Fail makes each proposal fail from now on, until it is called with nil.
 func (l *Log) Fail(err error) { l.failure.Store(&err) }
+
+// Lose loses the answer to the next proposal.
+func (l *Log) Lose() { l.lose.Store(true) }
 
 // Sequence is that of the last event.
 func (l *Log) Sequence() uint64 { return l.View().Sequence() }
