@@ -9,6 +9,8 @@ import (
 	v1 "k8s.io/api/core/v1"
 	corev1 "k8s.io/component-helpers/scheduling/corev1"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+
+	"github.com/reprise-run/reprise/agents/runner"
 )
 
 // batch is one pass over the queue.
@@ -20,12 +22,21 @@ type batch struct {
 	// taken lists the hosts that got pods in this pass, in order: a class looks
 	// again at those only.
 	taken []int
+
+	// The rest is for pods that have to do with others. See neighbours.
+	view       runner.View
+	picky      bool       // whether any pod has rules about others
+	residents  []resident // of before
+	bound      []resident // in this batch
+	topologies map[string]*topology
+	parsed     map[*v1.Pod]*terms
 }
 
 // take counts a pod of the class against a host.
-func (b *batch) take(h int, c *class) {
+func (b *batch) take(h int, p *v1.Pod, c *class) {
 	b.hosts[h].take(&c.request)
 	b.taken = append(b.taken, h)
+	b.bound = append(b.bound, resident{p, h})
 }
 
 // class is what the pods have in common to which all nodes look the same: they
@@ -38,6 +49,10 @@ type class struct {
 	// totals are the hosts' scores, weighted, and none of a host that is refused:
 	// side by side, because all of them are gone through for each pod.
 	totals []int64
+	// neighbours is nil for pods that have nothing to do with others.
+	neighbours *neighbours
+	// ranking is totals, or what neighbours makes of them.
+	ranking []int64
 	// refused counts the hosts by reason, feasible those without one.
 	refused  []int
 	feasible int
@@ -78,6 +93,11 @@ const (
 	noCPU
 	noMemory
 	noStorage
+	unspreadable
+	skewed
+	lonely
+	crowded
+	repelled
 	others
 )
 
@@ -90,6 +110,11 @@ var reasonTexts = [others]string{
 	"Insufficient cpu",
 	"Insufficient memory",
 	"Insufficient ephemeral-storage",
+	"node(s) didn't match pod topology spread constraints (missing required label)",
+	"node(s) didn't match pod topology spread constraints",
+	"node(s) didn't match pod affinity rules",
+	"node(s) didn't match pod anti-affinity rules",
+	"node(s) didn't satisfy existing pods anti-affinity rules",
 }
 
 func (c *class) text(reason int) string {
@@ -101,7 +126,7 @@ func (c *class) text(reason int) string {
 
 // class returns the class of a pod, looking at all hosts if it is the first.
 func (b *batch) class(p *v1.Pod) *class {
-	key := classKey(p)
+	key := classKey(p, b.isRelated(p))
 	if c, ok := b.classes[key]; ok {
 		return c
 	}
@@ -110,8 +135,9 @@ func (b *batch) class(p *v1.Pod) *class {
 	return c
 }
 
-// classKey is all of a pod that the scheduler looks at, as text.
-func classKey(p *v1.Pod) string {
+// classKey is all of a pod that the scheduler looks at, as text: with what other
+// pods see of it, if it has to do with them.
+func classKey(p *v1.Pod, related bool) string {
 	type container struct {
 		Image     string                   `json:"i"`
 		Resources *v1.ResourceRequirements `json:"r"`
@@ -129,10 +155,14 @@ func classKey(p *v1.Pod) string {
 		}
 		return out
 	}
-	key, err := json.Marshal([]any{
+	parts := []any{
 		p.Spec.NodeSelector, affinity, p.Spec.Tolerations, p.Spec.Overhead, p.Spec.Resources,
 		of(p.Spec.Containers), of(p.Spec.InitContainers), imageVolumes(p),
-	})
+	}
+	if related {
+		parts = append(parts, p.Namespace, p.Labels, p.Spec.Affinity, p.Spec.TopologySpreadConstraints)
+	}
+	key, err := json.Marshal(parts)
 	if err != nil {
 		panic(fmt.Sprintf("cannot encode the spec of pod %s/%s: %v", p.Namespace, p.Name, err))
 	}
@@ -143,6 +173,7 @@ func newClass(b *batch, key string, p *v1.Pod) *class {
 	c := &class{batch: b, seen: len(b.taken), profile: b.profile(key, func() *profile { return newProfile(b.hosts, p) })}
 	c.looks = slices.Clone(c.static)
 	c.totals = make([]int64, len(c.looks))
+	c.neighbours = b.neighbours(p)
 	c.refused = make([]int, others+len(c.others))
 	for i := range c.looks {
 		c.count(c.looks[i].reasons, 1)
@@ -195,11 +226,8 @@ func staticReason(p *v1.Pod, node *v1.Node, required nodeaffinity.RequiredNodeAf
 	if node.Spec.Unschedulable && !tolerates(p.Spec.Tolerations, &v1.Taint{Key: v1.TaintNodeUnschedulable, Effect: v1.TaintEffectNoSchedule}) {
 		return 1 << cordoned
 	}
-	for i := range node.Spec.Taints {
-		taint := &node.Spec.Taints[i]
-		if taint.Effect != v1.TaintEffectPreferNoSchedule && !tolerates(p.Spec.Tolerations, taint) {
-			return 1 << tainted
-		}
+	if anyUntolerated(p, node) {
+		return 1 << tainted
 	}
 	// An affinity that cannot be parsed matches no node: the gate refuses it
 	// anyway.
@@ -207,6 +235,13 @@ func staticReason(p *v1.Pod, node *v1.Node, required nodeaffinity.RequiredNodeAf
 		return 1 << mismatched
 	}
 	return 0
+}
+
+// anyUntolerated says whether a taint keeps the pod from the node.
+func anyUntolerated(p *v1.Pod, node *v1.Node) bool {
+	return slices.ContainsFunc(node.Spec.Taints, func(taint v1.Taint) bool {
+		return taint.Effect != v1.TaintEffectPreferNoSchedule && !tolerates(p.Spec.Tolerations, &taint)
+	})
 }
 
 func tolerates(all []v1.Toleration, taint *v1.Taint) bool {

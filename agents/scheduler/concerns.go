@@ -45,7 +45,7 @@ func mayMatter(c projections.Change) bool {
 
 // telling are beginnings of paths in a patch that may be about room or queue.
 var telling = [][]byte{
-	[]byte(`"/spec`), []byte(`"/status"`), []byte(`"/status/phase"`), []byte(`/allocatedResources`), []byte(`"allocatedResources"`),
+	[]byte(`"/metadata/labels`), []byte(`"/spec`), []byte(`"/status"`), []byte(`"/status/phase"`), []byte(`/allocatedResources`), []byte(`"allocatedResources"`),
 }
 
 func (s *Scheduler) anyWaits(v runner.View) bool {
@@ -75,7 +75,7 @@ func (s *Scheduler) asksForNode(c projections.Change) bool {
 }
 
 // freesRoom says whether a pod that counted against a node does so no longer, or
-// for less.
+// for less, or looks otherwise to its neighbours.
 func freesRoom(c projections.Change) bool {
 	if c.Before == nil {
 		return false
@@ -88,7 +88,7 @@ func freesRoom(c projections.Change) bool {
 		return true
 	}
 	after := projections.As[v1.Pod](c.After)
-	return isOver(after) || requestsOf(before).differ(requestsOf(after))
+	return isOver(after) || requestsOf(before).differ(requestsOf(after)) || !maps.Equal(before.Labels, after.Labels)
 }
 
 // nodeChanged says whether a node is new or takes other pods than before.

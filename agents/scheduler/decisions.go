@@ -34,18 +34,18 @@ func bind(p waitingPod, node *v1.Node, note []byte, now time.Time) events.Decisi
 
 // refuse is the decision that no node takes a pod; false if the pod says so
 // already.
-func refuse(p waitingPod, c *class, trigger uint64, now time.Time) (events.Decision, bool) {
+func refuse(p waitingPod, trigger uint64, now time.Time) (events.Decision, bool) {
 	op, changed := conditionOp(p.pod, v1.PodCondition{
 		Type:               v1.PodScheduled,
 		ObservedGeneration: p.pod.Generation,
 		Status:             v1.ConditionFalse,
 		Reason:             v1.PodReasonUnschedulable,
-		Message:            c.message(),
+		Message:            p.class.message(),
 	}, now)
 	if !changed {
 		return events.Decision{}, false
 	}
-	return decision(p, Unschedulable, []events.Op{op}, c.explainRefusal(trigger)), true
+	return decision(p, Unschedulable, []events.Op{op}, p.class.explainRefusal(trigger)), true
 }
 
 // decision is about one pod, which must still be as it was seen. Its cause is

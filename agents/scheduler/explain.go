@@ -1,8 +1,8 @@
 package scheduler
 
 import (
-	"cmp"
 	"fmt"
+	"math/bits"
 	"slices"
 	"strings"
 )
@@ -29,6 +29,8 @@ type score struct {
 	Images   int64  `json:"images"`
 	Least    int64  `json:"leastAllocated"`
 	Node     string `json:"node"`
+	Pods     int64  `json:"podAffinity,omitempty"`
+	Spread   int64  `json:"podTopologySpread,omitempty"`
 	Taints   int64  `json:"taints"`
 	Total    int64  `json:"total"`
 }
@@ -38,12 +40,12 @@ const shown = 3
 
 func (c *class) explain(chosen int) []byte {
 	best := []int{chosen}
-	for i, total := range c.totals {
+	for i, total := range c.ranking {
 		if i == chosen || total == none {
 			continue
 		}
 		at := len(best)
-		for at > 1 && c.totals[best[at-1]] < total {
+		for at > 1 && c.ranking[best[at-1]] < total {
 			at--
 		}
 		if at < shown {
@@ -53,10 +55,14 @@ func (c *class) explain(chosen int) []byte {
 	e := c.explanation()
 	for _, i := range best {
 		l := &c.looks[i]
-		e.Best = append(e.Best, score{
-			Node: c.batch.hosts[i].node.Name, Total: c.totals[i],
+		s := score{
+			Node: c.batch.hosts[i].node.Name, Total: c.ranking[i],
 			Taints: l.taints, Affinity: l.affinity, Images: l.images, Least: l.least, Balanced: l.balanced,
-		})
+		}
+		if c.neighbours != nil {
+			s.Pods, s.Spread = c.neighbours.views[i].pods, c.neighbours.views[i].spread
+		}
+		e.Best = append(e.Best, s)
 	}
 	return encode(e)
 }
@@ -68,16 +74,35 @@ func (c *class) explainRefusal(trigger uint64) []byte {
 }
 
 func (c *class) explanation() explanation {
-	e := explanation{Nodes: len(c.looks), Feasible: c.feasible}
-	for reason, n := range c.refused {
+	e := explanation{Nodes: len(c.looks)}
+	e.Feasible, e.Refused = c.tallies()
+	return e
+}
+
+// tallies counts the nodes that would take the pod, and the others by reason.
+func (c *class) tallies() (feasible int, refused map[string]int) {
+	feasible = c.feasible
+	count := func(reason, n int) {
 		if n > 0 {
-			if e.Refused == nil {
-				e.Refused = map[string]int{}
+			if refused == nil {
+				refused = map[string]int{}
 			}
-			e.Refused[c.text(reason)] = n
+			refused[c.text(reason)] += n
 		}
 	}
-	return e
+	for reason, n := range c.refused {
+		count(reason, n)
+	}
+	if c.neighbours == nil {
+		return feasible, refused
+	}
+	for i := range c.neighbours.views {
+		if r := c.neighbours.views[i].reasons; r != 0 {
+			feasible--
+			count(bits.TrailingZeros64(uint64(r)), 1)
+		}
+	}
+	return feasible, refused
 }
 
 // message says in kube-scheduler's words why there is no node.
@@ -86,11 +111,10 @@ func (c *class) message() string {
 		return "no nodes available to schedule pods"
 	}
 	var counts []string
-	for reason, n := range c.refused {
-		if n > 0 {
-			counts = append(counts, fmt.Sprintf("%d %s", n, c.text(reason)))
-		}
+	_, refused := c.tallies()
+	for reason, n := range refused {
+		counts = append(counts, fmt.Sprintf("%d %s", n, reason))
 	}
-	slices.SortFunc(counts, cmp.Compare[string])
+	slices.Sort(counts)
 	return fmt.Sprintf("0/%d nodes are available: %s.", len(c.looks), strings.Join(counts, ", "))
 }

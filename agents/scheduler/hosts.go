@@ -57,6 +57,7 @@ type memo struct {
 type podFacts struct {
 	entry   *projections.Entry
 	over    bool
+	picky   bool
 	request *request
 	seen    uint64 // the view that it was last seen in
 }
@@ -67,9 +68,10 @@ func newMemo() *memo {
 
 // batch returns a pass over the nodes in the order of their names, with what the
 // pods that are bound to them take up.
-func (m *memo) batch(v runner.View) *batch {
+func (m *memo) batch(v runner.View, waiting []waitingPod) *batch {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	picky := slices.ContainsFunc(waiting, func(p waitingPod) bool { return isPicky(p.pod) })
 	var hosts []host
 	var order []*projections.Entry
 	for e := range v.List("", "nodes", "") {
@@ -78,6 +80,7 @@ func (m *memo) batch(v runner.View) *batch {
 		for p := range v.OnNode(e.Ref.Name) {
 			if f := m.podFacts(p, v.Sequence()); !f.over {
 				h.take(f.request)
+				picky = picky || f.picky
 			}
 		}
 		hosts = append(hosts, h)
@@ -88,7 +91,10 @@ func (m *memo) batch(v runner.View) *batch {
 		maps.DeleteFunc(m.nodes, func(name string, _ nodeFacts) bool { return v.Get(events.Ref{Resource: "nodes", Name: name}) == nil })
 	}
 	m.forget(v.Sequence())
-	return &batch{memo: m, profiles: m.profiles, hosts: hosts, classes: map[string]*class{}}
+	return &batch{
+		memo: m, profiles: m.profiles, hosts: hosts, classes: map[string]*class{},
+		view: v, picky: picky, topologies: map[string]*topology{}, parsed: map[*v1.Pod]*terms{},
+	}
 }
 
 // maxProfiles bounds how many classes are remembered.
@@ -136,7 +142,7 @@ func (m *memo) podFacts(e *projections.Entry, view uint64) *podFacts {
 	if f == nil || f.entry != e {
 		p := projections.As[v1.Pod](e)
 		r := requestsOf(p)
-		f = &podFacts{entry: e, over: isOver(p), request: &r}
+		f = &podFacts{entry: e, over: isOver(p), picky: isPicky(p), request: &r}
 		m.pods[e.UID] = f
 	}
 	f.seen = view

@@ -13,6 +13,8 @@ const none = -1
 const (
 	taintsWeight   = 3
 	affinityWeight = 2
+	spreadWeight   = 2
+	podsWeight     = 2
 )
 
 // pick returns the host with the highest score, none if all refuse. The pod's
@@ -20,7 +22,7 @@ const (
 func (c *class) pick(pod uint64) int {
 	c.catchUp()
 	best, most, hash := none, int64(none+1), uint64(0)
-	for i, total := range c.totals {
+	for i, total := range c.ranking {
 		if total < most {
 			continue
 		}
@@ -36,6 +38,10 @@ func (c *class) pick(pod uint64) int {
 func (c *class) catchUp() {
 	for ; c.seen < len(c.batch.taken); c.seen++ {
 		c.lookAgain(c.batch.taken[c.seen])
+	}
+	c.ranking = c.totals
+	if c.neighbours != nil {
+		c.ranking = c.neighbours.rank(c)
 	}
 }
 

@@ -21,7 +21,8 @@ func FuzzNothingIsOvercommitted(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, seed int64) {
-		state := randomCluster(rand.New(rand.NewSource(seed)))
+		r := rand.New(rand.NewSource(seed))
+		state := randomCluster(r, r.Intn(2) == 0)
 		s := New("")
 		for pass := range 3 {
 			before := state.View()
@@ -36,14 +37,14 @@ func FuzzNothingIsOvercommitted(f *testing.F) {
 	})
 }
 
-func randomCluster(r *rand.Rand) *projections.State {
+func randomCluster(r *rand.Rand, related bool) *projections.State {
 	s := projections.NewState()
 	for i := range r.Intn(6) {
 		taint := ""
 		if r.Intn(4) == 0 {
 			taint = `"taints":[{"key":"k","effect":"NoSchedule"}],`
 		}
-		put(s, "nodes", "", fmt.Sprintf("n%d", i), "Node", fmt.Sprintf(
+		put(s, "nodes", "", fmt.Sprintf("n%d", i), "Node", fmt.Sprintf(`"zone":"z%d","host":"h%d"`, r.Intn(3), i), fmt.Sprintf(
 			`"spec":{%s"unschedulable":%t},"status":{"allocatable":{"cpu":"%dm","memory":"%dMi","pods":"%d"}}`,
 			taint, r.Intn(5) == 0, r.Intn(4000), r.Intn(4096), r.Intn(12)))
 	}
@@ -58,16 +59,33 @@ func randomCluster(r *rand.Rand) *projections.State {
 		if r.Intn(4) == 0 {
 			spec += fmt.Sprintf(`"priority":%d,`, r.Intn(3))
 		}
-		put(s, "pods", "ns", fmt.Sprintf("p%d", i), "Pod", fmt.Sprintf(
+		if related && r.Intn(2) == 0 {
+			spec += randomRules(r)
+		}
+		put(s, "pods", "ns", fmt.Sprintf("p%d", i), "Pod", fmt.Sprintf(`"app":"a%d"`, r.Intn(3)), fmt.Sprintf(
 			`"spec":{%s"containers":[{"name":"c","image":"i%d","ports":[{"containerPort":1,"hostPort":%d}],"resources":{"requests":{"cpu":"%dm","memory":"%dMi"}}}]},"status":{"phase":%q}`,
 			spec, r.Intn(3), r.Intn(4), 100*r.Intn(12), 100*r.Intn(12), phase))
 	}
 	return s
 }
 
-func put(s *projections.State, resource, namespace, name, kind, rest string) {
+func randomRules(r *rand.Rand) string {
+	selector := fmt.Sprintf(`"labelSelector":{"matchLabels":{"app":"a%d"}}`, r.Intn(3))
+	key := []string{"zone", "host"}[r.Intn(2)]
+	switch r.Intn(4) {
+	case 0:
+		return fmt.Sprintf(`"topologySpreadConstraints":[{"maxSkew":1,"topologyKey":%q,"whenUnsatisfiable":"DoNotSchedule",%s}],`, key, selector)
+	case 1:
+		return fmt.Sprintf(`"topologySpreadConstraints":[{"maxSkew":1,"topologyKey":%q,"whenUnsatisfiable":"ScheduleAnyway",%s}],`, key, selector)
+	case 2:
+		return fmt.Sprintf(`"affinity":{"podAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":[{"topologyKey":%q,%s}]}},`, key, selector)
+	}
+	return fmt.Sprintf(`"affinity":{"podAntiAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":[{"topologyKey":%q,%s}]}},`, key, selector)
+}
+
+func put(s *projections.State, resource, namespace, name, kind, labels, rest string) {
 	sequence := s.Sequence() + 1
-	raw, err := events.Canonical([]byte(fmt.Sprintf(`{"apiVersion":"v1","kind":%q,"metadata":{"name":%q,"namespace":%q},%s}`, kind, name, namespace, rest)))
+	raw, err := events.Canonical([]byte(fmt.Sprintf(`{"apiVersion":"v1","kind":%q,"metadata":{"name":%q,"namespace":%q,"labels":{%s}},%s}`, kind, name, namespace, labels, rest)))
 	if err != nil {
 		panic(err)
 	}
@@ -96,6 +114,7 @@ func check(t *testing.T, v projections.Reader) {
 		r := room{a.Cpu().MilliValue(), a.Memory().Value(), a.Pods().Value()}
 		ports := map[int32]bool{}
 		for p := range v.OnNode(e.Ref.Name) {
+			checkPeace(t, v, e, projections.As[v1.Pod](p))
 			c := projections.As[v1.Pod](p).Spec.Containers[0]
 			r.cpu -= c.Resources.Requests.Cpu().MilliValue()
 			r.memory -= c.Resources.Requests.Memory().Value()
@@ -114,9 +133,13 @@ func check(t *testing.T, v projections.Reader) {
 		}
 		left[e.Ref.Name] = r
 	}
+	related := false // some pod keeps others away
+	for e := range v.List("", "pods", "") {
+		related = related || isPicky(projections.As[v1.Pod](e))
+	}
 	for e := range v.OnNode("") {
 		p := projections.As[v1.Pod](e)
-		if isOver(p) {
+		if isOver(p) || len(p.Spec.TopologySpreadConstraints) > 0 || related {
 			continue
 		}
 		for node, r := range left {
@@ -125,6 +148,26 @@ func check(t *testing.T, v projections.Reader) {
 			plain := len(n.Spec.Taints) == 0 && !n.Spec.Unschedulable && c.Ports[0].HostPort == 0
 			if plain && r.pods > 0 && r.cpu >= c.Resources.Requests.Cpu().MilliValue() && r.memory >= c.Resources.Requests.Memory().Value() {
 				t.Errorf("%s waits, though %s would take it", p.Name, node)
+			}
+		}
+	}
+}
+
+// checkPeace asserts that no pod is in the domain of one that it does not want
+// to be with.
+func checkPeace(t *testing.T, v projections.Reader, node *projections.Entry, p *v1.Pod) {
+	t.Helper()
+	if p.Spec.Affinity == nil || p.Spec.Affinity.PodAntiAffinity == nil {
+		return
+	}
+	rule := p.Spec.Affinity.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution[0]
+	for other := range v.List("", "nodes", "") {
+		if other.Meta().Labels[rule.TopologyKey] != node.Meta().Labels[rule.TopologyKey] {
+			continue
+		}
+		for q := range v.OnNode(other.Ref.Name) {
+			if q.Ref.Name != p.Name && q.Meta().Labels["app"] == rule.LabelSelector.MatchLabels["app"] {
+				t.Errorf("%s is with %s, which it does not want", p.Name, q.Ref.Name)
 			}
 		}
 	}

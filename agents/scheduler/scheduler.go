@@ -61,37 +61,47 @@ func (s *Scheduler) Decide(v runner.View, item runner.Item, now time.Time) runne
 	if len(waiting) == 0 {
 		return r
 	}
-	b := s.memo.batch(v)
-	type refusal struct {
-		waitingPod
-		*class
+	b := s.memo.batch(v, waiting)
+	for bound := true; bound && len(waiting) > 0; {
+		var decisions []events.Decision
+		decisions, waiting = b.pass(waiting, now)
+		r.Decisions = append(r.Decisions, decisions...)
+		// Who has to be near others, or as many as others, may find a place now
+		// that others have one.
+		bound = len(decisions) > 0 && slices.ContainsFunc(waiting, func(p waitingPod) bool { return b.isRelated(p.pod) })
 	}
-	var refused []refusal
+	// Why there is no node is said as it is after all: what was bound later may
+	// have filled nodes up for other reasons, and the next look would find another
+	// answer.
 	for _, p := range waiting {
-		c := b.class(p.pod)
-		if h := c.pick(hash(p.entry.UID)); h != none {
-			r.Decisions = append(r.Decisions, bind(p, b.hosts[h].node, c.explain(h), now))
-			b.take(h, c)
-		} else {
-			refused = append(refused, refusal{p, c})
-		}
-	}
-	// Why there is no node is said as it is after the pass: what was bound later
-	// may have filled nodes up for other reasons, and the next look would find
-	// another answer.
-	for _, p := range refused {
-		p.catchUp()
-		if d, changed := refuse(p.waitingPod, p.class, item.Because, now); changed {
+		p.class.catchUp()
+		if d, changed := refuse(p, item.Because, now); changed {
 			r.Decisions = append(r.Decisions, d)
 		}
 	}
 	return r
 }
 
+// pass goes through the queue once, and returns the pods that are left.
+func (b *batch) pass(waiting []waitingPod, now time.Time) (decisions []events.Decision, left []waitingPod) {
+	for _, p := range waiting {
+		p.class = b.class(p.pod)
+		h := p.class.pick(hash(p.entry.UID))
+		if h == none {
+			left = append(left, p)
+			continue
+		}
+		decisions = append(decisions, bind(p, b.hosts[h].node, p.class.explain(h), now))
+		b.take(h, p.pod, p.class)
+	}
+	return decisions, left
+}
+
 // waitingPod is a pod that this scheduler is to find a node for.
 type waitingPod struct {
 	entry *projections.Entry
 	pod   *v1.Pod
+	class *class // once it has been looked at
 }
 
 // waiting returns the queue: pods by descending priority, the older one first.
@@ -99,7 +109,7 @@ func (s *Scheduler) waiting(v runner.View) []waitingPod {
 	var all []waitingPod
 	for e := range v.OnNode("") {
 		if p := projections.As[v1.Pod](e); s.isWaiting(p) {
-			all = append(all, waitingPod{e, p})
+			all = append(all, waitingPod{entry: e, pod: p})
 		}
 	}
 	slices.SortStableFunc(all, func(a, b waitingPod) int {
