@@ -39,6 +39,8 @@ type Reader interface {
 	// ListAt yields the objects of a resource as they were, in the order of
 	// events.Ref.Compare; namespace "" means all namespaces.
 	ListAt(ctx context.Context, group, resource, namespace string, sequence uint64) iter.Seq2[*projections.Entry, error]
+	// StateAt returns the whole cluster as it was.
+	StateAt(ctx context.Context, sequence uint64) (*projections.State, error)
 }
 
 // Query says which events are asked for. What is zero does not restrict.

@@ -96,8 +96,28 @@ func patched(whole []byte, patches [][]byte) ([]byte, error) {
 
 // ListAt implements history.Reader.
 func (s *Store) ListAt(ctx context.Context, group, resource, namespace string, sequence uint64) iter.Seq2[*projections.Entry, error] {
+	return s.versions(ctx, resourcePrefix(historyKey, group, resource, namespace), sequence)
+}
+
+// StateAt implements history.Reader.
+func (s *Store) StateAt(ctx context.Context, sequence uint64) (*projections.State, error) {
+	if folded := s.Folded(); sequence > folded {
+		return nil, fmt.Errorf("sequence %d has not come yet: the projection is at %d: %w", sequence, folded, events.ErrNotFound)
+	}
+	state := projections.NewState()
+	for e, err := range s.versions(ctx, []byte{historyKey}, sequence) {
+		if err != nil {
+			return nil, err
+		}
+		state.Put(e)
+	}
+	state.StartAt(sequence)
+	return state, nil
+}
+
+// versions yields the objects whose history keys have a prefix as they were.
+func (s *Store) versions(ctx context.Context, prefix []byte, sequence uint64) iter.Seq2[*projections.Entry, error] {
 	return func(yield func(*projections.Entry, error) bool) {
-		prefix := resourcePrefix(historyKey, group, resource, namespace)
 		it, err := s.db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
 		if err != nil {
 			yield(nil, err)
@@ -105,17 +125,7 @@ func (s *Store) ListAt(ctx context.Context, group, resource, namespace string, s
 		}
 		defer it.Close()
 		for ok := it.First(); ok; {
-			if err := ctx.Err(); err != nil {
-				yield(nil, err)
-				return
-			}
-			ref, _, err := parseHistory(it.Key())
-			if err != nil {
-				yield(nil, s.damaged(it.Key(), err))
-				return
-			}
-			object := refKey(historyKey, ref)
-			e, err := s.version(it, ref, object, sequence)
+			ref, e, err := s.versionHere(ctx, it, sequence)
 			if err != nil {
 				yield(nil, err)
 				return
@@ -123,10 +133,23 @@ func (s *Store) ListAt(ctx context.Context, group, resource, namespace string, s
 			if e != nil && !yield(e, nil) {
 				return
 			}
-			ok = it.SeekGE(after(object))
+			ok = it.SeekGE(after(refKey(historyKey, ref)))
 		}
 		if err := it.Error(); err != nil {
 			yield(nil, err)
 		}
 	}
+}
+
+// versionHere is version of the object that an iterator stands at.
+func (s *Store) versionHere(ctx context.Context, it *pebble.Iterator, sequence uint64) (events.Ref, *projections.Entry, error) {
+	ref, _, err := parseHistory(it.Key())
+	if err != nil {
+		return ref, nil, s.damaged(it.Key(), err)
+	}
+	if err := ctx.Err(); err != nil {
+		return ref, nil, err
+	}
+	e, err := s.version(it, ref, refKey(historyKey, ref), sequence)
+	return ref, e, err
 }

@@ -130,3 +130,16 @@ func count(s iter.Seq[*projections.Entry]) (n int) {
 	}
 	return n
 }
+
+// AsCreations returns the events that create entries one after the other, with
+// what they change. The entries come to bear the sequences of these.
+func AsCreations(entries []*projections.Entry) ([]events.Event, []projections.Change) {
+	batch := make([]events.Event, len(entries))
+	changes := make([]projections.Change, len(entries))
+	for i, e := range entries {
+		e.Created, e.Sequence, e.Version = uint64(i+1), uint64(i+1), 1
+		batch[i] = events.Event{Sequence: e.Sequence, Type: "object.created", Object: e.Ref, UID: e.UID, Data: e.Raw}
+		changes[i] = projections.Change{Event: &batch[i], After: e}
+	}
+	return batch, changes
+}
