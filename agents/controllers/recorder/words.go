@@ -39,49 +39,61 @@ func notesOf(v runner.View, c projections.Change) []note {
 	return nil
 }
 
+// ofPod decodes the pod only for facts that are told: most are not.
 func ofPod(c projections.Change) []note {
-	pod := projections.As[v1.Pod](c.Entry())
-	about := func(warning bool, by, reason, message string) []note {
-		return []note{{About: pointTo(c.Entry()), Warning: warning, Reason: reason, Message: message, Component: by, Sequence: c.Event.Sequence}}
-	}
 	switch c.Event.Type {
 	case "pod.created":
-		return ofMember(c, pod, "SuccessfulCreate", "Created pod: ")
-	case "pod.bound":
-		return about(false, scheduler, "Scheduled", fmt.Sprintf("Successfully assigned %s/%s to %s", pod.Namespace, pod.Name, pod.Spec.NodeName))
-	case "pod.unschedulable":
-		return about(true, scheduler, "FailedScheduling", messageOf(pod, v1.PodScheduled))
-	case "pod.disrupted":
-		return about(true, nodeController, "TaintManagerEviction", fmt.Sprintf("Marking for deletion Pod %s/%s", pod.Namespace, pod.Name))
-	case "pod.terminating", "pod.deleted":
-		notes := stopping(c, pod)
-		if strings.HasSuffix(c.Event.User, ":"+replicaSetController) && c.Before != nil && c.Before.Meta().DeletionTimestamp == nil {
-			notes = append(notes, ofMember(c, pod, "SuccessfulDelete", "Deleted pod: ")...)
-		}
-		return notes
+		return ofMember(c, "SuccessfulCreate", "Created pod: ")
+	case "pod.bound", "pod.unschedulable", "pod.disrupted":
+		return ofScheduling(c, projections.As[v1.Pod](c.Entry()))
+	case "pod.terminating":
+		return append(stopping(c, projections.As[v1.Pod](c.After)), ofRemoval(c)...)
+	case "pod.deleted":
+		return ofRemoval(c)
 	case "container.started", "container.waiting":
-		return ofContainer(c, pod)
+		return ofContainer(c, projections.As[v1.Pod](c.Entry()))
 	}
 	return nil
 }
 
+// ofScheduling tells where a pod goes, or why it goes nowhere.
+func ofScheduling(c projections.Change, pod *v1.Pod) []note {
+	n := note{About: pointTo(c.Entry()), Component: scheduler, Sequence: c.Event.Sequence}
+	switch c.Event.Type {
+	case "pod.bound":
+		n.Reason, n.Message = "Scheduled", fmt.Sprintf("Successfully assigned %s/%s to %s", pod.Namespace, pod.Name, pod.Spec.NodeName)
+	case "pod.unschedulable":
+		n.Warning, n.Reason, n.Message = true, "FailedScheduling", messageOf(pod, v1.PodScheduled)
+	default:
+		n.Warning, n.Reason, n.Message = true, "TaintManagerEviction", fmt.Sprintf("Marking for deletion Pod %s/%s", pod.Namespace, pod.Name)
+		n.Component = nodeController
+	}
+	return []note{n}
+}
+
+// ofRemoval tells a ReplicaSet that it has deleted a pod.
+func ofRemoval(c projections.Change) []note {
+	if !strings.HasSuffix(c.Event.User, ":"+replicaSetController) || c.Before == nil || c.Before.Meta().DeletionTimestamp != nil {
+		return nil
+	}
+	return ofMember(c, "SuccessfulDelete", "Deleted pod: ")
+}
+
 // ofMember tells the ReplicaSet that a pod belongs to.
-func ofMember(c projections.Change, pod *v1.Pod, reason, message string) []note {
-	o := metav1.GetControllerOf(pod)
+func ofMember(c projections.Change, reason, message string) []note {
+	pod := c.Entry()
+	o := metav1.GetControllerOf(pod.Meta())
 	if o == nil || o.Kind != "ReplicaSet" {
 		return nil
 	}
 	return []note{{
-		About:  v1.ObjectReference{APIVersion: o.APIVersion, Kind: o.Kind, Namespace: pod.Namespace, Name: o.Name, UID: o.UID},
-		Reason: reason, Message: message + pod.Name, Component: replicaSetController, Sequence: c.Event.Sequence,
+		About:  v1.ObjectReference{APIVersion: o.APIVersion, Kind: o.Kind, Namespace: pod.Ref.Namespace, Name: o.Name, UID: o.UID},
+		Reason: reason, Message: message + pod.Ref.Name, Component: replicaSetController, Sequence: c.Event.Sequence,
 	}}
 }
 
 // stopping tells of each container that runs and is to be stopped.
 func stopping(c projections.Change, pod *v1.Pod) []note {
-	if c.Event.Type != "pod.terminating" {
-		return nil
-	}
 	var notes []note
 	for _, s := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
 		if s.State.Running != nil {
