@@ -37,6 +37,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -71,6 +72,8 @@ type Store struct {
 	at     cursor
 	folded atomic.Uint64
 	broken atomic.Pointer[string] // what Pebble says it cannot go on after
+	// verifying is held by Verify, which has one directory to work in.
+	verifying sync.Mutex
 }
 
 var (

@@ -43,6 +43,8 @@ func (r *Report) Identical() bool { return r.Damage == "" && r.Difference == "" 
 // be nil, is a view of what the process serves from memory, compared at its
 // sequence. The projection goes on being used meanwhile.
 func (s *Store) Verify(ctx context.Context, log events.Log, live projections.Reader) (report *Report, err error) {
+	s.verifying.Lock()
+	defer s.verifying.Unlock()
 	snapshot := s.db.NewSnapshot()
 	defer func() { err = errors.Join(err, snapshot.Close()) }()
 	end, err := readCursor(snapshot)
