@@ -83,16 +83,21 @@ func (c composer) held(spec *v1.Container, ended *plan.Container) (reason, messa
 		return "", ""
 	}
 	next := plan.NextAttempt(c.Pod, spec.Name)
-	for _, key := range []string{plan.PullKey(spec.Name, next), plan.ContainerKey(spec.Name)} {
-		if _, failed := c.Failures[key]; failed {
-			return c.why(spec, next)
+	backoff := fmt.Sprintf("back-off %s restarting failed container=%s pod=%s_%s(%s)",
+		plan.Delay(ended), spec.Name, c.Desired.Name, c.Desired.Namespace, c.Desired.UID)
+	f := c.Failures[plan.ContainerKey(spec.Name)]
+	if _, failed := c.Failures[plan.PullKey(spec.Name, next)]; plan.Delay(ended) > 0 && !failed {
+		switch f.Reason {
+		case "RunContainerError", "PostStartHookError": // It was the end of the attempt.
+			return "CrashLoopBackOff", backoff + ": " + f.Message
+		case "":
+			return "CrashLoopBackOff", backoff
 		}
 	}
-	if plan.Delay(ended) > 0 {
-		return "CrashLoopBackOff", fmt.Sprintf("back-off %s restarting failed container=%s pod=%s_%s(%s)",
-			plan.Delay(ended), spec.Name, c.Desired.Name, c.Desired.Namespace, c.Desired.UID)
+	if reason, message = c.why(spec, next); reason == "ContainerCreating" || reason == "PodInitializing" {
+		return "", ""
 	}
-	return "", ""
+	return reason, message
 }
 
 // previous is how the attempt before ended, from the runtime if it still knows

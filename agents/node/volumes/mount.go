@@ -26,7 +26,7 @@ func (s *Store) Mount(pod *v1.Pod, m *v1.VolumeMount, objs Objects, expand func(
 			return nil, err
 		}
 	}
-	out := &runtimeapi.Mount{ContainerPath: m.MountPath, HostPath: path, Readonly: m.ReadOnly}
+	out := &runtimeapi.Mount{ContainerPath: m.MountPath, HostPath: path, Readonly: m.ReadOnly || s.fromObjects(pod, m.Name)}
 	if !filepath.IsAbs(out.ContainerPath) {
 		out.ContainerPath = filepath.Join("/", out.ContainerPath)
 	}
@@ -39,6 +39,17 @@ func (s *Store) Mount(pod *v1.Pod, m *v1.VolumeMount, objs Objects, expand func(
 		}
 	}
 	return out, nil
+}
+
+// fromObjects says that a volume is made from objects: what a container wrote
+// there would be lost at the next change.
+func (s *Store) fromObjects(pod *v1.Pod, name string) bool {
+	for i := range pod.Spec.Volumes {
+		if v := &pod.Spec.Volumes[i]; v.Name == name {
+			return v.ConfigMap != nil || v.Secret != nil || v.DownwardAPI != nil || v.Projected != nil
+		}
+	}
+	return false
 }
 
 // within resolves a path below a volume, where symbolic links that containers
