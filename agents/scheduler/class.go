@@ -11,6 +11,7 @@ import (
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 
 	"github.com/reprise-run/reprise/agents/runner"
+	"github.com/reprise-run/reprise/projections"
 )
 
 // batch is one pass over the queue.
@@ -88,6 +89,7 @@ const (
 	cordoned = iota
 	tainted
 	mismatched
+	outOfReach
 	portTaken
 	tooManyPods
 	noCPU
@@ -105,6 +107,7 @@ var reasonTexts = [others]string{
 	"node(s) were unschedulable",
 	"node(s) had untolerated taint(s)",
 	"node(s) didn't match Pod's node affinity/selector",
+	"node(s) didn't match PersistentVolume's node affinity",
 	"node(s) didn't have free ports for the requested pod ports",
 	"Too many pods",
 	"Insufficient cpu",
@@ -125,19 +128,19 @@ func (c *class) text(reason int) string {
 }
 
 // class returns the class of a pod, looking at all hosts if it is the first.
-func (b *batch) class(p *v1.Pod) *class {
-	key := classKey(p, b.isRelated(p))
+func (b *batch) class(p *v1.Pod, volumes []*projections.Entry) *class {
+	key := classKey(p, b.isRelated(p), volumes)
 	if c, ok := b.classes[key]; ok {
 		return c
 	}
-	c := newClass(b, key, p)
+	c := newClass(b, key, p, volumes)
 	b.classes[key] = c
 	return c
 }
 
 // classKey is all of a pod that the scheduler looks at, as text: with what other
 // pods see of it, if it has to do with them.
-func classKey(p *v1.Pod, related bool) string {
+func classKey(p *v1.Pod, related bool, volumes []*projections.Entry) string {
 	type container struct {
 		Image     string                   `json:"i"`
 		Resources *v1.ResourceRequirements `json:"r"`
@@ -162,6 +165,9 @@ func classKey(p *v1.Pod, related bool) string {
 	if related {
 		parts = append(parts, p.Namespace, p.Labels, p.Spec.Affinity, p.Spec.TopologySpreadConstraints)
 	}
+	for _, e := range volumes {
+		parts = append(parts, e.Ref.Name, e.Sequence)
+	}
 	key, err := json.Marshal(parts)
 	if err != nil {
 		panic(fmt.Sprintf("cannot encode the spec of pod %s/%s: %v", p.Namespace, p.Name, err))
@@ -169,8 +175,8 @@ func classKey(p *v1.Pod, related bool) string {
 	return string(key)
 }
 
-func newClass(b *batch, key string, p *v1.Pod) *class {
-	c := &class{batch: b, seen: len(b.taken), profile: b.profile(key, func() *profile { return newProfile(b.hosts, p) })}
+func newClass(b *batch, key string, p *v1.Pod, volumes []*projections.Entry) *class {
+	c := &class{batch: b, seen: len(b.taken), profile: b.profile(key, func() *profile { return newProfile(b.hosts, p, volumes) })}
 	c.looks = slices.Clone(c.static)
 	c.totals = make([]int64, len(c.looks))
 	c.neighbours = b.neighbours(p)
@@ -185,7 +191,7 @@ func newClass(b *batch, key string, p *v1.Pod) *class {
 
 // newProfile finds out what no binding changes: static reasons, and the scores
 // of taints, affinity and images.
-func newProfile(hosts []host, p *v1.Pod) *profile {
+func newProfile(hosts []host, p *v1.Pod, volumes []*projections.Entry) *profile {
 	c := &profile{request: requestsOf(p), static: make([]look, len(hosts))}
 	for name, n := range c.request.others {
 		if n > 0 {
@@ -199,7 +205,9 @@ func newProfile(hosts []host, p *v1.Pod) *profile {
 	var mostTaints, mostAffinity int64
 	for i := range hosts {
 		node, l := hosts[i].node, &c.static[i]
-		l.static = staticReason(p, node, required)
+		if l.static = staticReason(p, node, required); l.static == 0 && !isInReach(node, volumes) {
+			l.static = 1 << outOfReach
+		}
 		l.reasons = l.static
 		if l.static != 0 {
 			continue

@@ -20,6 +20,8 @@ func (s *Scheduler) Concerns(v runner.View, c projections.Change) []events.Ref {
 	switch ref := c.Entry().Ref; (events.Ref{Group: ref.Group, Resource: ref.Resource}) {
 	case events.Ref{Resource: "nodes"}:
 		concerned = nodeChanged(c) && s.anyWaits(v)
+	case events.Ref{Resource: "persistentvolumeclaims"}, events.Ref{Resource: "persistentvolumes"}, events.Ref{Group: "storage.k8s.io", Resource: "storageclasses"}:
+		concerned = s.anyWaits(v)
 	case events.Ref{Resource: "pods"}:
 		concerned = mayMatter(c) && (s.asksForNode(c) || (s.anyWaits(v) && freesRoom(c)))
 	}

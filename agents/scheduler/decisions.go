@@ -34,18 +34,28 @@ func bind(p waitingPod, node *v1.Node, note []byte, now time.Time) events.Decisi
 
 // refuse is the decision that no node takes a pod; false if the pod says so
 // already.
-func refuse(p waitingPod, trigger uint64, now time.Time) (events.Decision, bool) {
+func (b *batch) refuse(p waitingPod, trigger uint64, now time.Time) (events.Decision, bool) {
+	var message string
+	var why explanation
+	if p.trouble != "" {
+		message = unavailable(len(b.hosts), p.trouble)
+		why = explanation{Nodes: len(b.hosts), Refused: map[string]int{p.trouble: len(b.hosts)}}
+	} else {
+		p.class.catchUp()
+		message, why = p.class.message(), p.class.explanation()
+	}
+	why.Trigger = trigger
 	op, changed := conditionOp(p.pod, v1.PodCondition{
 		Type:               v1.PodScheduled,
 		ObservedGeneration: p.pod.Generation,
 		Status:             v1.ConditionFalse,
 		Reason:             v1.PodReasonUnschedulable,
-		Message:            p.class.message(),
+		Message:            message,
 	}, now)
 	if !changed {
 		return events.Decision{}, false
 	}
-	return decision(p, Unschedulable, []events.Op{op}, p.class.explainRefusal(trigger)), true
+	return decision(p, Unschedulable, []events.Op{op}, encode(why)), true
 }
 
 // decision is about one pod, which must still be as it was seen. Its cause is

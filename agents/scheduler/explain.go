@@ -67,12 +67,6 @@ func (c *class) explain(chosen int) []byte {
 	return encode(e)
 }
 
-func (c *class) explainRefusal(trigger uint64) []byte {
-	e := c.explanation()
-	e.Trigger = trigger
-	return encode(e)
-}
-
 func (c *class) explanation() explanation {
 	e := explanation{Nodes: len(c.looks)}
 	e.Feasible, e.Refused = c.tallies()
@@ -107,14 +101,18 @@ func (c *class) tallies() (feasible int, refused map[string]int) {
 
 // message says in kube-scheduler's words why there is no node.
 func (c *class) message() string {
-	if len(c.looks) == 0 {
-		return "no nodes available to schedule pods"
-	}
 	var counts []string
 	_, refused := c.tallies()
 	for reason, n := range refused {
 		counts = append(counts, fmt.Sprintf("%d %s", n, reason))
 	}
 	slices.Sort(counts)
-	return fmt.Sprintf("0/%d nodes are available: %s.", len(c.looks), strings.Join(counts, ", "))
+	return unavailable(len(c.looks), strings.Join(counts, ", "))
+}
+
+func unavailable(nodes int, why string) string {
+	if nodes == 0 {
+		return "no nodes available to schedule pods"
+	}
+	return fmt.Sprintf("0/%d nodes are available: %s.", nodes, why)
 }

@@ -7,8 +7,9 @@
 // then age), and each pod that gets a node counts against it for the next. Nodes
 // are refused and scored by the rules of kube-scheduler's default profile, as
 // far as this package goes: resources, node selector and affinity, taints,
-// cordons, host ports and images. Instead of a random choice among the best
-// nodes, a hash of the pod's uid and the node's name breaks ties.
+// cordons, host ports, volumes that are bound, images, topology spread and
+// affinity between pods. Instead of a random choice among the best nodes, a hash
+// of the pod's uid and the node's name breaks ties.
 //
 // It never talks to a node, never removes a pod, and keeps nothing that it could
 // not compute again from the view: what it remembers only saves work.
@@ -74,8 +75,7 @@ func (s *Scheduler) Decide(v runner.View, item runner.Item, now time.Time) runne
 	// have filled nodes up for other reasons, and the next look would find another
 	// answer.
 	for _, p := range waiting {
-		p.class.catchUp()
-		if d, changed := refuse(p, item.Because, now); changed {
+		if d, changed := b.refuse(p, item.Because, now); changed {
 			r.Decisions = append(r.Decisions, d)
 		}
 	}
@@ -85,7 +85,12 @@ func (s *Scheduler) Decide(v runner.View, item runner.Item, now time.Time) runne
 // pass goes through the queue once, and returns the pods that are left.
 func (b *batch) pass(waiting []waitingPod, now time.Time) (decisions []events.Decision, left []waitingPod) {
 	for _, p := range waiting {
-		p.class = b.class(p.pod)
+		volumes, trouble := b.volumesOf(p.pod)
+		if p.trouble = trouble; trouble != "" {
+			left = append(left, p)
+			continue
+		}
+		p.class = b.class(p.pod, volumes)
 		h := p.class.pick(hash(p.entry.UID))
 		if h == none {
 			left = append(left, p)
@@ -101,7 +106,10 @@ func (b *batch) pass(waiting []waitingPod, now time.Time) (decisions []events.De
 type waitingPod struct {
 	entry *projections.Entry
 	pod   *v1.Pod
-	class *class // once it has been looked at
+	// class is set once nodes were looked at for the pod, trouble if none was,
+	// for what the pod needs is not there.
+	class   *class
+	trouble string
 }
 
 // waiting returns the queue: pods by descending priority, the older one first.
