@@ -52,6 +52,8 @@ func ofPod(c projections.Change) []note {
 		return ofRemoval(c)
 	case "container.started", "container.waiting":
 		return ofContainer(c, projections.As[v1.Pod](c.Entry()))
+	case "pod.observed", "pod.sandboxed":
+		return ofObstacle(c)
 	}
 	return nil
 }
