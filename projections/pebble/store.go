@@ -36,6 +36,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -255,7 +256,7 @@ func (s *Store) Commit(batch []events.Event, changes []projections.Change) error
 		return err
 	}
 	at := s.at
-	b := s.db.NewBatch()
+	b := s.db.NewBatchWithSize(size(batch, changes))
 	defer b.Close()
 	next := 0
 	for i := range batch {
@@ -273,7 +274,7 @@ func (s *Store) Commit(batch []events.Event, changes []projections.Change) error
 		}
 		at = cursor{ev.Sequence, ev.Chain}
 	}
-	if err := b.Set([]byte{cursorKey}, at.encode(), nil); err != nil {
+	if err := errors.Join(writeObjects(b, changes, s.at.sequence), b.Set([]byte{cursorKey}, at.encode(), nil)); err != nil {
 		return err
 	}
 	if err := b.Commit(pebble.NoSync); err != nil {
@@ -287,7 +288,44 @@ func (s *Store) Commit(batch []events.Event, changes []projections.Change) error
 	return nil
 }
 
-// write puts the keys of one event into a batch. A change of nothing is that of
+// size is about what the keys of a batch take.
+func size(batch []events.Event, changes []projections.Change) int {
+	n := 64
+	for i := range batch {
+		n += 512 + len(batch[i].Data) + len(batch[i].Note)
+	}
+	for i := range changes {
+		if after := changes[i].After; after != nil {
+			n += len(after.Raw) / 4
+		}
+	}
+	return n
+}
+
+// writeObjects puts the objects into a batch as they are after all changes: one
+// that has changed several times is written once.
+func writeObjects(b *pebble.Batch, changes []projections.Change, after uint64) error {
+	written := make(map[events.Ref]bool, len(changes))
+	for _, c := range slices.Backward(changes) {
+		ref := c.Event.Object
+		if c.Event.Sequence <= after || written[ref] {
+			continue
+		}
+		written[ref] = true
+		var err error
+		if c.After == nil {
+			err = b.Delete(refKey(objectKey, ref), nil)
+		} else {
+			err = b.Set(refKey(objectKey, ref), encodeObject(c.After), nil)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// write puts the keys of one event, all but the object itself, into a batch. A change of nothing is that of
 // an event that the fold skipped.
 func write(b *pebble.Batch, ev *events.Event, c projections.Change) error {
 	st := step{kind: stepPatch, uid: ev.UID, data: ev.Data}
@@ -297,7 +335,6 @@ func write(b *pebble.Batch, ev *events.Event, c projections.Change) error {
 		st.kind = stepSkipped
 	case c.After == nil:
 		st.kind, st.created, st.version = stepRemoved, c.Before.Created, c.Before.Version+1
-		err = b.Delete(refKey(objectKey, ev.Object), nil)
 	default:
 		st.created, st.version = c.After.Created, c.After.Version
 		if c.Before == nil {
@@ -306,7 +343,6 @@ func write(b *pebble.Batch, ev *events.Event, c projections.Change) error {
 		} else if c.After.Version%frameEvery == 0 {
 			st.kind, st.frame = stepFrame, c.After.Raw
 		}
-		err = errors.Join(err, b.Set(refKey(objectKey, ev.Object), encodeObject(c.After), nil))
 	}
 	if ev.Cause != 0 {
 		err = errors.Join(err, b.Set(causeAt(ev.Cause, ev.Sequence), nil, nil))
