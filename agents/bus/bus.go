@@ -1,7 +1,7 @@
 // Package bus names what goes between a node and the servers over the one
 // connection that a node makes: outbound, to NATS. No port is open on a node,
 // and a node behind NAT works. cmd gives each node's NATS user the permissions
-// that NodePermissions returns; the sub-packages do the talking:
+// that Node.Permissions returns; the sub-packages do the talking:
 //
 //   - feed: the objects that the node may know, to the node;
 //   - tunnel: connections from the API server to the node, for logs, exec, attach
@@ -82,6 +82,19 @@ func Caller(subject string) (node string, ok bool) {
 		return "", false
 	}
 	return strings.ReplaceAll(t[2], "_", "."), true
+}
+
+// Answer answers a node's call, if the answer is to go where that node alone may
+// listen. NATS lets a caller name any subject for it, and a server may publish on
+// all: without this a node could have a server write into the log, or delete it.
+func Answer(m *nats.Msg, body []byte) error {
+	prefix, _, _ := strings.Cut(m.Subject, "-bus.")
+	caller, ok := Caller(m.Subject)
+	node, err := NewNode(prefix, caller)
+	if !ok || err != nil || !strings.HasPrefix(m.Reply, node.inbox()+".") {
+		return fmt.Errorf("the call on %s asks for an answer on %q, which is no place of its node's", m.Subject, m.Reply)
+	}
+	return m.Respond(body)
 }
 
 // nodeToken makes one token of a name; since names of nodes are DNS names, in

@@ -115,7 +115,11 @@ func Serve(nc *nats.Conn, prefix string, s Source) (stop func(), err error) {
 					reply = nats.NewMsg("")
 					reply.Header.Set(headerError, strconv.Quote(err.Error()))
 				}
-				_ = m.RespondMsg(reply) // Whoever asked has gone; there is nobody to tell.
+				// As everywhere: the one who asks names the subject of the answer,
+				// and the server may publish on all.
+				if strings.HasPrefix(m.Reply, nats.InboxPrefix) {
+					_ = m.RespondMsg(reply) // Whoever asked has gone; there is nobody to tell.
+				}
 			}()
 		})
 		if err != nil {

@@ -153,6 +153,11 @@ func proposeFor(ctx context.Context, to events.Proposer, m *nats.Msg) (events.Re
 }
 
 func reply(m *nats.Msg, a answer) {
+	// Whoever proposes names the subject of the answer, and we may publish on
+	// all: without this an actor could have us write into the log, or delete it.
+	if !strings.HasPrefix(m.Reply, nats.InboxPrefix) {
+		return
+	}
 	body, err := json.Marshal(a)
 	if err != nil {
 		panic(fmt.Sprintf("an answer cannot be encoded: %v", err))

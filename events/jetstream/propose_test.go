@@ -107,6 +107,34 @@ func TestProposals(t *testing.T) {
 	}
 }
 
+// Whoever proposes cannot have the answer published where only a server may.
+func TestAnswersGoToInboxes(t *testing.T) {
+	s := start(t, jetstream.ServerOptions{Dir: t.TempDir()})
+	nc := connect(t, s)
+	elsewhere := make(chan *nats.Msg, 1)
+	if _, err := nc.ChanSubscribe("reprise.core.pods.*.*", elsewhere); err != nil {
+		t.Fatal(err)
+	}
+	committer := &proposer{got: make(chan events.Proposal, 2)}
+	stop, err := jetstream.ServeProposals(connect(t, s), "reprise", committer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.PublishRequest("reprise.propose.node.n1", "reprise.core.pods.shop.exited", []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
+	<-committer.got
+	stop() // waits for the answers under way
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case m := <-elsewhere:
+		t.Errorf("a server publishes on %s what is not its own", m.Subject)
+	default:
+	}
+}
+
 func TestLostAnswerIsUncertain(t *testing.T) {
 	s := start(t, jetstream.ServerOptions{Dir: t.TempDir()})
 	nc := connect(t, s)

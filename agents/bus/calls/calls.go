@@ -120,7 +120,7 @@ func respond(m *nats.Msg, a answer) {
 		panic(fmt.Sprintf("cannot encode an answer: %v", err))
 	}
 	// If the answer is lost, the node asks again.
-	_ = m.Respond(body)
+	_ = bus.Answer(m, body)
 }
 
 // Client makes a node's calls.

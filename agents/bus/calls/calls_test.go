@@ -68,6 +68,7 @@ func TestCalls(t *testing.T) {
 	if err := c.Ping(t.Context()); err != nil {
 		t.Error(err)
 	}
+	strangers(t, nc, own, node)
 	want := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{Audiences: []string{"a"}}}
 	got, err := c.Token(t.Context(), "shop", "default", want)
 	if err != nil || got.Status.Token != "n1.example.com/shop/default" || got.Spec.Audiences[0] != "a" {
@@ -82,6 +83,32 @@ func TestCalls(t *testing.T) {
 	stop()
 	if err := c.Ping(t.Context()); err == nil {
 		t.Error("it is served after the end")
+	}
+}
+
+// strangers checks that a node cannot have its answers sent anywhere but to itself:
+// a server may publish into the log, and the node may not.
+func strangers(t *testing.T, server, own *nats.Conn, node bus.Node) {
+	t.Helper()
+	elsewhere := make(chan *nats.Msg, 8)
+	for _, subject := range []string{"reprise.>", "$JS.>", "_INBOX.>"} {
+		sub, err := server.ChanSubscribe(subject, elsewhere)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = sub.Unsubscribe() }()
+	}
+	for _, reply := range []string{"reprise.core.pods.shop.exited", "$JS.API.STREAM.DELETE.REPRISE", "_INBOX.reprise.node.n2.x", "_INBOX.reprise.node.n1_example_comx.y"} {
+		if err := own.PublishRequest(node.Call(methodPing), reply, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// One that is answered comes after them.
+	if err := NewClient(own, node).Ping(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if m := <-elsewhere; !strings.HasPrefix(m.Subject, "_INBOX.reprise.node.n1_example_com.") {
+		t.Errorf("a node has a server publish on %s", m.Subject)
 	}
 }
 

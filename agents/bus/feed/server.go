@@ -102,7 +102,7 @@ func (s *server) take(ctx context.Context, m *nats.Msg, handle func(context.Cont
 		a = handle(ctx, node, c)
 	}
 	// If the answer is lost, the node asks again.
-	_ = m.Respond(encode(a))
+	_ = bus.Answer(m, encode(a))
 }
 
 // run feeds.

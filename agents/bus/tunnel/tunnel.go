@@ -157,6 +157,6 @@ func (l *listener) Close() error {
 // Addr is net.Listener's.
 func (l *listener) Addr() net.Addr { return addr(l.node.Down("")) }
 
-// Silence is how long a tunnel whose peer is not heard of stays open, and a third
+// silence is how long a tunnel whose peer is not heard of stays open, and a third
 // of it is how often each side says that it is there.
 const silence = 45 * time.Second
