@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -49,21 +50,49 @@ nftables rules and control groups. The cluster's history and state stay, and
 				}
 				fmt.Fprintf(env.Stdout, "Node %s is down.\n", name)
 			}
-			if err := os.RemoveAll(env.RunDir); err != nil {
-				return fmt.Errorf("cannot remove the run directory: %w", err)
+			if _, err := remove(env.RunDir, env.addressFile()); err != nil || !purge {
+				return err
 			}
-			if !purge {
-				return nil
+			gone, err := remove(env.DataDir, env.owned()...)
+			if err != nil {
+				return err
 			}
-			if err := os.RemoveAll(env.DataDir); err != nil {
-				return fmt.Errorf("cannot remove the data directory: %w", err)
+			if gone {
+				fmt.Fprintf(env.Stdout, "%s is removed, and the history with it.\n", env.DataDir)
+			} else {
+				fmt.Fprintf(env.Stdout, "The history is removed. %s stays, because it is a mount point or holds what is not of Reprise.\n", env.DataDir)
 			}
-			fmt.Fprintf(env.Stdout, "%s is removed, and the history with it.\n", env.DataDir)
 			return nil
 		},
 	}
 	c.Flags().BoolVar(&purge, "purge", false, "remove the data directory too: images, volumes, state and history")
 	return c
+}
+
+// owned lists all that the program puts into the data directory.
+func (e *environment) owned() []string {
+	return []string{
+		e.LogDir(), e.ProjectionDir(), e.ProjectionDir() + ".damaged", e.APIDir(), filepath.Join(e.DataDir, "nodes"),
+		e.Kubeconfig(), filepath.Join(e.DataDir, lockName),
+	}
+}
+
+// remove removes what is ours from a directory, and the directory if nothing
+// else is in it: a flag may have named one that others use too.
+func remove(dir string, ours ...string) (gone bool, err error) {
+	for _, path := range ours {
+		if err := os.RemoveAll(path); err != nil {
+			return false, fmt.Errorf("cannot remove what is in %s: %w", dir, err)
+		}
+	}
+	err = os.Remove(dir)
+	switch {
+	case err == nil, errors.Is(err, os.ErrNotExist):
+		return true, nil
+	case errors.Is(err, syscall.ENOTEMPTY), errors.Is(err, syscall.EEXIST), errors.Is(err, syscall.EBUSY):
+		return false, nil
+	}
+	return false, fmt.Errorf("cannot remove the directory: %w", err)
 }
 
 // nodes lists the nodes that this machine has data of.

@@ -16,12 +16,18 @@ import (
 // it ends.
 type lock struct{ file *os.File }
 
+const lockName = "lock"
+
 // acquireLock takes the data directory, or says who has it.
 func acquireLock(dataDir string) (*lock, error) {
-	if err := os.MkdirAll(dataDir, 0o700); err != nil {
+	err := os.MkdirAll(dataDir, 0o700)
+	if errors.Is(err, syscall.ENOTDIR) {
+		return nil, fmt.Errorf("the data directory %s cannot be made, because a file is in its place: give --data-dir another name", dataDir)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("cannot make the data directory %s: %w", dataDir, err)
 	}
-	path := filepath.Join(dataDir, "lock")
+	path := filepath.Join(dataDir, lockName)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_CLOEXEC, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the lock of the data directory: %w", err)

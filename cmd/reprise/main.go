@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"google.golang.org/grpc/grpclog"
 )
 
 // programVersion is set by the linker.
@@ -58,6 +59,8 @@ func (m *Main) Run(ctx context.Context, args []string) error {
 	// Upstream's libraries register flags of their own for every program that
 	// links them; none is one of ours.
 	pflag.CommandLine = pflag.NewFlagSet("reprise", pflag.ContinueOnError)
+	// A connection that fails is reported by who needs it.
+	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
 	env := &environment{Main: m}
 	root := &cobra.Command{
 		Use:   "reprise",

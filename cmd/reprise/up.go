@@ -7,10 +7,12 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/klog/v2"
 )
 
@@ -54,6 +56,9 @@ type upOptions struct {
 func (o *upOptions) run(ctx context.Context) error {
 	if err := requireRoot(); err != nil {
 		return err
+	}
+	if wrong := validation.IsDNS1123Subdomain(o.node); wrong != nil {
+		return fmt.Errorf("--node %q cannot be the name of a node: %s", o.node, strings.Join(wrong, "; "))
 	}
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(o.level)); err != nil {

@@ -94,8 +94,10 @@ func (c Config) check() error {
 		programs = append(programs, filepath.Join(c.CNIDir, plugin))
 	}
 	for _, program := range programs {
-		if _, err := exec.LookPath(program); err != nil {
-			return fmt.Errorf("the node needs the program %s: %w; `make tools` builds it", program, err)
+		if _, err := exec.LookPath(program); errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("the node needs the program %s, which is not there; `make tools` builds it", program)
+		} else if err != nil {
+			return fmt.Errorf("the node cannot run %w; `make tools` builds it", err)
 		}
 	}
 	if _, err := exec.LookPath("nft"); err != nil {
