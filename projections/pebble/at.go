@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"iter"
 	"math"
-	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -22,7 +21,55 @@ func (s *Store) damaged(key []byte, err error) error {
 	return fmt.Errorf("the projection in %s is damaged at the %s: %w; restart the server, and it will be rebuilt from the log", s.dir, describe(key), err)
 }
 
-// At implements history.Reader.
+// thread gathers the steps of an object's history, in order, into what it was
+// after the last of them.
+type thread struct {
+	whole   []byte // nil while there is no object
+	patches [][]byte
+	newest  step
+	at      uint64
+}
+
+// add takes a step. It keeps none of its bytes.
+func (t *thread) add(sequence uint64, st step) {
+	switch st.kind {
+	case stepSkipped:
+		return
+	case stepRemoved:
+		*t = thread{}
+		return
+	case stepPatch:
+		t.patches = append(t.patches, bytes.Clone(st.data))
+	case stepWhole:
+		t.whole, t.patches = bytes.Clone(st.data), nil
+	case stepFrame:
+		t.whole, t.patches = bytes.Clone(st.frame), nil
+	}
+	t.newest, t.at = step{created: st.created, version: st.version, uid: st.uid}, sequence
+}
+
+// object is what the thread has come to, nil for none.
+func (t *thread) object(ref events.Ref) (*projections.Entry, error) {
+	if t.at == 0 {
+		return nil, nil
+	}
+	if t.whole == nil {
+		return nil, fmt.Errorf("the history of %s has no beginning", ref)
+	}
+	raw := t.whole
+	for _, patch := range t.patches {
+		var err error
+		if raw, err = events.Apply(raw, patch); err != nil {
+			return nil, err
+		}
+	}
+	e := projections.NewEntry(ref, t.newest.uid, t.newest.created, t.at, raw)
+	e.Version = t.newest.version
+	return e, nil
+}
+
+// At implements history.Reader: it goes back from the sequence to the nearest
+// whole object, and forward again.
 func (s *Store) At(ref events.Ref, sequence uint64) (e *projections.Entry, err error) {
 	prefix := refKey(historyKey, ref)
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
@@ -30,68 +77,64 @@ func (s *Store) At(ref events.Ref, sequence uint64) (e *projections.Entry, err e
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
-	return s.version(it, ref, prefix, sequence)
-}
-
-// version rebuilds the object whose history has the prefix as it was at a
-// sequence: from the nearest whole object at or before, and the patches since.
-// It returns nil if there was none, and leaves the iterator anywhere.
-func (s *Store) version(it *pebble.Iterator, ref events.Ref, prefix []byte, sequence uint64) (*projections.Entry, error) {
-	var patches [][]byte
-	var newest step
-	var at uint64
 	bound := after(prefix)
 	if sequence < math.MaxUint64 {
-		bound = binary.BigEndian.AppendUint64(slices.Clone(prefix), sequence+1)
+		bound = binary.BigEndian.AppendUint64(bytes.Clone(prefix), sequence+1)
 	}
-	for ok := it.SeekLT(bound); ok && bytes.HasPrefix(it.Key(), prefix); ok = it.Prev() {
-		st, err := decodeStep(it.Value())
+	ok := it.SeekLT(bound)
+	for ok {
+		_, st, err := s.step(it)
 		if err != nil {
-			return nil, s.damaged(it.Key(), err)
-		}
-		if st.kind == stepSkipped {
-			continue
-		}
-		if at == 0 {
-			at = binary.BigEndian.Uint64(it.Key()[len(prefix):])
-			newest = step{created: st.created, version: st.version, uid: st.uid}
-		}
-		switch st.kind {
-		case stepRemoved:
-			return nil, nil
-		case stepPatch:
-			patches = append(patches, bytes.Clone(st.data))
-			continue
-		case stepWhole:
-			st.frame = st.data
-		}
-		raw, err := patched(st.frame, patches)
-		if err != nil {
-			return nil, s.damaged(it.Key(), err)
-		}
-		e := projections.NewEntry(ref, newest.uid, newest.created, at, raw)
-		e.Version = newest.version
-		return e, nil
-	}
-	if err := it.Error(); err != nil {
-		return nil, err
-	}
-	if at != 0 {
-		return nil, s.damaged(prefix, fmt.Errorf("the history of %s has no beginning", ref))
-	}
-	return nil, nil
-}
-
-// patched applies patches, the last of which comes first.
-func patched(whole []byte, patches [][]byte) ([]byte, error) {
-	raw := bytes.Clone(whole)
-	for _, patch := range slices.Backward(patches) {
-		var err error
-		if raw, err = events.Apply(raw, patch); err != nil {
 			return nil, err
 		}
+		if st.kind == stepWhole || st.kind == stepFrame || st.kind == stepRemoved {
+			break
+		}
+		ok = it.Prev()
 	}
-	return raw, nil
+	if !ok {
+		ok = it.First()
+	}
+	e, _, err = s.read(it, ok, ref, sequence)
+	return e, err
+}
+
+// step reads the step that an iterator stands at.
+func (s *Store) step(it *pebble.Iterator) (sequence uint64, st step, err error) {
+	key := it.Key()
+	st, err = decodeStep(it.Value())
+	if err == nil && len(key) < 8 {
+		err = errValue
+	}
+	if err != nil {
+		return 0, st, s.damaged(key, err)
+	}
+	return binary.BigEndian.Uint64(key[len(key)-8:]), st, nil
+}
+
+// read follows an object's steps from where the iterator stands to the sequence,
+// and says whether the iterator then stands at another step.
+func (s *Store) read(it *pebble.Iterator, ok bool, ref events.Ref, sequence uint64) (*projections.Entry, bool, error) {
+	prefix := refKey(historyKey, ref)
+	var t thread
+	for ; ok && bytes.HasPrefix(it.Key(), prefix); ok = it.Next() {
+		n, st, err := s.step(it)
+		if err != nil {
+			return nil, ok, err
+		}
+		if n > sequence {
+			break
+		}
+		t.add(n, st)
+	}
+	if err := it.Error(); err != nil {
+		return nil, false, err
+	}
+	e, err := t.object(ref)
+	if err != nil {
+		return nil, ok, s.damaged(prefix, err)
+	}
+	return e, ok, nil
 }
 
 // ListAt implements history.Reader.
@@ -125,7 +168,15 @@ func (s *Store) versions(ctx context.Context, prefix []byte, sequence uint64) it
 		}
 		defer it.Close()
 		for ok := it.First(); ok; {
-			ref, e, err := s.versionHere(ctx, it, sequence)
+			ref, _, err := parseHistory(it.Key())
+			if err != nil {
+				yield(nil, s.damaged(it.Key(), err))
+				return
+			}
+			var e *projections.Entry
+			if e, ok, err = s.read(it, ok, ref, sequence); err == nil {
+				err = ctx.Err()
+			}
 			if err != nil {
 				yield(nil, err)
 				return
@@ -133,23 +184,13 @@ func (s *Store) versions(ctx context.Context, prefix []byte, sequence uint64) it
 			if e != nil && !yield(e, nil) {
 				return
 			}
-			ok = it.SeekGE(after(refKey(historyKey, ref)))
+			// What is left of the object came later.
+			if object := refKey(historyKey, ref); ok && bytes.HasPrefix(it.Key(), object) {
+				ok = it.SeekGE(after(object))
+			}
 		}
 		if err := it.Error(); err != nil {
 			yield(nil, err)
 		}
 	}
-}
-
-// versionHere is version of the object that an iterator stands at.
-func (s *Store) versionHere(ctx context.Context, it *pebble.Iterator, sequence uint64) (events.Ref, *projections.Entry, error) {
-	ref, _, err := parseHistory(it.Key())
-	if err != nil {
-		return ref, nil, s.damaged(it.Key(), err)
-	}
-	if err := ctx.Err(); err != nil {
-		return ref, nil, err
-	}
-	e, err := s.version(it, ref, refKey(historyKey, ref), sequence)
-	return ref, e, err
 }

@@ -153,12 +153,17 @@ func (s *Store) open() error {
 	}
 	cache := pebble.NewCache(32 << 20)
 	defer cache.Unref()
-	db, err := pebble.Open(s.dir, &pebble.Options{
+	o := &pebble.Options{
 		FS: s.opts.FS, Lock: lock, Cache: cache, Logger: (*logger)(s), DisableWAL: true,
 		// Without this a disk that is full would make Commit wait for ever.
 		EventListener: &pebble.EventListener{BackgroundError: func(err error) { (*logger)(s).Fatalf("%v", err) }},
 		MemTableSize:  s.opts.MemTable, FormatMajorVersion: pebble.FormatNewest,
-	})
+	}
+	for i := range o.Levels {
+		// What is read is mostly runs of steps, each of a few hundred bytes.
+		o.Levels[i].BlockSize, o.Levels[i].IndexBlockSize = 32<<10, 256<<10
+	}
+	db, err := pebble.Open(s.dir, o)
 	if err != nil {
 		return err
 	}
