@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -18,9 +19,12 @@ import (
 	"github.com/reprise-run/reprise/projections/live"
 )
 
-// relist is how often everything is looked at whether or not the runtime said
-// that something happened.
-const relist = 10 * time.Second
+// relisting is how often the runtime is asked for everything, whether or not it
+// said that something happened; each time of lookings, every pod is looked at.
+const (
+	relisting = 10 * time.Second
+	lookings  = 6
+)
 
 // discover finds all pods that the cluster, the runtime or the disk has.
 func (a *Agent) discover(ctx context.Context) error {
@@ -173,16 +177,7 @@ func uses(pod *v1.Pod, ref events.Ref) bool {
 // watchRuntime has a pod looked at as soon as the runtime says that something of
 // it started or ended, and all pods from time to time.
 func (a *Agent) watchRuntime(ctx context.Context) {
-	a.start(func() {
-		for a.sleep(ctx, relist) {
-			if err := a.discoverRuntime(ctx); err != nil && ctx.Err() == nil {
-				a.log.Warn("the container runtime does not answer", "error", err)
-			}
-			for _, uid := range a.all() {
-				a.kick(uid)
-			}
-		}
-	})
+	a.start(func() { a.relist(ctx) })
 	for ctx.Err() == nil {
 		stream, err := a.o.Containers.GetContainerEvents(ctx, &runtimeapi.GetEventsRequest{})
 		if err == nil {
@@ -200,4 +195,52 @@ func (a *Agent) watchRuntime(ctx context.Context) {
 		}
 		a.sleep(ctx, time.Second)
 	}
+}
+
+// relist compares what the runtime has with what it had, and has those pods
+// looked at of which something changed unsaid.
+func (a *Agent) relist(ctx context.Context) {
+	before := map[types.UID]string{}
+	for round := 1; a.sleep(ctx, relisting); round++ {
+		if err := a.discoverRuntime(ctx); err != nil {
+			continue // Whoever needs it says so.
+		}
+		now, err := a.inventory(ctx)
+		if err != nil {
+			continue
+		}
+		for _, uid := range a.all() {
+			if now[uid] != before[uid] || round%lookings == 0 {
+				a.kick(uid)
+			}
+		}
+		before = now
+	}
+}
+
+// inventory is what the runtime has of each pod, as text to compare.
+func (a *Agent) inventory(ctx context.Context) (map[types.UID]string, error) {
+	boxes, err := a.o.Containers.ListPodSandbox(ctx, &runtimeapi.ListPodSandboxRequest{})
+	if err != nil {
+		return nil, err
+	}
+	list, err := a.o.Containers.ListContainers(ctx, &runtimeapi.ListContainersRequest{})
+	if err != nil {
+		return nil, err
+	}
+	lines := map[types.UID][]string{}
+	for _, b := range boxes.Items {
+		uid := types.UID(b.Metadata.Uid)
+		lines[uid] = append(lines[uid], b.Id+" "+b.State.String())
+	}
+	for _, c := range list.Containers {
+		uid := types.UID(c.Labels[kubelettypes.KubernetesPodUIDLabel])
+		lines[uid] = append(lines[uid], c.Id+" "+c.State.String())
+	}
+	out := map[types.UID]string{}
+	for uid, l := range lines {
+		slices.Sort(l)
+		out[uid] = strings.Join(l, "\n")
+	}
+	return out, nil
 }

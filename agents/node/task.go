@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 	grpcstatus "google.golang.org/grpc/status"
 	v1 "k8s.io/api/core/v1"
+	nodev1 "k8s.io/api/node/v1"
 	"k8s.io/apimachinery/pkg/types"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -19,6 +20,7 @@ import (
 	"github.com/reprise-run/reprise/agents/node/hooks"
 	"github.com/reprise-run/reprise/agents/node/plan"
 	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/projections"
 )
 
 // task carries out one action, on the pod as it was when the action was planned.
@@ -147,8 +149,28 @@ func (t *task) runSandbox(ctx context.Context) error {
 	if err := os.MkdirAll(config.LogDirectory, 0o755); err != nil {
 		return err
 	}
-	_, err := t.a.o.Containers.RunPodSandbox(ctx, &runtimeapi.RunPodSandboxRequest{Config: config})
+	handler, err := t.handler()
+	if err != nil {
+		return err
+	}
+	_, err = t.a.o.Containers.RunPodSandbox(ctx, &runtimeapi.RunPodSandboxRequest{Config: config, RuntimeHandler: handler})
 	return err
+}
+
+// handler is the runtime's name for how the pod wants to be run.
+func (t *task) handler() (string, error) {
+	if t.pod.Spec.HostUsers != nil && !*t.pod.Spec.HostUsers {
+		return "", errors.New("the pod asks for users of its own (hostUsers: false), which this node does not have")
+	}
+	if t.pod.Spec.RuntimeClassName == nil || *t.pod.Spec.RuntimeClassName == "" {
+		return "", nil
+	}
+	name := *t.pod.Spec.RuntimeClassName
+	e := t.a.o.Projection.View().Get(events.Ref{Group: "node.k8s.io", Resource: "runtimeclasses", Name: name})
+	if e == nil {
+		return "", fmt.Errorf("runtimeclass %q not found", name)
+	}
+	return projections.As[nodev1.RuntimeClass](e).Handler, nil
 }
 
 // sandboxConfig is the configuration that the pod's current sandbox was made by.
