@@ -80,9 +80,25 @@ func (c *Client) Why(ctx context.Context, sequence uint64) ([]events.Event, erro
 	return c.about(ctx, methodWhy, eventCall{Sequence: sequence})
 }
 
-// Following returns the events that an event is the cause of, limit at most.
-func (c *Client) Following(ctx context.Context, sequence uint64, limit int) ([]events.Event, error) {
-	return c.about(ctx, methodFollowing, eventCall{Sequence: sequence, Limit: limit})
+// Down returns what followed from an event, limit events at most, and says
+// whether there were more.
+func (c *Client) Down(ctx context.Context, sequence uint64, limit int) (*history.Tree, bool, error) {
+	m, err := c.ask(ctx, methodDown, eventCall{Sequence: sequence, Limit: limit})
+	if err != nil {
+		return nil, false, err
+	}
+	all, err := events.ParseText(string(m.Data))
+	if err != nil || len(all) == 0 {
+		return nil, false, fmt.Errorf("the server's answer cannot be read: %w", err)
+	}
+	nodes := make(map[uint64]*history.Tree, len(all))
+	for i := range all {
+		nodes[all[i].Sequence] = &history.Tree{Event: all[i]}
+		if cause := nodes[all[i].Cause]; i > 0 && cause != nil {
+			cause.Then = append(cause.Then, nodes[all[i].Sequence])
+		}
+	}
+	return nodes[sequence], m.Header.Get(headerMore) != "", nil
 }
 
 // Verify has the projection rebuilt and compared with the one in use.

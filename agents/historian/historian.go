@@ -48,13 +48,14 @@ type Verification struct {
 }
 
 const (
-	methodEvents    = "events"
-	methodWhy       = "why"
-	methodFollowing = "following"
-	methodVerify    = "verify"
+	methodEvents = "events"
+	methodWhy    = "why"
+	methodDown   = "down"
+	methodVerify = "verify"
 
 	headerError = "Reprise-Error"
 	headerNext  = "Reprise-Next"
+	headerMore  = "Reprise-More" // there if Limit has cut the answer short
 
 	// page is how many bytes of events one answer holds, about.
 	page = 256 << 10
@@ -104,7 +105,7 @@ func Serve(nc *nats.Conn, prefix string, s Source) (stop func(), err error) {
 		answering.Wait()
 	}
 	for method, answer := range map[string]func(*nats.Msg) (*nats.Msg, error){
-		methodEvents: h.events, methodWhy: h.why, methodFollowing: h.following, methodVerify: h.verify,
+		methodEvents: h.events, methodWhy: h.why, methodDown: h.down, methodVerify: h.verify,
 	} {
 		sub, err := nc.QueueSubscribe(subject(prefix, method), "history", func(m *nats.Msg) {
 			answering.Add(1)
@@ -177,19 +178,23 @@ func (s *server) why(m *nats.Msg) (*nats.Msg, error) {
 	})
 }
 
-func (s *server) following(m *nats.Msg) (*nats.Msg, error) {
-	return s.about(m, func(call eventCall) ([]events.Event, error) {
-		var all []events.Event
-		for e, err := range s.Reader.Following(s.ctx, call.Sequence) {
-			if err != nil {
-				return nil, err
-			}
-			if all = append(all, e); len(all) == call.Limit {
-				break
-			}
+// down answers with an event and what followed from it, those nearest to it
+// first: the tree is told by their causes.
+func (s *server) down(m *nats.Msg) (*nats.Msg, error) {
+	var more bool
+	reply, err := s.about(m, func(call eventCall) (all []events.Event, err error) {
+		var root *history.Tree
+		root, more, err = history.Down(s.ctx, s.Reader, call.Sequence, call.Limit)
+		for queue := []*history.Tree{root}; err == nil && len(queue) > 0; queue = queue[1:] {
+			all = append(all, queue[0].Event)
+			queue = append(queue, queue[0].Then...)
 		}
-		return all, nil
+		return all, err
 	})
+	if err == nil && more {
+		reply.Header.Set(headerMore, "true")
+	}
+	return reply, err
 }
 
 // about answers a question about one event with some others.

@@ -17,14 +17,18 @@ import (
 func newWhyCommand(env *environment) *cobra.Command {
 	p := printer{w: env.Stdout}
 	var namespace string
+	var down bool
+	var limit int
 	c := &cobra.Command{
 		Use:   "why OBJECT|@SEQUENCE",
 		Short: "Tell what led to an object's latest event, back to a person's command",
 		Long: `Walks from an event to the event that led to it, and so on, to a person's
 command or an outside fact. Of a pod it begins with the newest event of its
-containers, of any other object with its newest event.`,
+containers, of any other object with its newest event. With --down it tells
+instead what followed from an event: of an object, from its latest.`,
 		Example: `  reprise why pod/web-7c9
-  reprise why @812`,
+  reprise why @812
+  reprise why --down @807`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := p.check(); err != nil {
@@ -34,6 +38,9 @@ containers, of any other object with its newest event.`,
 				sequence, err := env.whichEvent(c, h, args[0], namespace)
 				if err != nil {
 					return err
+				}
+				if down {
+					return printConsequences(c.Context(), p, h, sequence, limit)
 				}
 				chain, err := h.Why(c.Context(), sequence)
 				if err != nil {
@@ -45,7 +52,39 @@ containers, of any other object with its newest event.`,
 	}
 	c.Flags().StringVarP(&p.format, "output", "o", "", "one of "+strings.Join(formats, ", "))
 	c.Flags().StringVarP(&namespace, "namespace", "n", "default", "the namespace of an object that is named without one")
+	c.Flags().BoolVar(&down, "down", false, "tell what followed from the event, and from that in turn")
+	c.Flags().IntVar(&limit, "limit", 200, "how many events --down prints at most")
 	return c
+}
+
+// printConsequences prints an event and below it, each a step further in, what
+// followed from it.
+func printConsequences(ctx context.Context, p printer, h *historian.Client, sequence uint64, limit int) error {
+	tree, more, err := h.Down(ctx, sequence, limit)
+	if err != nil {
+		return err
+	}
+	var walk func(t *history.Tree, depth int) error
+	walk = func(t *history.Tree, depth int) error {
+		indent := ""
+		if depth > 0 {
+			indent = strings.Repeat("   ", depth-1) + "└─ "
+		}
+		if err := p.event(&t.Event, indent); err != nil {
+			return err
+		}
+		for _, next := range t.Then {
+			if err := walk(next, depth+1); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := walk(tree, 0); err != nil || !more {
+		return err
+	}
+	_, err = fmt.Fprintf(p.w, "There is more than these %d; raise --limit to see it.\n", limit)
+	return err
 }
 
 // whichEvent finds the event that a person asks about.

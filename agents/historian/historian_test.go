@@ -1,0 +1,187 @@
+package historian_test
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/nats-io/nats.go"
+
+	"github.com/reprise-run/reprise/agents/historian"
+	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/events/jetstream"
+	"github.com/reprise-run/reprise/events/memlog"
+	"github.com/reprise-run/reprise/projections/history"
+	"github.com/reprise-run/reprise/projections/live"
+	"github.com/reprise-run/reprise/projections/pebble"
+	"github.com/reprise-run/reprise/projections/projectionstest"
+)
+
+var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+
+// serve answers questions about a log.
+func serve(t *testing.T, log events.Log) *historian.Client {
+	t.Helper()
+	store, err := pebble.Open("p", pebble.Options{FS: vfs.NewMem(), Log: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { store.Close() })
+	l, err := live.Start(t.Context(), log, live.Options{Store: store, Log: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	nc := connect(t)
+	stop, err := historian.Serve(nc, "test", historian.Source{Reader: store, Wait: l.Wait, Verify: func(ctx context.Context) (historian.Verification, error) {
+		r, err := store.Verify(ctx, log, l.View())
+		if err != nil {
+			return historian.Verification{}, err
+		}
+		return historian.Verification{Sequence: r.Sequence, Objects: r.Objects, Rebuilt: r.Hash, Stored: r.Stored, Fault: r.Damage + r.Difference}, nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	return historian.NewClient(nc, "test")
+}
+
+func connect(t *testing.T) *nats.Conn {
+	t.Helper()
+	s, err := jetstream.StartServer(jetstream.ServerOptions{Dir: t.TempDir(), Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Shutdown)
+	nc, err := s.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+func TestQuestions(t *testing.T) {
+	h := projectionstest.Random(1, 2000)
+	log := memlog.New()
+	grow(t, log, h.Events)
+	c := serve(t, log)
+	some := h.Events[1000]
+	for name, q := range map[string]history.Query{
+		"all, in pages":      {},
+		"backward, in pages": {Backward: true},
+		"an object":          {Object: some.Object},
+		"a few":              {Type: "*.deleted", Limit: 7},
+		"nothing":            {User: "nobody"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var want []string
+			for i := range h.Events {
+				e := &h.Events[i]
+				if q.Backward {
+					e = &h.Events[len(h.Events)-1-i]
+				}
+				if q.Matches(e) && (q.Limit == 0 || len(want) < q.Limit) {
+					want = append(want, e.Text())
+				}
+			}
+			i := 0
+			for e, err := range c.Events(t.Context(), q) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if i >= len(want) || e.Text() != want[i] {
+					t.Fatalf("answer %d is\n%s", i, e.Text())
+				}
+				i++
+			}
+			if i != len(want) {
+				t.Errorf("%d events, want %d", i, len(want))
+			}
+		})
+	}
+	chain, err := c.Why(t.Context(), 1500)
+	if err != nil || chain[0].Sequence != 1500 || chain[len(chain)-1].Cause != 0 {
+		t.Errorf("why: %v, %v", chain, err)
+	}
+	tree, more, err := c.Down(t.Context(), chain[len(chain)-1].Sequence, 5000)
+	if err != nil || more || !contains(tree, 1500) {
+		t.Errorf("what followed from its root does not have the event: %v", err)
+	}
+	if _, more, err = c.Down(t.Context(), 1, 3); err != nil || !more {
+		t.Errorf("the first three that followed: more=%t, %v", more, err)
+	}
+	if _, err := c.Why(t.Context(), 5000); err == nil || !strings.Contains(err.Error(), "5000") {
+		t.Errorf("why of an event to come: %v", err)
+	}
+	v, err := c.Verify(t.Context())
+	if err != nil || v.Fault != "" || v.Sequence != 2000 || v.Rebuilt != v.Stored || v.Rebuilt == "" {
+		t.Errorf("verify: %+v, %v", v, err)
+	}
+}
+
+func TestFollow(t *testing.T) {
+	h := projectionstest.Random(2, 300)
+	log := memlog.New()
+	half := 150
+	for h.Events[half-1].More {
+		half++
+	}
+	grow(t, log, h.Events[:half])
+	c := serve(t, log)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	next := uint64(100)
+	for e, err := range c.Follow(ctx, history.Query{First: 100}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Sequence != next {
+			t.Fatalf("sequence %d follows %d", e.Sequence, next-1)
+		}
+		if next++; next == uint64(half) {
+			grow(t, log, h.Events[half:])
+		}
+		if next == 301 {
+			return
+		}
+	}
+	t.Error("following has ended by itself")
+}
+
+func TestNobodyAnswers(t *testing.T) {
+	if _, err := historian.NewClient(connect(t), "test").Why(t.Context(), 1); err == nil || !strings.Contains(err.Error(), "reprise up") {
+		t.Errorf("without a server: %v", err)
+	}
+}
+
+func contains(t *history.Tree, sequence uint64) bool {
+	if t.Event.Sequence == sequence {
+		return true
+	}
+	for _, next := range t.Then {
+		if contains(next, sequence) {
+			return true
+		}
+	}
+	return false
+}
+
+func grow(t *testing.T, log events.Log, batch []events.Event) {
+	t.Helper()
+	for len(batch) > 0 {
+		n := min(len(batch), 900)
+		for n < len(batch) && batch[n-1].More {
+			n++
+		}
+		if _, err := log.Append(t.Context(), batch[0].Sequence-1, batch[:n]); err != nil {
+			t.Fatal(err)
+		}
+		batch = batch[n:]
+	}
+}
