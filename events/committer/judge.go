@@ -107,6 +107,8 @@ func judgeChange(p *events.Proposal, c events.Change, before standing) (standing
 	}
 	effect, _ := events.EffectOf(c.Type, c.Object)
 	switch {
+	case effect == events.Changes && events.Volatile(c.Object):
+		return standing{}, refused(p, c, "volatile objects are put whole, for what a patch rests on may have aged away")
 	case effect == events.Creates && before.raw != nil:
 		return standing{}, &events.ConflictError{Object: c.Object, Actual: before.last}
 	case effect == events.Changes || effect == events.Removes:
