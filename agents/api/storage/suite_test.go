@@ -70,7 +70,7 @@ func bare(t *testing.T) *subject {
 		transformer: &transformer{},
 		compacted:   &compactor{},
 	}
-	s.transformer.set(storagetesting.NewPrefixTransformer([]byte("test!"), false))
+	s.transformer.set(prefix())
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	b, err := storage.New(ctx, storage.Options{
@@ -218,8 +218,7 @@ func (s *subject) validate(ctx context.Context, t *testing.T, key string) {
 // UpdatePrefixTransformer implements storagetesting.InterfaceWithPrefixTransformer.
 func (s *subject) UpdatePrefixTransformer(modify storagetesting.PrefixTransformerModifier) func() {
 	before := s.transformer.get()
-	prefixed := *before.(*storagetesting.PrefixTransformer)
-	s.transformer.set(modify(&prefixed))
+	s.transformer.set(modify(prefix()))
 	return func() { s.transformer.set(before) }
 }
 
@@ -228,6 +227,10 @@ func (s *subject) UpdateTransformer(modify storagetesting.TransformerModifier) f
 	before := s.transformer.get()
 	s.transformer.set(modify(before))
 	return func() { s.transformer.set(before) }
+}
+
+func prefix() *storagetesting.PrefixTransformer {
+	return storagetesting.NewPrefixTransformer([]byte("test!"), false)
 }
 
 // transformer is one that tests exchange.
