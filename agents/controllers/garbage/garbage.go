@@ -125,7 +125,7 @@ func collect(v runner.View, e *projections.Entry, because uint64) runner.Result 
 func orphan(v runner.View, e *projections.Entry, because uint64) runner.Result {
 	var r runner.Result
 	for d := range dependents(v, e.UID) {
-		r.Decisions = append(r.Decisions, disown(d, indexes(d, e.UID), because))
+		r.Decisions = append(r.Decisions, decided(disown(d, indexes(d, e.UID), because)).Decisions...)
 	}
 	if len(r.Decisions) > 0 {
 		return r
@@ -152,7 +152,13 @@ func deletion(e *projections.Entry, p metav1.DeletionPropagation, because uint64
 	}}}
 }
 
+// decided is the result of one decision. Volatile objects are never patched, so
+// what could only be said of one by a patch is not said: it keeps its lists until
+// it ages away.
 func decided(d events.Decision) runner.Result {
+	if c := d.Changes[0]; events.Volatile(c.Object) && !events.IsRemoval(c.Data) {
+		return runner.Result{}
+	}
 	return runner.Result{Decisions: []events.Decision{d}}
 }
 
