@@ -55,6 +55,14 @@ func (o *transcript) String() string {
 // newCluster starts a cluster, and tears it down at the end of the test.
 func newCluster(t testing.TB) *cluster {
 	t.Helper()
+	c := unstarted(t)
+	c.start()
+	return c
+}
+
+// unstarted is a cluster that the test starts, if at all.
+func unstarted(t testing.TB) *cluster {
+	t.Helper()
 	run, err := os.MkdirTemp("/run", "rp-e2e-")
 	if err != nil {
 		t.Fatal(err)
@@ -72,7 +80,6 @@ func newCluster(t testing.TB) *cluster {
 			t.Errorf("the run directory is still in use after down: %v", err)
 		}
 	})
-	c.start()
 	return c
 }
 

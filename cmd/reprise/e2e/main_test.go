@@ -32,7 +32,8 @@ func TestMain(m *testing.M) {
 }
 
 func reexec() int {
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	// Tests that run in parallel wait for containers most of the time.
+	cmd := exec.Command("/proc/self/exe", append([]string{"-test.parallel=8"}, os.Args[1:]...)...)
 	cmd.Env = append(os.Environ(), inNamespace+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGTERM}
