@@ -161,7 +161,7 @@ func (l *Live) run(ctx context.Context) {
 		}
 		var broken *brokenError
 		if errors.As(err, &broken) || errors.Is(err, events.ErrNewerLog) {
-			l.opts.Log.Error("the projection has stopped", "sequence", l.state.Sequence(), "error", err)
+			l.opts.Log.Debug("the projection has stopped", "sequence", l.state.Sequence(), "error", err)
 			l.fail(err)
 			return
 		}

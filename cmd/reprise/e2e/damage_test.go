@@ -88,7 +88,7 @@ func TestNewerLog(t *testing.T) {
 		return to
 	})
 	for range 2 {
-		c.refused(c.command("reprise", "up"), "pod.teleported", "newer version", "upgrade")
+		c.refused(c.command("reprise", "up"), "pod.teleported", "does not know", "upgrade reprise")
 	}
 	c.withLog(func(_ *jetstream.Log, last events.Event) uint64 {
 		if last.Sequence != added || last.Type != "pod.teleported" {
