@@ -38,14 +38,14 @@ func (w *worker) tell(ctx context.Context, p *plan.Pod) (bool, error) {
 			return len(steps) == 0, nil
 		}
 		decision, err := decide(entry, steps)
-		if err != nil {
-			return false, err
+		if err != nil || len(decision.Changes) == 0 {
+			return err == nil, err
 		}
 		receipt, err := w.a.o.Proposer.Propose(ctx, events.Proposal{Decision: decision, Actor: w.a.actor, Basis: view.Sequence(), Now: now})
 		var conflict *events.ConflictError
 		switch {
 		case err == nil:
-			w.told(p)
+			clear(p.Untold)
 			err = w.a.o.Projection.Wait(ctx, receipt.Last)
 		case errors.As(err, &conflict) && conflict.Actual > 0:
 			err = w.a.o.Projection.Wait(ctx, conflict.Actual)
@@ -58,9 +58,6 @@ func (w *worker) tell(ctx context.Context, p *plan.Pod) (bool, error) {
 	}
 	return false, nil
 }
-
-// told takes note that the cluster knows of all ends of containers.
-func (w *worker) told(p *plan.Pod) { clear(p.Untold) }
 
 // early says that the pod has only just come and nothing has gone wrong: what is
 // to tell is told with its sandbox.

@@ -253,6 +253,9 @@ func (w *worker) finish(r result) {
 	if !r.refresh.IsZero() {
 		w.refresh = r.refresh
 	}
+	if r.action.Kind == plan.RunContainer {
+		clear(w.images) // The next attempt is to find what the name means then.
+	}
 	if r.err != nil {
 		f, before := failure(r.action, r.err), w.failures[key]
 		f.Count, f.At = before.Count+1, w.a.o.Clock.Now()

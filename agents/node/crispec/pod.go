@@ -3,8 +3,8 @@
 // each of its containers, with the environment from ConfigMaps, Secrets and the
 // pod itself. The node agent calls it right before it creates them.
 //
-// It changes nothing: it neither calls the runtime nor touches a file, except to
-// read the host's resolv.conf, whose contents it is given.
+// It computes and does nothing else: it neither calls the runtime nor touches a
+// file; what it needs of the node's own files it is given.
 package crispec
 
 import (

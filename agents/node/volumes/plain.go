@@ -23,7 +23,7 @@ func (s *Store) emptyDir(pod *v1.Pod, v *v1.Volume) error {
 	if err == nil && v.EmptyDir.Medium == v1.StorageMediumDefault {
 		return nil // It is there, with what the containers put into it.
 	}
-	if err := directory(path); err != nil {
+	if err := os.MkdirAll(path, 0o755); err != nil {
 		return err
 	}
 	switch v.EmptyDir.Medium {
@@ -44,14 +44,6 @@ func (s *Store) emptyDir(pod *v1.Pod, v *v1.Volume) error {
 		return err
 	}
 	return own(path, fsGroup(pod), false)
-}
-
-// directory makes a directory, and those above it, that others may pass.
-func directory(path string) error {
-	if err := os.MkdirAll(path, 0o755); err != nil {
-		return err
-	}
-	return nil
 }
 
 // tmpfs mounts memory at path and says whether it had to.

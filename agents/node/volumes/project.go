@@ -33,7 +33,7 @@ func (s *Store) project(ctx context.Context, pod *v1.Pod, v *v1.Volume, objs Obj
 		return p.again, err
 	}
 	path := s.path(pod, v)
-	if err := directory(path); err != nil {
+	if err := os.MkdirAll(path, 0o755); err != nil {
 		return p.again, err
 	}
 	if p.secret {
