@@ -119,6 +119,7 @@ func (w *worker) containers(ctx context.Context, p *plan.Pod, label map[string]s
 				return err
 			}
 			s = seenContainer{state: st.Status.State, Container: w.container(c, st.Status)}
+			s.Killed = w.a.probes.Verdict(c.Id).Unhealthy
 		}
 		now[c.Id] = s
 		p.Containers = append(p.Containers, s.Container)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -67,18 +68,12 @@ func failure(action plan.Action, err error) plan.Failure {
 	return f
 }
 
+// decoration is what the wire adds to the runtime's errors.
+var decoration = regexp.MustCompile(`rpc error: code = \w+ desc = `)
+
 // message is an error without the wire's decoration.
 func message(err error) string {
-	if s, ok := grpcstatus.FromError(err); ok && s.Code() != codes.OK {
-		return s.Message()
-	}
-	text := err.Error()
-	if _, rest, found := strings.Cut(text, "rpc error: code = "); found {
-		if _, desc, found := strings.Cut(rest, "desc = "); found {
-			return desc
-		}
-	}
-	return strings.TrimPrefix(text, crispec.ErrConfig.Error()+": ")
+	return strings.TrimPrefix(decoration.ReplaceAllLiteralString(err.Error(), ""), crispec.ErrConfig.Error()+": ")
 }
 
 // patience is how long the runtime may take over one step.

@@ -52,8 +52,10 @@ func ofPod(c projections.Change) []note {
 		return ofRemoval(c)
 	case "container.started", "container.waiting":
 		return ofContainer(c, projections.As[v1.Pod](c.Entry()))
-	case "pod.observed", "pod.sandboxed":
-		return ofObstacle(c)
+	case "pod.observed", "pod.sandboxed", "pod.unready":
+		return append(ofObstacle(c), ofReadiness(c)...)
+	case "container.exited":
+		return ofKill(c)
 	}
 	return nil
 }

@@ -81,6 +81,9 @@ type Container struct {
 	ExitCode                   int32
 	// Reason and Message are the runtime's: OOMKilled, Error, Completed.
 	Reason, Message string
+	// Killed is why the node ended it before its time, as far as it is still
+	// known: what its probes said.
+	Killed string
 	// Backoff is how long the attempt was held back, negative for the first of
 	// a series. It rests with the runtime, so that a restarted agent goes on
 	// from there.
@@ -99,6 +102,8 @@ type Failure struct {
 // Started are true where the container has no such probe.
 type Probe struct {
 	Started, Ready bool
+	// Unready is why the readiness probe failed, when it first did.
+	Unready string
 	// Unhealthy is the reason to kill the container: why its liveness or
 	// startup probe failed. Grace overrides the pod's grace period if not nil.
 	Unhealthy string

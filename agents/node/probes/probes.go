@@ -117,10 +117,22 @@ func (p *Prober) watch(ctx context.Context, uid types.UID, t hooks.Target, w *wa
 	if spec := t.Spec.ReadinessProbe; spec != nil {
 		p.repeat(ctx, spec, t, started, func(c *count) bool {
 			if c.good || c.bad {
-				p.set(uid, t.ID, w, func(v *plan.Probe) { v.Ready = c.good })
+				p.set(uid, t.ID, w, func(v *plan.Probe) { judge(v, c) })
 			}
 			return true
 		})
+	}
+}
+
+// judge takes in the verdict of a readiness probe. The first reason stands for
+// those after it: they may differ each time, and are no news.
+func judge(v *plan.Probe, c *count) {
+	v.Ready = c.good
+	switch {
+	case c.good:
+		v.Unready = ""
+	case v.Unready == "":
+		v.Unready = c.last.Error()
 	}
 }
 

@@ -107,7 +107,49 @@ func containersReady(st *v1.PodStatus, p plan.Pod) (reason, message string) {
 	if len(not) == 0 {
 		return "", ""
 	}
-	return "ContainersNotReady", fmt.Sprintf("containers with unready status: [%s]", strings.Join(not, " "))
+	message = fmt.Sprintf("containers with unready status: [%s]", strings.Join(not, " "))
+	return "ContainersNotReady", message + unready(st, p, message)
+}
+
+// unready is what readiness probes said of the containers that the message names.
+// A restarted agent does not know, and keeps to what was told.
+func unready(st *v1.PodStatus, p plan.Pod, message string) string {
+	var said []string
+	for _, list := range lists(st) {
+		for i := range *list {
+			id, found := strings.CutPrefix((*list)[i].ContainerID, ContainerIDPrefix)
+			if probe := p.Probes[id]; found && probe.Unready != "" {
+				said = append(said, fmt.Sprintf("%s: readiness probe: %s", (*list)[i].Name, probe.Unready))
+			}
+		}
+	}
+	if len(said) > 0 {
+		return "; " + strings.Join(said, "; ")
+	}
+	if moved(st, &p.Desired.Status) {
+		return ""
+	}
+	for i := range p.Desired.Status.Conditions {
+		if c := &p.Desired.Status.Conditions[i]; c.Type == v1.ContainersReady {
+			if told, same := strings.CutPrefix(c.Message, message); same {
+				return told
+			}
+		}
+	}
+	return ""
+}
+
+// moved says whether a container has ended or started since it was last told of.
+func moved(now, before *v1.PodStatus) bool {
+	for _, list := range lists(now) {
+		for i := range *list {
+			c := &(*list)[i]
+			if was := find(before, c.Name); was == nil || was.ContainerID != c.ContainerID || (was.State.Running == nil) != (c.State.Running == nil) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func ready(statuses []v1.ContainerStatus, name string) bool {

@@ -26,6 +26,8 @@ type note struct {
 	Attempt   int32  `json:"attempt"`
 	ExitCode  *int32 `json:"exitCode,omitempty"`
 	Reason    string `json:"reason,omitempty"`
+	// Killed is why the node ended the container before its time.
+	Killed string `json:"killed,omitempty"`
 }
 
 // Steps returns the facts that lead from what was reported of a pod to how it is
@@ -161,7 +163,7 @@ func (s *steps) exits(p plan.Pod) {
 		if s.deleting && i == len(ended)-1 && final(s.after.Phase) {
 			s.now = *s.after.DeepCopy()
 		}
-		s.add("container.exited", &note{Container: c.Name, Attempt: int32(c.Attempt), ExitCode: &c.ExitCode, Reason: st.State.Terminated.Reason})
+		s.add("container.exited", &note{Container: c.Name, Attempt: int32(c.Attempt), ExitCode: &c.ExitCode, Reason: st.State.Terminated.Reason, Killed: c.Killed})
 	}
 }
 

@@ -2,6 +2,7 @@ package recorder
 
 import (
 	"bytes"
+	"encoding/json"
 	"slices"
 	"strings"
 
@@ -28,6 +29,32 @@ func ofObstacle(c projections.Change) []note {
 	}
 	return []note{{About: pointTo(c.Entry()), Warning: true, Reason: reason, Message: message,
 		Component: kubelet, Host: pod.Spec.NodeName, Sequence: c.Event.Sequence}}
+}
+
+// ofReadiness tells what a pod's readiness probes say, when it is new.
+func ofReadiness(c projections.Change) []note {
+	if !bytes.Contains(c.Event.Data, []byte("readiness probe: ")) || c.Before == nil {
+		return nil
+	}
+	pod := projections.As[v1.Pod](c.Entry())
+	message := messageOf(pod, v1.ContainersReady)
+	if message == messageOf(projections.As[v1.Pod](c.Before), v1.ContainersReady) {
+		return nil
+	}
+	return []note{{About: pointTo(c.Entry()), Warning: true, Reason: "Unhealthy", Message: message,
+		Component: kubelet, Host: pod.Spec.NodeName, Sequence: c.Event.Sequence}}
+}
+
+// ofKill tells of a container that its node ended because of its probes.
+func ofKill(c projections.Change) []note {
+	var said struct {
+		Container string `json:"container"`
+		Killed    string `json:"killed"`
+	}
+	if json.Unmarshal(c.Event.Note, &said) != nil || said.Killed == "" {
+		return nil
+	}
+	return []note{containerNote(c, projections.As[v1.Pod](c.Entry()), said.Container, true, "Unhealthy", said.Killed)}
 }
 
 // obstacle is the message of the first container that is being created.
