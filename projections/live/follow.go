@@ -32,8 +32,8 @@ type Options struct {
 	// Volatile says that the log is limited by age (events.Volatile): objects
 	// whose last event it has forgotten are dropped.
 	Volatile bool
-	// Recent is how many changes are kept in memory for those who follow;
-	// 16,384 if 0.
+	// Recent is how many changes are kept in memory at most for those who follow;
+	// 16,384 if 0. Large ones are kept for less long.
 	Recent int
 	// Log takes warnings; slog.Default if nil.
 	Log *slog.Logger
@@ -224,7 +224,7 @@ func (l *Live) next(ctx context.Context, reader events.Reader, trim *time.Time) 
 	if !l.opts.Volatile {
 		return reader.Next(ctx)
 	}
-	if now := time.Now(); now.After(*trim) {
+	if now := time.Now(); !now.Before(*trim) {
 		*trim = now.Add(l.opts.Trim)
 		if err := l.dropForgotten(ctx); err != nil {
 			return nil, err

@@ -8,47 +8,59 @@ import (
 )
 
 // ring holds the most recent changes. Each has a place in the order of all that
-// were ever added, and the ring holds those from end-len to end-1.
+// were ever added, and the ring holds those from begin to end-1.
 type ring struct {
-	slots []projections.Change
-	end   uint64 // changes ever added
-	floor uint64 // all changes after this sequence are held
-	last  uint64 // sequence folded
+	slots      []projections.Change
+	begin, end uint64
+	floor      uint64 // all changes after this sequence are held
+	last       uint64 // sequence folded
+	bytes      int    // about what the changes held take
 }
+
+// recentBytes is how much the recent changes may take, by what their objects and
+// patches measure; decoded, these take a few times that. A thousand changes are
+// held however large they are.
+const (
+	recentBytes = 32 << 20
+	recentLeast = 1024
+)
 
 func newRing(size int, sequence uint64) ring {
 	return ring{slots: make([]projections.Change, size), floor: sequence, last: sequence}
-}
-
-func (r *ring) begin() uint64 {
-	if n := uint64(len(r.slots)); r.end > n {
-		return r.end - n
-	}
-	return 0
 }
 
 func (r *ring) at(place uint64) *projections.Change { return &r.slots[place%uint64(len(r.slots))] }
 
 func (r *ring) add(changes []projections.Change, sequence uint64) {
 	for _, c := range changes {
-		slot := r.at(r.end)
-		if slot.Event != nil {
-			r.floor = slot.Event.Sequence
+		for r.end-r.begin == uint64(len(r.slots)) || (r.bytes > recentBytes && r.end-r.begin > recentLeast) {
+			r.drop()
 		}
-		*slot = c
+		*r.at(r.end) = c
 		r.end++
+		r.bytes += weight(&c)
 	}
 	r.last = sequence
 }
+
+// drop forgets the oldest change.
+func (r *ring) drop() {
+	oldest := r.at(r.begin)
+	r.floor = oldest.Event.Sequence
+	r.bytes -= weight(oldest)
+	*oldest = projections.Change{}
+	r.begin++
+}
+
+func weight(c *projections.Change) int { return len(c.Event.Data) + len(c.Entry().Raw) }
 
 // after returns the place of the first change after a sequence.
 func (r *ring) after(sequence uint64) (place uint64, ok bool) {
 	if sequence < r.floor {
 		return 0, false
 	}
-	begin := r.begin()
-	n := sort.Search(int(r.end-begin), func(i int) bool { return r.at(begin+uint64(i)).Event.Sequence > sequence })
-	return begin + uint64(n), true
+	n := sort.Search(int(r.end-r.begin), func(i int) bool { return r.at(r.begin+uint64(i)).Event.Sequence > sequence })
+	return r.begin + uint64(n), true
 }
 
 // from returns what is held from a place on.

@@ -1,0 +1,148 @@
+package live_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/events/memlog"
+	"github.com/reprise-run/reprise/projections"
+	"github.com/reprise-run/reprise/projections/live"
+	"github.com/reprise-run/reprise/projections/projectionstest"
+)
+
+var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+
+var errCut = errors.New("the connection is cut")
+
+// flaky is a log whose readers fail after each batch.
+type flaky struct{ events.Log }
+
+func (f flaky) Follow(ctx context.Context, from uint64) (events.Reader, error) {
+	r, err := f.Log.Follow(ctx, from)
+	return &once{Reader: r}, err
+}
+
+type once struct {
+	events.Reader
+	spent bool
+}
+
+func (o *once) Next(ctx context.Context) ([]events.Event, error) {
+	if o.spent {
+		return nil, errCut
+	}
+	o.spent = true
+	return o.Reader.Next(ctx)
+}
+
+func TestComesBackToTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := projectionstest.Random(3, 200)
+		log := memlog.New()
+		l := start(t, flaky{log}, live.Options{Log: quiet})
+		for i := 0; i < len(h.Events); {
+			end := min(i+20, len(h.Events))
+			for h.Events[end-1].More {
+				end++
+			}
+			last := grow(t, log, h.Events[i:end])
+			if err := l.Wait(t.Context(), last); err != nil {
+				t.Fatal(err)
+			}
+			i = end
+		}
+		l.Close()
+	})
+}
+
+// store is a durable projection that fails on request.
+type store struct {
+	state *projections.State
+	chain [32]byte
+	fail  error
+}
+
+func (s *store) Load(context.Context) ([]*projections.Entry, uint64, [32]byte, error) {
+	return projectionstest.All(s.state.View()), s.state.Sequence(), s.chain, nil
+}
+
+func (s *store) Commit(batch []events.Event, changes []projections.Change) error {
+	if s.fail != nil {
+		return s.fail
+	}
+	if _, err := s.state.Fold(batch); err != nil {
+		return err
+	}
+	s.chain = batch[len(batch)-1].Chain
+	return nil
+}
+
+func TestStore(t *testing.T) {
+	h := projectionstest.Random(4, 300)
+	log := memlog.New()
+	half := 150
+	for h.Events[half-1].More {
+		half++
+	}
+	grow(t, log, h.Events[:half])
+	s := &store{state: projections.NewState()}
+	first := start(t, log, live.Options{Store: s, Log: quiet})
+	first.Close()
+	grow(t, log, h.Events[half:])
+	second := start(t, log, live.Options{Store: s, Log: quiet})
+	if s.state.Sequence() != 300 || projections.Hash(second.View()) != projections.Hash(s.state.View()) {
+		t.Errorf("stored up to %d", s.state.Sequence())
+	}
+	second.Close()
+
+	s.fail = errors.New("no room")
+	third := start(t, log, live.Options{Store: s, Log: quiet})
+	next := h.Update(h.Events[0].Object, `[{"op":"add","path":"/spec/z","value":1}]`)
+	grow(t, log, []events.Event{*next})
+	if err := third.Wait(t.Context(), 301); !errors.Is(err, s.fail) {
+		t.Errorf("a store that fails: %v", err)
+	}
+	if third.Folded() != 300 {
+		t.Errorf("what is not stored is shown, at %d", third.Folded())
+	}
+}
+
+func TestVolatileIsDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		put := func(sequence uint64, name string) events.Event {
+			return events.Event{
+				Sequence: sequence, Type: "event.recorded", Optional: true, UID: name, Actor: events.Actor{Kind: "api"},
+				Object: events.Ref{Resource: "events", Namespace: "shop", Name: name}, Data: []byte(`{"message":"hello"}`),
+			}
+		}
+		log := memlog.New()
+		grow(t, log, []events.Event{put(1, "a"), put(2, "b"), put(3, "c")})
+		log.Forget(2)
+		l := start(t, log, live.Options{Volatile: true, Log: quiet})
+		has := func(name string) bool { return l.View().Get(put(0, name).Object) != nil }
+		if has("a") || !has("b") || !has("c") {
+			t.Error("at the start not just b and c are there")
+		}
+		log.Forget(3)
+		<-time.After(2 * time.Minute)
+		if has("b") || !has("c") {
+			t.Error("what the log forgot is not dropped, or more than that")
+		}
+		log.Forget(4) // All of it.
+		<-time.After(2 * time.Minute)
+		if has("c") {
+			t.Error("the last object is not dropped")
+		}
+		grow(t, log, []events.Event{put(4, "d")})
+		if err := l.Wait(t.Context(), 4); err != nil || !has("d") {
+			t.Errorf("after all was forgotten nothing comes: %v", err)
+		}
+		l.Close()
+	})
+}
