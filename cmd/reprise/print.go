@@ -51,12 +51,24 @@ func (p printer) event(e *events.Event, indent string) error {
 		return err
 	}
 	margin := strings.Repeat(" ", len(at)+len("  ")+utf8.RuneCountInString(indent)+len("    "))
-	for _, line := range p.changes(e) {
+	for _, line := range append(p.note(e), p.changes(e)...) {
 		if _, err := fmt.Fprintf(p.w, "%s%s\n", margin, line); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// note is what the decider had to say.
+func (p printer) note(e *events.Event) []string {
+	switch line := "note " + string(e.Note); {
+	case len(e.Note) == 0:
+		return nil
+	case p.format == "wide":
+		return []string{line}
+	default:
+		return []string{cut(line)}
+	}
 }
 
 // changes says what became of the object, an operation a line.
@@ -101,11 +113,19 @@ func shorten(op events.Op) string {
 	if ended := terminations(op.Value); ended != "" {
 		return op.Op + " " + op.Path + " (" + ended + ")"
 	}
-	cut := columns
-	for cut > 0 && line[cut]&0xC0 == 0x80 {
-		cut-- // Not within a character.
+	return cut(line)
+}
+
+// cut leaves out the end of a long line.
+func cut(line string) string {
+	if len(line) <= columns {
+		return line
 	}
-	return line[:cut] + "…"
+	end := columns
+	for end > 0 && line[end]&0xC0 == 0x80 {
+		end-- // Not within a character.
+	}
+	return line[:end] + "…"
 }
 
 // terminations finds the ends of containers in a value, however deep.

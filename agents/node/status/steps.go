@@ -23,11 +23,11 @@ type Step struct {
 // note tells which container a fact is about.
 type note struct {
 	Container string `json:"container"`
-	Attempt   int32  `json:"attempt"`
-	ExitCode  *int32 `json:"exitCode,omitempty"`
-	Reason    string `json:"reason,omitempty"`
 	// Killed is why the node ended the container before its time.
-	Killed string `json:"killed,omitempty"`
+	Killed   string `json:"killed,omitempty"`
+	Attempt  int32  `json:"attempt"`
+	ExitCode *int32 `json:"exitCode,omitempty"`
+	Reason   string `json:"reason,omitempty"`
 }
 
 // Steps returns the facts that lead from what was reported of a pod to how it is
