@@ -129,7 +129,27 @@ func cached(t *testing.T) *subject {
 	d := cacher.NewCacheDelegator(c, s.Interface)
 	t.Cleanup(d.Stop)
 	s.Interface = d
+	if strings.Contains(t.Name(), "/RunWatch") {
+		s.Interface = settled{d}
+	}
 	return s
+}
+
+// settled waits after a creation until the cache has seen it, as tests expect
+// that look at what the cache has at once.
+type settled struct{ upstream.Interface }
+
+func (s settled) Create(ctx context.Context, key string, obj, out runtime.Object, ttl uint64) error {
+	if err := s.Interface.Create(ctx, key, obj, out, ttl); err != nil {
+		return err
+	}
+	return wait.PollUntilContextTimeout(ctx, time.Millisecond, wait.ForeverTestTimeout, true, func(ctx context.Context) (bool, error) {
+		err := s.Get(ctx, key, upstream.GetOptions{ResourceVersion: "0"}, newPod())
+		if upstream.IsNotFound(err) {
+			return false, nil
+		}
+		return err == nil, err
+	})
 }
 
 func newPod() runtime.Object     { return &example.Pod{} }
