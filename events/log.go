@@ -49,6 +49,9 @@ var (
 	ErrStale = errors.New("the log has moved on: another committer has appended")
 	// ErrNotFound says that there is no event at that sequence.
 	ErrNotFound = errors.New("no event at that sequence")
+	// ErrDamaged says that the log holds what no program wrote as an event, or
+	// lacks what one wrote. Reading again does not mend it.
+	ErrDamaged = errors.New("the log is damaged; restore it from a copy")
 )
 
 // Volatile says that an object's changes are churn and not state: lease

@@ -103,6 +103,8 @@ func (c *connection) open(ctx context.Context, p *controlPlane, node bus.Node, n
 		return err
 	}
 	c.Tokens = calls.NewClient(c.nats, node).Token
-	c.Projection, err = feed.Follow(context.WithoutCancel(ctx), c.nats, node, feed.Options{Log: p.log})
+	follow, started := p.beyond(ctx)
+	defer started()
+	c.Projection, err = feed.Follow(follow, c.nats, node, feed.Options{Log: p.log})
 	return err
 }

@@ -79,6 +79,16 @@ func (p *controlPlane) keep(ctx context.Context, what string, f func(context.Con
 	})
 }
 
+// beyond returns a context for what is started under ctx and goes on after the
+// start: it ends with ctx, so that a long start can be interrupted, until started
+// is called, and from then on with the control plane.
+func (p *controlPlane) beyond(ctx context.Context) (after context.Context, started func()) {
+	after, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	p.onClose(func() error { cancel(); return nil })
+	release := context.AfterFunc(ctx, cancel)
+	return after, func() { release() }
+}
+
 // failed ends the control plane for a reason; the first one counts.
 func (p *controlPlane) failed(err error) {
 	select {
@@ -89,7 +99,8 @@ func (p *controlPlane) failed(err error) {
 
 // startProjections begins to follow both logs and starts their committers.
 func (p *controlPlane) startProjections(ctx context.Context, history, volatile events.Log, store live.Store) error {
-	follow := context.WithoutCancel(ctx)
+	follow, started := p.beyond(ctx)
+	defer started()
 	var err error
 	if p.history, err = live.Start(follow, history, live.Options{Store: store, Log: p.log}); err != nil {
 		return fmt.Errorf("cannot fold the log: %w", err)
@@ -182,7 +193,9 @@ func (n nearest) Propose(ctx context.Context, proposal events.Proposal) (events.
 
 // startAPI serves the Kubernetes API.
 func (p *controlPlane) startAPI(ctx context.Context, env *environment, listener net.Listener) error {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	ctx, started := p.beyond(ctx)
+	defer started()
+	ctx, cancel := context.WithCancel(ctx)
 	server, err := api.New(ctx, api.Options{
 		Dir:         env.APIDir(),
 		Listener:    listener,

@@ -85,8 +85,8 @@ func Encode(e *events.Event) (nats.Header, []byte) {
 }
 
 // Decode is the inverse of Encode for the message at a sequence. It fails with
-// events.ErrNewerLog (wrapped) on an envelope of a later version. The event
-// shares the body's memory.
+// events.ErrNewerLog (wrapped) on an envelope of a later version, and with
+// events.ErrDamaged on what is none. The event shares the body's memory.
 func Decode(h nats.Header, body []byte, sequence uint64) (events.Event, error) {
 	d := decoder{header: h}
 	if v := d.number(hSchema); v > schema {
@@ -126,7 +126,7 @@ func Decode(h nats.Header, body []byte, sequence uint64) (events.Event, error) {
 		d.fail(hType)
 	}
 	if d.bad != "" {
-		return events.Event{}, fmt.Errorf("message %d of the log is no event: its header %s is %q", sequence, d.bad, d.get(d.bad))
+		return events.Event{}, fmt.Errorf("message %d of the log is no event: its header %s is %q: %w", sequence, d.bad, d.get(d.bad), events.ErrDamaged)
 	}
 	return e, nil
 }

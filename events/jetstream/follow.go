@@ -148,7 +148,7 @@ func (r *reader) take(ctx context.Context, d delivery) error {
 			continue
 		}
 		if errors.Is(err, events.ErrNotFound) {
-			r.failed = fmt.Errorf("event %d is missing from stream %s, which goes on to %d: the log is damaged; restore it from a copy", r.next, r.log.name, d.sequence)
+			r.failed = fmt.Errorf("event %d is missing from stream %s, which goes on to %d: %w", r.next, r.log.name, d.sequence, events.ErrDamaged)
 			return nil
 		}
 		if err != nil {

@@ -3,6 +3,7 @@ package live_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"testing"
@@ -59,6 +60,28 @@ func TestComesBackToTheLog(t *testing.T) {
 		}
 		l.Close()
 	})
+}
+
+// broken is a log whose readers find damage.
+type broken struct{ events.Log }
+
+func (b broken) Follow(ctx context.Context, from uint64) (events.Reader, error) {
+	r, err := b.Log.Follow(ctx, from)
+	return damaged{r}, err
+}
+
+type damaged struct{ events.Reader }
+
+func (damaged) Next(context.Context) ([]events.Event, error) {
+	return nil, fmt.Errorf("message 3 is no event: %w", events.ErrDamaged)
+}
+
+func TestStopsAtDamage(t *testing.T) {
+	log := memlog.New()
+	grow(t, log, projectionstest.Random(3, 20).Events)
+	if _, err := live.Start(t.Context(), broken{log}, live.Options{Log: quiet}); !errors.Is(err, events.ErrDamaged) {
+		t.Errorf("a damaged log is followed: %v", err)
+	}
 }
 
 // store is a durable projection that fails on request.

@@ -160,7 +160,7 @@ func (l *Live) run(ctx context.Context) {
 			return
 		}
 		var broken *brokenError
-		if errors.As(err, &broken) || errors.Is(err, events.ErrNewerLog) {
+		if errors.As(err, &broken) || errors.Is(err, events.ErrNewerLog) || errors.Is(err, events.ErrDamaged) {
 			l.opts.Log.Debug("the projection has stopped", "sequence", l.state.Sequence(), "error", err)
 			l.fail(err)
 			return
