@@ -73,6 +73,10 @@ type Store struct {
 	at     cursor
 	folded atomic.Uint64
 	broken atomic.Pointer[string] // what Pebble says it cannot go on after
+	// serving is set once the objects are loaded: from then on damage is mended at
+	// the next start, up to then at once.
+	serving atomic.Bool
+	marked  atomic.Bool
 	// verifying is held by Verify, which has one directory to work in.
 	verifying sync.Mutex
 }
@@ -156,8 +160,11 @@ func (s *Store) open() error {
 	o := &pebble.Options{
 		FS: s.opts.FS, Lock: lock, Cache: cache, Logger: (*logger)(s), DisableWAL: true,
 		// Without this a disk that is full would make Commit wait for ever.
-		EventListener: &pebble.EventListener{BackgroundError: func(err error) { (*logger)(s).Fatalf("%v", err) }},
-		MemTableSize:  s.opts.MemTable, FormatMajorVersion: pebble.FormatNewest,
+		EventListener: &pebble.EventListener{
+			BackgroundError: func(err error) { (*logger)(s).Fatalf("%v", err) },
+			DataCorruption:  func(info pebble.DataCorruptionInfo) { s.found(info.Path) },
+		},
+		MemTableSize: s.opts.MemTable, FormatMajorVersion: pebble.FormatNewest,
 	}
 	for i := range o.Levels {
 		// What is read is mostly runs of steps, each of a few hundred bytes.
@@ -201,6 +208,7 @@ func (s *Store) startOver(because error) error {
 		s.db = nil
 	}
 	s.broken.Store(nil)
+	s.marked.Store(false)
 	if err := fs.RemoveAll(aside); err != nil {
 		return fmt.Errorf("cannot remove %s to make room for the damaged projection: %w", aside, err)
 	}
@@ -232,6 +240,7 @@ func (s *Store) Load(ctx context.Context) (objects []*projections.Entry, at uint
 	if err != nil && ctx.Err() == nil && !outside(err) {
 		objects, err = nil, s.startOver(err)
 	}
+	s.serving.Store(err == nil)
 	return objects, s.at.sequence, s.at.chain, err
 }
 
@@ -390,8 +399,20 @@ func (l *logger) Fatalf(format string, args ...any) {
 	}
 }
 
-// mark has the database rebuilt at the next start.
-func (s *Store) mark() {
+// found takes note of a damaged file. What is read from it fails; the rest goes
+// on.
+func (s *Store) found(path string) {
+	if s.serving.Load() && s.mark() {
+		s.opts.Log.Error("the projection is damaged: some questions about the past cannot be answered; restart the server, and it will be rebuilt from the log", "file", path)
+	}
+}
+
+// mark has the database rebuilt at the next start. It says whether it was not
+// to be before.
+func (s *Store) mark() bool {
+	if !s.marked.CompareAndSwap(false, true) {
+		return false
+	}
 	f, err := s.opts.FS.Create(s.opts.FS.PathJoin(s.dir, damageMark), vfs.WriteCategoryUnspecified)
 	if err == nil {
 		err = f.Close()
@@ -399,6 +420,7 @@ func (s *Store) mark() {
 	if err != nil {
 		s.opts.Log.Error("cannot mark the projection as damaged; remove its directory before the next start", "dir", s.dir, "error", err)
 	}
+	return true
 }
 
 // DumpKeys writes every key and value, a line each, in order: two stores are the
