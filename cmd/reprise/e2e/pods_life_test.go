@@ -99,6 +99,16 @@ spec:
 	}
 }
 
+// testImageChange gives a pod that runs another image.
+func testImageChange(t *testing.T, s *space) {
+	s.ready(shell)
+	s.kubectl("set", "image", "pod/p", "a=reprise.run/demo:2")
+	s.until("p", ".status.containerStatuses[0].restartCount", "1")
+	s.waits("pod/p", "--for=condition=Ready")
+	s.has("p", "reprise.run/demo:2 137", ".status.containerStatuses[0].image", ".status.containerStatuses[0].lastState.terminated.exitCode")
+	s.says("p", "wget -q -O - http://127.0.0.1:8080/", "Hello from demo 2 on p")
+}
+
 // testRestarts shows restart policies, phases and the back-off.
 func testRestarts(t *testing.T, s *space) {
 	pod := func(name, policy, script string) string {
@@ -122,6 +132,13 @@ spec:
 ---
 apiVersion: v1
 kind: Pod
+metadata: {name: chatty}
+spec:
+  restartPolicy: Never
+  containers: [{name: a, image: "reprise.run/demo:1", terminationMessagePolicy: FallbackToLogsOnError, command: [sh, -c, "echo out of coffee; exit 1"]}]
+---
+apiVersion: v1
+kind: Pod
 metadata: {name: late}
 spec:
   restartPolicy: Never
@@ -135,6 +152,8 @@ spec:
 	s.until("ill", ".status.phase", "Failed")
 	s.has("ill", "0 3 Error last words\n", ".status.containerStatuses[0].restartCount", ".status.containerStatuses[0].state.terminated.exitCode",
 		".status.containerStatuses[0].state.terminated.reason", ".status.containerStatuses[0].state.terminated.message")
+	s.until("chatty", ".status.phase", "Failed")
+	s.has("chatty", "out of coffee\n", ".status.containerStatuses[0].state.terminated.message")
 	s.until("better", ".status.phase", "Succeeded")
 	s.has("better", "1 1", ".status.containerStatuses[0].restartCount", ".status.containerStatuses[0].lastState.terminated.exitCode")
 	s.until("late", ".status.reason", "DeadlineExceeded")

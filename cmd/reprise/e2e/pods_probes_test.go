@@ -58,6 +58,8 @@ spec:
 	// demo ends by itself when it is asked to, sleep as the first process does not.
 	s.has("web", "0", ".status.containerStatuses[0].lastState.terminated.exitCode")
 	s.has("command", "137", ".status.containerStatuses[0].lastState.terminated.exitCode")
+	s.mentions("reprise history", s.must("reprise", "history", "pods/"+s.name+"/web"), "container.exited", "container web failed its liveness probe: HTTP probe failed with statuscode: 503")
+	s.tells("web", "Unhealthy", "liveness probe: HTTP probe failed with statuscode: 503")
 }
 
 // testReadiness has pods become ready and unready without being restarted.
@@ -101,6 +103,7 @@ spec:
 	s.waits("pod/web", "--for=condition=Ready")
 	s.sh("web", "wget -q -O - --post-data= 'http://127.0.0.1:8080/readyz?ready=false'")
 	s.waits("pod/web", "--for=condition=Ready=false")
+	s.tells("web", "Unhealthy", "readiness probe: HTTP probe failed with statuscode: 503")
 	s.has("web", "false true", ".status.containerStatuses[0].ready", ".status.containerStatuses[0].started")
 	s.sh("web", "wget -q -O - --post-data= 'http://127.0.0.1:8080/readyz?ready=true'")
 	s.waits("pod/web", "--for=condition=Ready")

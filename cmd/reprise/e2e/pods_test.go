@@ -25,6 +25,7 @@ func TestPods(t *testing.T) {
 			"init":         testInit,
 			"sidecars":     testSidecars,
 			"restarts":     testRestarts,
+			"image-change": testImageChange,
 			"liveness":     testLiveness,
 			"readiness":    testReadiness,
 			"startup":      testStartup,
@@ -148,6 +149,20 @@ func (s *space) says(pod, script, want string) {
 func (s *space) eventuallySays(pod, script, want string) {
 	s.t.Helper()
 	s.eventuallyPrints(want, "-n", s.name, "exec", pod, "-q", "--", "sh", "-c", script)
+}
+
+// tells waits until the events about a pod mention each of some parts.
+func (s *space) tells(pod string, parts ...string) {
+	s.t.Helper()
+	s.eventually("an event of pod "+pod+" mentions "+strings.Join(parts, ", "), func() error {
+		out, err := s.try("get", "events", "--field-selector", "involvedObject.name="+pod)
+		for _, part := range parts {
+			if err == nil && !strings.Contains(out, part) {
+				err = fmt.Errorf("they are\n%s", out)
+			}
+		}
+		return err
+	})
 }
 
 // mentions checks that a text has each of some parts.
