@@ -41,6 +41,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -221,13 +222,35 @@ func (s *Store) startOver(because error) error {
 	return nil
 }
 
-// Close writes what is in memory and closes the database.
+// Close writes what is in memory and closes the database. What cannot be written
+// is folded again after the next start.
 func (s *Store) Close() error {
 	err := s.failure()
 	if err == nil {
-		err = s.db.Flush()
+		err = s.flush()
 	}
 	return errors.Join(err, s.db.Close())
+}
+
+// flush writes what is in memory. Where that fails, as on a full disk, Pebble
+// alone would try for ever.
+func (s *Store) flush() error {
+	flushed, err := s.db.AsyncFlush()
+	if err != nil {
+		return err
+	}
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for {
+		select {
+		case <-flushed:
+			return nil
+		case <-look.C:
+			if err := s.failure(); err != nil {
+				return err
+			}
+		}
+	}
 }
 
 // Folded implements history.Reader.
