@@ -1,0 +1,68 @@
+package pebble_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/reprise-run/reprise/projections/history"
+	"github.com/reprise-run/reprise/projections/pebble"
+	"github.com/reprise-run/reprise/projections/projectionstest"
+)
+
+// TestDamageInUse garbles the tables under an open projection: questions fail,
+// folding goes on, and the next start rebuilds.
+func TestDamageInUse(t *testing.T) {
+	h := projectionstest.Random(10, 3000)
+	dir := filepath.Join(t.TempDir(), "projection")
+	start := func() *pebble.Store {
+		s, err := pebble.Open(dir, pebble.Options{Log: quiet})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	s := start()
+	half := whole(h.Events, 2000)
+	fill(t, s, h.Events[:half], 100)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = start()
+	state := resume(t, s)
+	tables, err := filepath.Glob(filepath.Join(dir, "*.sst"))
+	if err != nil || len(tables) == 0 {
+		t.Fatalf("no tables: %v", err)
+	}
+	for _, path := range tables {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, garble(data, true), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	failed := false
+	for _, err := range s.Events(t.Context(), history.Query{}) {
+		failed = failed || err != nil
+	}
+	if !failed {
+		t.Error("reading damaged tables does not fail")
+	}
+	changes, err := state.Fold(h.Events[half:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Commit(h.Events[half:], changes); err != nil {
+		t.Errorf("what is new cannot be stored: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	s = start()
+	defer s.Close()
+	if s.Folded() != 0 {
+		t.Errorf("the next start does not rebuild, but has %d", s.Folded())
+	}
+}
