@@ -301,3 +301,20 @@ func TestTimeNeverRunsBackwards(t *testing.T) {
 		t.Errorf("times %v", got)
 	}
 }
+
+func TestRefusesWhatIsTooLarge(t *testing.T) {
+	r := newRig(t, Options{}).start(t)
+	long := func(n int) string { return strings.Repeat("x", n) }
+	grown := create("a")
+	grown.Changes[0].Data = []byte(`{"data":"` + long(maxObject) + `","kind":"ConfigMap"}`)
+	verbose, named := create("b"), create("c")
+	verbose.Changes[0].Note = []byte(`"` + long(maxNote) + `"`)
+	named.Actor.Version = long(maxEnvelope)
+	for what, p := range map[string]events.Proposal{"object": grown, "note": verbose, "envelope": named} {
+		_, err := r.Propose(t.Context(), p)
+		var refused *events.RefusedError
+		if !errors.As(err, &refused) || !strings.Contains(err.Error(), "may have") {
+			t.Errorf("too large a %s: %.200v", what, err)
+		}
+	}
+}

@@ -94,6 +94,9 @@ func admissible(p *events.Proposal, next uint64, volatile bool) error {
 		if events.Volatile(c.Object) != volatile {
 			return refused(p, c, "volatile objects have a log of their own, and this proposal was sent to the wrong one")
 		}
+		if reason := unwieldy(p, c); reason != "" {
+			return refused(p, c, reason)
+		}
 	}
 	return nil
 }
@@ -128,7 +131,11 @@ func judgeChange(p *events.Proposal, c events.Change, before standing) (standing
 	if err != nil {
 		return standing{}, err
 	}
-	if reason := trespass(p.Actor, c.Object, before, after); reason != "" {
+	reason := trespass(p.Actor, c.Object, before, after)
+	if n := len(after.raw); reason == "" && n > maxObject && n > len(before.raw) {
+		reason = fmt.Sprintf("the object would have %d bytes, and may have %d", n, maxObject)
+	}
+	if reason != "" {
 		return standing{}, refused(p, c, reason)
 	}
 	return after, nil
@@ -195,35 +202,4 @@ func event(p *events.Proposal, c events.Change, after standing) events.Event {
 		Cause: p.Because, Basis: p.Basis, Now: millisecond(p.Now),
 		Optional: c.Optional, Note: c.Note, Data: c.Data,
 	}
-}
-
-// trespass says why a node may not speak of an object: it may speak of itself
-// and of the pods that are bound to it. Others are held to the owners table
-// alone.
-func trespass(by events.Actor, object events.Ref, before, after standing) string {
-	if by.Kind != "node" {
-		return ""
-	}
-	switch object.GroupResource() {
-	case "nodes", "csinodes.storage.k8s.io", "leases.coordination.k8s.io":
-		if object.Name != by.Name {
-			return "a node may only speak of itself"
-		}
-	case "pods":
-		for _, s := range []standing{before, after} {
-			if s.raw != nil && nodeName(s.raw) != by.Name {
-				return fmt.Sprintf("the pod is bound to node %q", nodeName(s.raw))
-			}
-		}
-	case "events", "events.events.k8s.io":
-		// What a node tells people may be about anything that it sees.
-	default:
-		return "a node may only speak of itself and of its pods"
-	}
-	return ""
-}
-
-func nodeName(pod []byte) string {
-	name, _ := events.Text(events.Lookup(pod, "spec", "nodeName"))
-	return name
 }

@@ -1,0 +1,126 @@
+package committer
+
+import (
+	"fmt"
+
+	"github.com/reprise-run/reprise/events"
+)
+
+// nodeLeases is the namespace of the leases by which nodes say that they live.
+const nodeLeases = "kube-node-lease"
+
+// trespass says why a node may not speak so of an object: it may speak of itself
+// and of the pods that are bound to it, and only in its own name. Others are held
+// to the owners table alone.
+func trespass(by events.Actor, object events.Ref, before, after standing) string {
+	if by.Kind != "node" {
+		return ""
+	}
+	itself := object.Name == by.Name
+	switch object.GroupResource() {
+	case "nodes":
+		itself = itself && object.Namespace == ""
+	case "leases.coordination.k8s.io":
+		itself = itself && object.Namespace == nodeLeases
+	case "pods":
+		return trespassOnPod(by, before, after)
+	case "events":
+		return trespassOnNote(by, object, before, after)
+	default:
+		return "a node may only speak of itself and of its pods"
+	}
+	if !itself {
+		return "a node may only speak of itself"
+	}
+	return disguise(object, after)
+}
+
+// disguise says why an object is not what it is filed as. Of pods a node cannot
+// change the names.
+func disguise(object events.Ref, after standing) string {
+	if after.raw != nil && (text(after.raw, "metadata", "name") != object.Name || text(after.raw, "metadata", "namespace") != object.Namespace) {
+		return "the object says that it is another one"
+	}
+	return ""
+}
+
+// trespassOnPod holds a node to its own pods, which it may end only when they are
+// to be deleted and nobody else has something to do first.
+func trespassOnPod(by events.Actor, before, after standing) string {
+	for _, s := range []standing{before, after} {
+		if s.raw == nil {
+			continue
+		}
+		if node := text(s.raw, "spec", "nodeName"); node != by.Name {
+			return fmt.Sprintf("the pod is bound to node %q", node)
+		}
+	}
+	if after.raw != nil {
+		return ""
+	}
+	if events.Lookup(before.raw, "metadata", "deletionTimestamp") == nil {
+		return "nobody has asked for the pod to be deleted"
+	}
+	if f := events.Lookup(before.raw, "metadata", "finalizers"); f != nil && string(f) != "[]" {
+		return "the pod's finalizers are not done"
+	}
+	return ""
+}
+
+// trespassOnNote lets a node tell people of anything that it sees, and keeps it
+// from taking the word of others.
+func trespassOnNote(by events.Actor, object events.Ref, before, after standing) string {
+	for _, s := range []standing{before, after} {
+		if s.raw != nil && text(s.raw, "source", "host") != by.Name {
+			return "the note is not this node's: its source.host is another"
+		}
+	}
+	return disguise(object, after)
+}
+
+func text(doc []byte, names ...string) string {
+	s, _ := events.Text(events.Lookup(doc, names...))
+	return s
+}
+
+// What an event may have at most, so that no proposal makes a message that NATS
+// would not carry: appended in one batch with those of others, it would fail them
+// too. The envelope is carried in headers, which may have 64 kB, and in which a
+// byte may take three; a message may have 8 MB.
+const (
+	maxEnvelope = 12 << 10
+	maxNote     = 1 << 20
+	maxData     = 6 << 20
+	// maxObject is what an object may grow to.
+	maxObject = 4 << 20
+)
+
+// unwieldy says why a change is too large for the log, or named so that it cannot
+// be filed.
+func unwieldy(p *events.Proposal, c events.Change) string {
+	envelope := 0
+	for _, s := range []string{
+		c.Type, c.Object.Group, c.Object.Resource, c.Object.Namespace, c.Object.Name, c.UID,
+		p.Actor.Kind, p.Actor.Name, p.Actor.Version, p.User, p.Audit,
+	} {
+		envelope += len(s)
+	}
+	switch {
+	case envelope > maxEnvelope:
+		return fmt.Sprintf("its names have %d bytes together, and may have %d", envelope, maxEnvelope)
+	case len(c.Note) > maxNote:
+		return fmt.Sprintf("its note has %d bytes, and may have %d", len(c.Note), maxNote)
+	case len(c.Data) > maxData:
+		return fmt.Sprintf("its data has %d bytes, and may have %d", len(c.Data), maxData)
+	case c.Object.Resource == "" || c.Object.Name == "":
+		return "it does not say which object it is about"
+	}
+	for _, part := range []string{c.Object.Group, c.Object.Resource, c.Object.Namespace, c.Object.Name} {
+		for i := range len(part) {
+			if part[i] < ' ' {
+				return fmt.Sprintf("a name may not hold the character %q", part[i])
+			}
+		}
+	}
+	return ""
+}
