@@ -87,15 +87,17 @@ func (w *writer) serve(ctx context.Context, queue <-chan *request) error {
 }
 
 // gather takes what waits, up to one group of events, and judges it in order,
-// each proposal on top of those before it.
+// each proposal on top of those before it. It looks at no more proposals than
+// that either, or else many that are turned down would hold up the good ones.
 func (w *writer) gather(queue <-chan *request) []accepted {
 	w.overlay.trim()
 	d := newDraft(w.overlay)
 	var group []accepted
 	next := w.last + 1
-	for r := w.held; r != nil; {
+	looked := 0
+	for r := w.held; r != nil; looked++ {
 		n := len(r.proposal.Changes)
-		if size := int(next - w.last - 1); size > 0 && size+n > w.opts.Group {
+		if size := int(next - w.last - 1); size > 0 && size+n > w.opts.Group || looked >= w.opts.Group {
 			w.held = r
 			return group
 		}
