@@ -146,7 +146,7 @@ func proposeFor(ctx context.Context, to events.Proposer, m *nats.Msg) (events.Re
 	}
 	actor.Version = p.Actor.Version
 	p.Actor = actor
-	if actor.Kind != "api" && p.User != "" {
+	if actor.Kind != "api" && (p.User != "" || p.Audit != "") {
 		return events.Receipt{}, &events.RefusedError{Actor: actor, Reason: "only the gate can speak for a user"}
 	}
 	return to.Propose(ctx, p)
