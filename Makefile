@@ -51,6 +51,11 @@ unit: ## test all that needs neither root nor containers
 e2e: build tools images $(TEST_TOOLS:%=$(STAMPS)/%) ## test on real containers; needs root
 	go test -tags e2e -count 1 -timeout $(TIMEOUT) -p 1 ./agents/node/... ./cmd/reprise/...
 
+.PHONY: bench-start
+bench-start: build tools images $(STAMPS)/kubectl ## measure start, apply to running, and idle cost; needs root and a quiet machine
+	go test -tags e2e -run '^$$' -bench 'Start|Apply' -benchtime 5x -timeout $(TIMEOUT) ./cmd/reprise/e2e
+	go test -tags e2e -run '^$$' -bench Idle -benchtime 1x -timeout $(TIMEOUT) ./cmd/reprise/e2e
+
 .PHONY: lint
 lint: ## check the format, the architecture and what the compiler lets pass
 	@unformatted=$$(gofmt -l agents cmd events projections); \
