@@ -142,19 +142,21 @@ func (s *snapshot) List(group, resource, namespace string) iter.Seq[*Entry] {
 }
 
 // uncontrolled is the key under which objects without a controller are filed
-// among the owned ones. No uid looks like it.
+// among the owned ones. No uid that is filed looks like it: see link.
 func uncontrolled(group, resource, namespace string) string {
 	return "/" + group + "/" + resource + "/" + namespace
 }
 
 func isPod(r events.Ref) bool { return r.Resource == "pods" && r.Group == "" }
 
-// links reads from an object what it is filed under beside its name.
+// link reads from an object what it is filed under beside its name.
 func (e *Entry) link() {
 	controlled := false
 	if metadata := member(e.Raw, "metadata"); metadata != nil {
 		eachElement(member(metadata, "ownerReferences"), func(owner []byte) {
-			if uid := plainString(member(owner, "uid")); uid != "" {
+			// One that begins with "/" is nobody's, and would be taken for one of the
+			// keys of uncontrolled: anybody may write it into an object.
+			if uid := plainString(member(owner, "uid")); uid != "" && uid[0] != '/' {
 				e.owners = append(e.owners, uid)
 			}
 			controlled = controlled || string(member(owner, "controller")) == "true"

@@ -37,4 +37,6 @@ func TestUncontrolled(t *testing.T) {
 	check("controlled owned")
 	s.Remove(events.Ref{Resource: "pods", Namespace: "shop", Name: "owned"})
 	check("controlled")
+	put("elsewhere", "sly", `{"controller":true,"uid":"//pods/shop"}`)
+	check("controlled")
 }
