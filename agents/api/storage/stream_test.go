@@ -235,3 +235,32 @@ func BenchmarkPut(b *testing.B) {
 		r.put(b, b.Context(), fmt.Sprintf("/registry/configmaps/shop/%d", i), configMap("a", "1"), 0)
 	}
 }
+
+// A watch that starts while others write misses nothing, wherever the moment
+// falls at which it goes over from what has happened to what happens.
+func TestWatchStartsAmidWrites(t *testing.T) {
+	r := newRig(t)
+	ctx := t.Context()
+	const n = 2000
+	go func() {
+		for i := range n {
+			_, _ = r.Kubernetes.OptimisticPut(ctx, fmt.Sprintf("/registry/configmaps/shop/%d", i), []byte(configMap("a", "1")), 0, kubernetes.PutOptions{})
+		}
+	}()
+	for from := int64(2); from < n; from += n / 50 {
+		ctx, cancel := context.WithCancel(ctx)
+		w := r.Watch(ctx, "/registry/configmaps/", clientv3.WithPrefix(), clientv3.WithRev(2), clientv3.WithPrevKV())
+		for seen := int64(1); seen < from; {
+			resp := <-w
+			if err := resp.Err(); err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range resp.Events {
+				if seen++; e.Kv.ModRevision != seen {
+					t.Fatalf("watched %d instead of %d", e.Kv.ModRevision, seen)
+				}
+			}
+		}
+		cancel()
+	}
+}

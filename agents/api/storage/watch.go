@@ -81,12 +81,14 @@ func (w *watch) catchUp(ctx context.Context, joined uint64) error {
 		for _, c := range batch {
 			if c.Event.Sequence <= joined {
 				items = append(items, item{change: c})
-			} else {
-				w.next = joined + 1
 			}
 		}
 		if err := w.pass(ctx, items); err != nil {
 			return err
+		}
+		if len(items) < len(batch) {
+			// The rest comes, or has come, by the hub.
+			w.next = joined + 1
 		}
 	}
 	return nil
