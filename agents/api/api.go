@@ -212,7 +212,7 @@ const etcdPrefix = "/registry"
 
 func serverNames(o Options, serviceIP string) []string {
 	names := []string{
-		"localhost", "127.0.0.1", "::1", serviceIP,
+		"localhost", "127.0.0.1", "::1", reachable(o.Listener.Addr()), serviceIP,
 		"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local",
 	}
 	if host, err := os.Hostname(); err == nil {
