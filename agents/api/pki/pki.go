@@ -232,7 +232,7 @@ func (d *Dir) sign(signer authority, key crypto.Signer, want request) (*x509.Cer
 // key reads a private key or makes it.
 func (d *Dir) key(name string) (crypto.Signer, error) {
 	file := d.file(name, ".key")
-	if _, err := os.Stat(file); err == nil {
+	if _, err := os.Stat(file); !errors.Is(err, os.ErrNotExist) {
 		key, err := keyutil.PrivateKeyFromFile(file)
 		if err != nil {
 			return nil, fmt.Errorf("the key cannot be read: %w", err)
