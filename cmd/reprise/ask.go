@@ -41,11 +41,24 @@ func (e *environment) ask(f func(*historian.Client) error) error {
 	return f(historian.NewClient(nc, subjectPrefix))
 }
 
+// oneObject wants one argument that names an object, and says how.
+func oneObject(example string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		switch len(args) {
+		case 1:
+			return nil
+		case 2:
+			return fmt.Errorf("which object? Write kind and name as one: %s %s/%s", c.CommandPath(), args[0], args[1])
+		}
+		return fmt.Errorf("which object? Say for example: %s %s", c.CommandPath(), example)
+	}
+}
+
 var uid = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
 
 // objectQuery asks for the events of an object as a person names it: by uid, as
 // the log does (pods/shop/web-1), or as kubectl does (pod/web-1 in a namespace).
-func (e *environment) objectQuery(c *cobra.Command, name, namespace string) (history.Query, error) {
+func (e *environment) objectQuery(name, namespace string) (history.Query, error) {
 	if uid.MatchString(name) {
 		return history.Query{UID: name}, nil
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -31,7 +32,10 @@ func newEventsCommand(env *environment) *cobra.Command {
 				q.Since = time.Now().Add(-since)
 			}
 			return env.ask(func(h *historian.Client) error {
-				_, err := printAll(p, stream(c.Context(), h, q, follow))
+				n, err := printAll(p, stream(c.Context(), h, q, follow))
+				if err == nil && n == 0 && !follow {
+					fmt.Fprintln(env.Stderr, "There is no such event.")
+				}
 				return err
 			})
 		},

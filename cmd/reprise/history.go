@@ -24,12 +24,12 @@ func newHistoryCommand(env *environment) *cobra.Command {
 		Example: `  reprise history deployment/web
   reprise history pods/shop/web-7c9 -o yaml
   reprise history 2f0c6a0e-8d1b-4f0e-9f5e-0a54dd3e5a3c --follow`,
-		Args: cobra.ExactArgs(1),
+		Args: oneObject("pod/web-1"),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := p.check(); err != nil {
 				return err
 			}
-			q, err := env.objectQuery(c, args[0], namespace)
+			q, err := env.objectQuery(args[0], namespace)
 			if err != nil {
 				return err
 			}

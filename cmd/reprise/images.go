@@ -8,7 +8,6 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
-	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/reprise-run/reprise/agents/node/images"
 )
@@ -18,6 +17,10 @@ func newImagesCommand(env *environment) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "images",
 		Short: "Build, import and list container images, without a registry",
+		Args:  noSuchCommand,
+		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
+
+		SuggestionsMinimumDistance: 2,
 	}
 	var node string
 	c.PersistentFlags().StringVar(&node, "node", hostname(), "the node on this machine whose images are meant")
@@ -60,9 +63,8 @@ func newImagesListCommand(env *environment, socket func() string) *cobra.Command
 			w := tabwriter.NewWriter(env.Stdout, 0, 4, 2, ' ', 0)
 			fmt.Fprintln(w, "NAME\tSIZE\tDIGEST")
 			for _, image := range all {
-				size := resource.NewQuantity(image.Size, resource.BinarySI)
 				for _, name := range image.Names {
-					fmt.Fprintf(w, "%s\t%s\t%s\n", name, size, image.Digest)
+					fmt.Fprintf(w, "%s\t%.1f MB\t%s\n", name, float64(image.Size)/1e6, image.Digest)
 				}
 			}
 			return w.Flush()

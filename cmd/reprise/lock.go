@@ -38,7 +38,7 @@ func acquireLock(dataDir string) (*lock, error) {
 			return nil, fmt.Errorf("cannot lock %s: %w", path, err)
 		}
 		pid, _ := os.ReadFile(path)
-		return nil, fmt.Errorf("another server runs on %s (process %s): stop it first, or give --data-dir another directory",
+		return nil, fmt.Errorf("a server runs on %s (process %s): stop it first, or give --data-dir another directory",
 			dataDir, strings.TrimSpace(string(pid)))
 	}
 	if err := errors.Join(f.Truncate(0), writePID(f)); err != nil {

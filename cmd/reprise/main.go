@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -25,6 +26,8 @@ var programVersion = "dev"
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	// A second Ctrl-C ends the program at once, whatever holds up its end.
+	context.AfterFunc(ctx, stop)
 	m := NewMain()
 	if err := m.Run(ctx, os.Args[1:]); err != nil {
 		var code exitCode
@@ -81,14 +84,10 @@ one log, so you can ask how the cluster came to be as it is.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		// Flags before the command are ours even where the command takes all that follow.
-		TraverseChildren: true,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return fmt.Errorf("there is no command %q; `reprise --help` lists them all", args[0])
-			}
-			return nil
-		},
-		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+		TraverseChildren:           true,
+		SuggestionsMinimumDistance: 2,
+		Args:                       noSuchCommand,
+		RunE:                       func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetArgs(args)
 	root.SetIn(m.Stdin)
@@ -106,6 +105,18 @@ one log, so you can ask how the cluster came to be as it is.`,
 	)
 	root.AddCommand(commands(env)...)
 	return root.ExecuteContext(ctx)
+}
+
+// noSuchCommand refuses what is no command of c, and says which one is near.
+func noSuchCommand(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	near := ""
+	if found := c.SuggestionsFor(args[0]); len(found) > 0 {
+		near = fmt.Sprintf(" (did you mean %s?)", strings.Join(found, " or "))
+	}
+	return fmt.Errorf("there is no command %q%s; `%s --help` lists them all", args[0], near, c.CommandPath())
 }
 
 // commands lists what the binary can do.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/exec"
 	"strings"
 	"syscall"
 
@@ -81,7 +82,7 @@ func (o *upOptions) run(ctx context.Context) error {
 	err = o.start(ctx, p, listener, say)
 	if err == nil {
 		fmt.Fprintf(o.Stdout, "\nReady. The kubeconfig is %s; next, in another terminal:\n\n"+
-			"  export KUBECONFIG=%[1]s\n  reprise kubectl get nodes\n\n", o.Kubeconfig())
+			"  export KUBECONFIG=%[1]s\n  %[2]s kubectl get nodes\n\n", o.Kubeconfig(), whatToType())
 		select {
 		case err = <-p.stopped:
 		case <-ctx.Done():
@@ -91,6 +92,17 @@ func (o *upOptions) run(ctx context.Context) error {
 		err = nil // Interrupted while it started.
 	}
 	return errors.Join(err, p.close())
+}
+
+// whatToType is how a person calls this program: by its name where the shell
+// finds it, and by its path elsewhere.
+func whatToType() string {
+	const name = "reprise"
+	self, err := os.Executable()
+	if _, missing := exec.LookPath(name); missing == nil || err != nil {
+		return name
+	}
+	return self
 }
 
 // start starts the control plane and the node side by side, as far as one does

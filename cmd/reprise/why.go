@@ -29,7 +29,7 @@ instead what followed from an event: of an object, from its latest.`,
 		Example: `  reprise why pod/web-7c9
   reprise why @812
   reprise why --down @807`,
-		Args: cobra.ExactArgs(1),
+		Args: oneObject("pod/web-1, or @812 for an event"),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := p.check(); err != nil {
 				return err
@@ -96,7 +96,7 @@ func (e *environment) whichEvent(c *cobra.Command, h *historian.Client, name, na
 		}
 		return sequence, nil
 	}
-	q, err := e.objectQuery(c, name, namespace)
+	q, err := e.objectQuery(name, namespace)
 	if err != nil {
 		return 0, err
 	}
