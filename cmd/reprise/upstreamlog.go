@@ -22,6 +22,7 @@ var healthy = []string{
 	`namespaces "kube-system" not found`,
 	// kubectl ends the WebSocket of an exec, cp or port-forward by hanging up.
 	"Error on socket receive",
+	"Unable to write frame",
 	"Error proxying data from client to backend",
 }
 
