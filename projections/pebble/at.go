@@ -17,6 +17,9 @@ import (
 
 // damaged wraps what went wrong with a stored value.
 func (s *Store) damaged(key []byte, err error) error {
+	if !s.serving.Load() {
+		return fmt.Errorf("damage at the %s: %w", describe(key), err) // It is rebuilt at once.
+	}
 	s.mark()
 	return fmt.Errorf("the projection in %s is damaged at the %s: %w; restart the server, and it will be rebuilt from the log", s.dir, describe(key), err)
 }
@@ -68,8 +71,7 @@ func (t *thread) object(ref events.Ref) (*projections.Entry, error) {
 	return e, nil
 }
 
-// At implements history.Reader: it goes back from the sequence to the nearest
-// whole object, and forward again.
+// At implements history.Reader.
 func (s *Store) At(ref events.Ref, sequence uint64) (e *projections.Entry, err error) {
 	prefix := refKey(historyKey, ref)
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
@@ -77,12 +79,19 @@ func (s *Store) At(ref events.Ref, sequence uint64) (e *projections.Entry, err e
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
+	return s.find(it, ref, sequence)
+}
+
+// find goes back from a sequence to the object's nearest version that is whole,
+// and forward again.
+func (s *Store) find(it *pebble.Iterator, ref events.Ref, sequence uint64) (*projections.Entry, error) {
+	prefix := refKey(historyKey, ref)
 	bound := after(prefix)
 	if sequence < math.MaxUint64 {
 		bound = binary.BigEndian.AppendUint64(bytes.Clone(prefix), sequence+1)
 	}
 	ok := it.SeekLT(bound)
-	for ok {
+	for ; ok && bytes.HasPrefix(it.Key(), prefix); ok = it.Prev() {
 		_, st, err := s.step(it)
 		if err != nil {
 			return nil, err
@@ -90,12 +99,11 @@ func (s *Store) At(ref events.Ref, sequence uint64) (e *projections.Entry, err e
 		if st.kind == stepWhole || st.kind == stepFrame || st.kind == stepRemoved {
 			break
 		}
-		ok = it.Prev()
 	}
-	if !ok {
-		ok = it.First()
+	if !ok || !bytes.HasPrefix(it.Key(), prefix) {
+		ok = it.SeekGE(prefix)
 	}
-	e, _, err = s.read(it, ok, ref, sequence)
+	e, _, err := s.read(it, ok, ref, sequence)
 	return e, err
 }
 

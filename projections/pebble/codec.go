@@ -11,7 +11,7 @@ import (
 
 // formatVersion is that of the key layout and of the values. A projection of
 // another format, older or newer, is rebuilt.
-const formatVersion = 1
+const formatVersion = 2
 
 // errValue says that a stored value cannot be read: the database is damaged.
 var errValue = errors.New("a stored value is cut short or garbled")
@@ -110,27 +110,6 @@ func decodeCursor(b []byte) (c cursor, err error) {
 	}
 	copy(c.chain[:], d.rest)
 	return c, nil
-}
-
-func encodeObject(e *projections.Entry) []byte {
-	out := make(encoder, 0, len(e.Raw)+len(e.UID)+24)
-	out.number(e.Created)
-	out.number(e.Sequence)
-	out.number(e.Version)
-	out.text(e.UID)
-	return append(out, e.Raw...)
-}
-
-// decodeObject copies what it keeps.
-func decodeObject(ref events.Ref, b []byte) (*projections.Entry, error) {
-	d := decoder{rest: b}
-	created, sequence, version, uid := d.number(), d.number(), d.number(), d.text()
-	if d.bad {
-		return nil, errValue
-	}
-	e := projections.NewEntry(ref, uid, created, sequence, append([]byte(nil), d.rest...))
-	e.Version = version
-	return e, nil
 }
 
 // What a step of an object's history holds beside the event's data.

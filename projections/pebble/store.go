@@ -7,7 +7,7 @@
 // # Keys
 //
 //	a                                               the cursor: versions, sequence, chain
-//	o group\0 resource\0 namespace\0 name\0         an object as it is now
+//	o group\0 resource\0 namespace\0 name\0         there is such an object now; its history says how it is
 //	h group\0 resource\0 namespace\0 name\0 SEQ     a step of an object's history: the event's data,
 //	                                                and for every 16th the whole object (a keyframe)
 //	e SEQ                                           an event's envelope; its data is in the history
@@ -30,13 +30,11 @@
 package pebble
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -74,6 +72,9 @@ type Store struct {
 	at     cursor
 	folded atomic.Uint64
 	broken atomic.Pointer[string] // what Pebble says it cannot go on after
+	gaveUp chan struct{}          // closed when broken is set
+	// stuck has the answer of a write that waits for a disk which takes nothing.
+	stuck <-chan error
 	// serving is set once the objects are loaded: from then on damage is mended at
 	// the next start, up to then at once.
 	serving atomic.Bool
@@ -156,6 +157,7 @@ func (s *Store) open() error {
 	if _, err := s.opts.FS.Stat(s.opts.FS.PathJoin(s.dir, damageMark)); err == nil {
 		return errFound
 	}
+	s.gaveUp = make(chan struct{})
 	cache := pebble.NewCache(32 << 20)
 	defer cache.Unref()
 	o := &pebble.Options{
@@ -229,8 +231,18 @@ func (s *Store) Close() error {
 	if err == nil {
 		err = s.flush()
 	}
+	if s.stuck != nil {
+		select {
+		case <-s.stuck: // The disk takes writes again.
+		case <-time.After(lastChance):
+			return err // Open, as a crash would leave it.
+		}
+	}
 	return errors.Join(err, s.db.Close())
 }
+
+// lastChance is how long Close waits for a disk that takes no writes.
+const lastChance = 5 * time.Second
 
 // flush writes what is in memory. Where that fails, as on a full disk, Pebble
 // alone would try for ever.
@@ -256,45 +268,18 @@ func (s *Store) flush() error {
 // Folded implements history.Reader.
 func (s *Store) Folded() uint64 { return s.folded.Load() }
 
-// Load implements live.Store. If the objects turn out to be damaged it starts
-// over with none.
-func (s *Store) Load(ctx context.Context) (objects []*projections.Entry, at uint64, chain [32]byte, err error) {
-	objects, err = s.objects(ctx)
-	if err != nil && ctx.Err() == nil && !outside(err) {
-		objects, err = nil, s.startOver(err)
-	}
-	s.serving.Store(err == nil)
-	return objects, s.at.sequence, s.at.chain, err
-}
-
-func (s *Store) objects(ctx context.Context) (all []*projections.Entry, err error) {
-	iter, err := s.db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: []byte{objectKey}, UpperBound: []byte{objectKey + 1}})
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, iter.Close()) }()
-	for iter.First(); iter.Valid(); iter.Next() {
-		ref, _, err := parseRef(iter.Key()[1:])
-		if err != nil {
-			return nil, err
-		}
-		e, err := decodeObject(ref, iter.Value())
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", ref, err)
-		}
-		all = append(all, e)
-	}
-	return all, nil
-}
-
 // Commit implements live.Store.
 func (s *Store) Commit(batch []events.Event, changes []projections.Change) error {
 	if err := s.failure(); err != nil {
 		return err
 	}
 	at := s.at
-	b := s.db.NewBatchWithSize(size(batch, changes))
-	defer b.Close()
+	b := s.db.NewBatchWithSize(size(batch))
+	defer func() {
+		if s.stuck == nil {
+			b.Close()
+		}
+	}()
 	next := 0
 	for i := range batch {
 		ev := &batch[i]
@@ -311,10 +296,10 @@ func (s *Store) Commit(batch []events.Event, changes []projections.Change) error
 		}
 		at = cursor{ev.Sequence, ev.Chain}
 	}
-	if err := errors.Join(writeObjects(b, changes, s.at.sequence), b.Set([]byte{cursorKey}, at.encode(), nil)); err != nil {
+	if err := b.Set([]byte{cursorKey}, at.encode(), nil); err != nil {
 		return err
 	}
-	if err := b.Commit(pebble.NoSync); err != nil {
+	if err := s.apply(b); err != nil {
 		return err
 	}
 	if err := s.failure(); err != nil {
@@ -326,43 +311,15 @@ func (s *Store) Commit(batch []events.Event, changes []projections.Change) error
 }
 
 // size is about what the keys of a batch take.
-func size(batch []events.Event, changes []projections.Change) int {
+func size(batch []events.Event) int {
 	n := 64
 	for i := range batch {
 		n += 512 + len(batch[i].Data) + len(batch[i].Note)
 	}
-	for i := range changes {
-		if after := changes[i].After; after != nil {
-			n += len(after.Raw) / 4
-		}
-	}
 	return n
 }
 
-// writeObjects puts the objects into a batch as they are after all changes: one
-// that has changed several times is written once.
-func writeObjects(b *pebble.Batch, changes []projections.Change, after uint64) error {
-	written := make(map[events.Ref]bool, len(changes))
-	for _, c := range slices.Backward(changes) {
-		ref := c.Event.Object
-		if c.Event.Sequence <= after || written[ref] {
-			continue
-		}
-		written[ref] = true
-		var err error
-		if c.After == nil {
-			err = b.Delete(refKey(objectKey, ref), nil)
-		} else {
-			err = b.Set(refKey(objectKey, ref), encodeObject(c.After), nil)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// write puts the keys of one event, all but the object itself, into a batch. A change of nothing is that of
+// write puts the keys of one event into a batch. A change of nothing is that of
 // an event that the fold skipped.
 func write(b *pebble.Batch, ev *events.Event, c projections.Change) error {
 	st := step{kind: stepPatch, uid: ev.UID, data: ev.Data}
@@ -372,11 +329,14 @@ func write(b *pebble.Batch, ev *events.Event, c projections.Change) error {
 		st.kind = stepSkipped
 	case c.After == nil:
 		st.kind, st.created, st.version = stepRemoved, c.Before.Created, c.Before.Version+1
+		err = b.Delete(refKey(objectKey, ev.Object), nil)
 	default:
 		st.created, st.version = c.After.Created, c.After.Version
 		if c.Before == nil {
 			st.kind = stepWhole
-			err = b.Set(uidAt(ev.UID), appendRef(nil, ev.Object), nil)
+			err = errors.Join(
+				b.Set(refKey(objectKey, ev.Object), nil, nil),
+				b.Set(uidAt(ev.UID), appendRef(nil, ev.Object), nil))
 		} else if c.After.Version%frameEvery == 0 {
 			st.kind, st.frame = stepFrame, c.After.Raw
 		}
@@ -387,6 +347,20 @@ func write(b *pebble.Batch, ev *events.Event, c projections.Change) error {
 	return errors.Join(err,
 		b.Set(historyAt(ev.Object, ev.Sequence), st.encode(), nil),
 		b.Set(eventAt(ev.Sequence), encodeEvent(ev), nil))
+}
+
+// apply writes a batch. Pebble lets a write wait while what came before cannot be
+// flushed, and tries that for ever; once is enough to be told.
+func (s *Store) apply(b *pebble.Batch) error {
+	done := make(chan error, 1)
+	go func() { done <- b.Commit(pebble.NoSync) }()
+	select {
+	case err := <-done:
+		return err
+	case <-s.gaveUp:
+		s.stuck = done
+		return s.failure()
+	}
 }
 
 // failure says why the database cannot be written any more, if so.
@@ -418,6 +392,7 @@ func (l *logger) Fatalf(format string, args ...any) {
 	}
 	// Pebble tries again many times a second; once is enough to be told.
 	if l.broken.CompareAndSwap(nil, &why) {
+		close(l.gaveUp)
 		l.Errorf("%s", why)
 	}
 }
