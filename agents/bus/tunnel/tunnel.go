@@ -33,6 +33,10 @@ type addr string
 func (addr) Network() string  { return "nats" }
 func (a addr) String() string { return string(a) }
 
+// patience is how long a node may take to accept. One that is gone without a word
+// counts as connected until NATS notices, which takes minutes.
+const patience = 10 * time.Second
+
 // Dial opens a tunnel to a node. It fails at once if the node is not connected.
 func Dial(ctx context.Context, nc *nats.Conn, node bus.Node) (net.Conn, error) {
 	id := nuid.Next()
@@ -64,8 +68,12 @@ func Dial(ctx context.Context, nc *nats.Conn, node bus.Node) (net.Conn, error) {
 		err = errors.Join(c.sub.SetPendingLimits(-1, -1), nc.PublishRequest(node.Down(""), node.Up(id), []byte(id)))
 	}
 	if err == nil {
+		late := time.NewTimer(patience)
+		defer late.Stop()
 		select {
 		case err = <-opened:
+		case <-late.C:
+			err = errors.New("the node does not answer")
 		case <-ctx.Done():
 			err = ctx.Err()
 		}
