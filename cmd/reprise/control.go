@@ -28,6 +28,7 @@ import (
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/events/committer"
 	"github.com/reprise-run/reprise/events/jetstream"
+	"github.com/reprise-run/reprise/projections"
 	"github.com/reprise-run/reprise/projections/live"
 )
 
@@ -124,8 +125,8 @@ func (p *controlPlane) startProjections(ctx context.Context, history, volatile e
 // startCommitters stands for election as the one who appends, to both logs, and
 // finds the way to whoever does.
 func (p *controlPlane) startCommitters(ctx context.Context, history, volatile events.Log) error {
-	h := committer.New(history, p.history, committer.Options{})
-	v := committer.New(volatile, p.volatile, committer.Options{Volatile: true})
+	h := committer.New(history, p.history, committer.Options{Shape: projections.CheckShape})
+	v := committer.New(volatile, p.volatile, committer.Options{Volatile: true, Shape: projections.CheckShape})
 	local := committer.Route{History: h, Volatile: v}
 	lease, err := jetstream.NewLease(p.nats, jetstream.Config{}, "committer", p.name)
 	if err != nil {

@@ -38,6 +38,9 @@ type Options struct {
 	// Volatile says that the log is the one for volatile objects, and takes only
 	// these; otherwise it takes all others.
 	Volatile bool
+	// Shape refuses what a node writes if an object would come of it that is not
+	// of its kind's shape: projections.CheckShape. Nodes are trusted if nil.
+	Shape func(events.Change) error
 	// Now is the clock; time.Now if nil.
 	Now func() time.Time
 	// Queue is how many proposals may wait before Propose blocks; 4,096 if 0.

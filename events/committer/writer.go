@@ -103,6 +103,9 @@ func (w *writer) gather(queue <-chan *request) []accepted {
 		}
 		if r.taken.CompareAndSwap(false, true) {
 			v, err := judge(d, &r.proposal, next, w.opts.Volatile)
+			if err == nil {
+				err = w.checkShape(&r.proposal)
+			}
 			if err != nil {
 				r.reply <- answer{err: err}
 			} else {
@@ -119,6 +122,18 @@ func (w *writer) gather(queue <-chan *request) []accepted {
 	}
 	w.held = nil
 	return group
+}
+
+func (w *writer) checkShape(p *events.Proposal) error {
+	if p.Actor.Kind != "node" || w.opts.Shape == nil {
+		return nil
+	}
+	for _, c := range p.Changes {
+		if err := w.opts.Shape(c); err != nil {
+			return refused(p, c, err.Error())
+		}
+	}
+	return nil
 }
 
 // append puts the group into the log: one by one if that is cheaper, else as one
