@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -57,8 +58,19 @@ func (p *controlPlane) startLog(ctx context.Context, env *environment) error {
 // addressFile holds the address on which the running server's NATS listens.
 func (e *environment) addressFile() string { return filepath.Join(e.RunDir, "nats") }
 
-// waitForNode returns once the node says of itself that it is ready.
+// waitForNode returns once the node says of itself that it is ready, or when a
+// part has stopped without which that may never be.
 func (p *controlPlane) waitForNode(ctx context.Context, name string) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case err := <-p.stopped:
+			cancel(err)
+			p.failed(err) // for whoever waits for the end
+		case <-ctx.Done():
+		}
+	}()
 	ref := events.Ref{Resource: "nodes", Name: name}
 	for {
 		view := p.history.View()
@@ -70,7 +82,7 @@ func (p *controlPlane) waitForNode(ctx context.Context, name string) error {
 			return err
 		}
 		if _, err := changes.Next(ctx); err != nil {
-			return fmt.Errorf("node %s did not get ready: %w", name, err)
+			return fmt.Errorf("node %s did not get ready: %w", name, cmp.Or(context.Cause(ctx), err))
 		}
 	}
 }
