@@ -20,6 +20,9 @@ var healthy = []string{
 	// Upstream's controllers all start at once, and try again once that
 	// namespace is made, which is within the first second of a cluster's life.
 	`namespaces "kube-system" not found`,
+	// Upstream waits for its caches until it is told to stop, and only then says so.
+	"Unable to sync caches",
+	"imed out waiting for caches to sync",
 	// kubectl ends the WebSocket of an exec, cp or port-forward by hanging up.
 	"Error on socket receive",
 	"Unable to write frame",
