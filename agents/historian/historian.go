@@ -113,14 +113,9 @@ func Serve(nc *nats.Conn, prefix string, s Source) (stop func(), err error) {
 				defer answering.Done()
 				reply, err := answer(m)
 				if err != nil {
-					reply = nats.NewMsg("")
-					reply.Header.Set(headerError, strconv.Quote(err.Error()))
+					reply = refusal(err)
 				}
-				// As everywhere: the one who asks names the subject of the answer,
-				// and the server may publish on all.
-				if strings.HasPrefix(m.Reply, nats.InboxPrefix) {
-					_ = m.RespondMsg(reply) // Whoever asked has gone; there is nobody to tell.
-				}
+				respond(m, reply)
 			}()
 		})
 		if err != nil {
@@ -134,6 +129,24 @@ func Serve(nc *nats.Conn, prefix string, s Source) (stop func(), err error) {
 		return nil, fmt.Errorf("cannot serve questions about the history: %w", err)
 	}
 	return stop, nil
+}
+
+// respond sends an answer, or says that it cannot. As everywhere: the one who asks
+// names the subject of the answer, and the server may publish on all.
+func respond(m, reply *nats.Msg) {
+	if !strings.HasPrefix(m.Reply, nats.InboxPrefix) {
+		return
+	}
+	// Any other failure means that whoever asked has gone: there is nobody to tell.
+	if err := m.RespondMsg(reply); errors.Is(err, nats.ErrMaxPayload) {
+		_ = m.RespondMsg(refusal(fmt.Errorf("the answer has %d bytes, which is more than NATS carries at once; ask for less", len(reply.Data))))
+	}
+}
+
+func refusal(err error) *nats.Msg {
+	reply := nats.NewMsg("")
+	reply.Header.Set(headerError, strconv.Quote(err.Error()))
+	return reply
 }
 
 func (s *server) events(m *nats.Msg) (*nats.Msg, error) {

@@ -154,6 +154,18 @@ func TestFollow(t *testing.T) {
 	t.Error("following has ended by itself")
 }
 
+func TestSaysWhenAnAnswerIsTooLong(t *testing.T) {
+	h := projectionstest.NewHistory()
+	h.Create(projectionstest.Pod("a", "b"), `{"metadata":{"name":"`+strings.Repeat("x", 9<<20)+`"}}`)
+	log := memlog.New()
+	grow(t, log, h.Events)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if _, err := serve(t, log).Why(ctx, 1); err == nil || !strings.Contains(err.Error(), "ask for less") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestNobodyAnswers(t *testing.T) {
 	if _, err := historian.NewClient(connect(t), "test").Why(t.Context(), 1); err == nil || !strings.Contains(err.Error(), "reprise up") {
 		t.Errorf("without a server: %v", err)
