@@ -6,6 +6,7 @@ import (
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/reprise-run/reprise/agents/runner/runnertest"
 )
@@ -15,6 +16,9 @@ func TestTranscripts(t *testing.T) { runnertest.Run(t, "testdata", New()) }
 // A resource name that is guessed wrong would make owners look absent.
 func TestBuiltInResources(t *testing.T) {
 	odd := map[string]string{"Endpoints": "endpoints", "NetworkPolicy": "networkpolicies", "Ingress": "ingresses", "StorageClass": "storageclasses", "Lease": "leases"}
+	if _, _, known := builtIn(schema.GroupVersionKind{Group: "extensions", Version: "v1beta1", Kind: "ReplicaSet"}); known {
+		t.Error("owners of a group that is served no more would look absent")
+	}
 	for kind, want := range odd {
 		found := false
 		for gvk := range legacyscheme.Scheme.AllKnownTypes() {

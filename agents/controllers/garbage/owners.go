@@ -80,12 +80,16 @@ func resolve(v runner.View, namespace string, o *metav1.OwnerReference) (events.
 
 // builtIn knows the kinds of Kubernetes itself.
 func builtIn(gvk schema.GroupVersionKind) (resource string, namespaced, known bool) {
-	if len(scheme.Scheme.VersionsForGroupKind(gvk.GroupKind())) == 0 && !served[gvk.GroupKind()] {
+	if gvk.Group == retired || len(scheme.Scheme.VersionsForGroupKind(gvk.GroupKind())) == 0 && !served[gvk.GroupKind()] {
 		return "", false, false
 	}
 	plural, _ := meta.UnsafeGuessKindToResource(gvk)
 	return plural.Resource, !clusterWide[gvk.Kind], true
 }
+
+// retired is a group that client-go still knows and that is served no more. An
+// object that names an owner by it, as old manifests do, has not lost its owner.
+const retired = "extensions"
 
 // served are the kinds that Kubernetes has by itself and client-go does not.
 var served = map[schema.GroupKind]bool{
