@@ -84,7 +84,7 @@ func BenchmarkIdle(b *testing.B) {
 	processor, memory := map[string]float64{}, map[string]float64{}
 	for b.Loop() {
 		before := c.usage()
-		time.Sleep(watched)
+		<-time.After(watched)
 		for pid, after := range c.usage() {
 			processor[after.program] += (after.processor - before[pid].processor).Seconds()
 			memory[after.program] += after.memory
