@@ -66,10 +66,16 @@ const (
 )
 
 // Permissions are the subjects that an operator who asks may publish and
-// subscribe to.
+// subscribe to. Answers to others, such as tokens to nodes, are not among them.
 func Permissions(prefix string) (publish, subscribe []string) {
-	return []string{prefix + "-history.>"}, []string{nats.InboxPrefix + ">"}
+	return []string{prefix + "-history.>"}, []string{inbox(prefix) + ".>"}
 }
+
+// Inbox is the option with which an operator must connect: answers come where
+// only operators may listen.
+func Inbox(prefix string) nats.Option { return nats.CustomInboxPrefix(inbox(prefix)) }
+
+func inbox(prefix string) string { return "_INBOX." + prefix + ".history" }
 
 func subject(prefix, method string) string { return prefix + "-history." + method }
 

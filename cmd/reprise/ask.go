@@ -33,7 +33,8 @@ func (e *environment) ask(f func(*historian.Client) error) error {
 	if err != nil {
 		return fmt.Errorf("%w; asking about the history needs the rights of the one who started the server", err)
 	}
-	nc, err := nats.Connect("nats://"+strings.TrimSpace(string(address)), as, nats.Name("reprise command"))
+	nc, err := nats.Connect("nats://"+strings.TrimSpace(string(address)), as, historian.Inbox(subjectPrefix),
+		nats.Name("reprise command"))
 	if err != nil {
 		return fmt.Errorf("cannot reach the server at %s: %w; is `reprise up` running?", strings.TrimSpace(string(address)), err)
 	}

@@ -65,6 +65,9 @@ func (o *upOptions) run(ctx context.Context) error {
 	if wrong := validation.IsDNS1123Subdomain(o.node); wrong != nil {
 		return fmt.Errorf("--node %q cannot be the name of a node: %s", o.node, strings.Join(wrong, "; "))
 	}
+	if err := checkNATSAddress(o.NATS); err != nil {
+		return err
+	}
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(o.level)); err != nil {
 		return fmt.Errorf("--log-level %q: %w", o.level, err)
@@ -156,6 +159,19 @@ func (o *upOptions) start(ctx context.Context, p *controlPlane, listener net.Lis
 		return err
 	}
 	say.say("node %s is ready", o.node)
+	return nil
+}
+
+// checkNATSAddress keeps the log off the network: without TLS, which is not there
+// yet, what nodes and operators say to NATS could be read and changed on the way.
+func checkNATSAddress(address string) error {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("--nats-listen %q is no host:port", address)
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return fmt.Errorf("--nats-listen %s: NATS speaks in the clear for now and must stay on this machine; give it an address such as 127.0.0.1:4222", address)
+	}
 	return nil
 }
 
