@@ -159,8 +159,12 @@ func pass(w http.ResponseWriter, r *http.Request, to string) {
 		refuse(w, fmt.Errorf("the container runtime answered with an address that is none: %w", err))
 		return
 	}
+	var transport http.RoundTripper
+	if strings.HasPrefix(strings.ToUpper(r.Header.Get("Upgrade")), "SPDY/") {
+		transport = quietly
+	}
 	// Of its own address the runtime takes no query but its token.
-	handler := proxy.NewUpgradeAwareHandler(location, nil, false, true, responder{})
+	handler := proxy.NewUpgradeAwareHandler(location, transport, false, true, responder{})
 	handler.ServeHTTP(w, r)
 }
 
