@@ -1,11 +1,14 @@
 package live_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -82,6 +85,62 @@ func TestStopsAtDamage(t *testing.T) {
 	if _, err := live.Start(t.Context(), broken{log}, live.Options{Log: quiet}); !errors.Is(err, events.ErrDamaged) {
 		t.Errorf("a damaged log is followed: %v", err)
 	}
+}
+
+// A bit that flipped in the log is not served: not by one that folds it all, and
+// not by one that goes on from a stored projection.
+func TestStopsAtAFlippedBit(t *testing.T) {
+	h := projectionstest.Random(4, 300)
+	half, data := 150, 200
+	for h.Events[half-1].More {
+		half++
+	}
+	for len(h.Events[data].Data) == 0 {
+		data++
+	}
+	for name, stored := range map[string]bool{"from the beginning": false, "from what is stored": true} {
+		t.Run(name, func(t *testing.T) {
+			log, opts := memlog.New(), live.Options{Log: quiet}
+			grow(t, log, h.Events[:half])
+			if stored {
+				opts.Store = &store{state: projections.NewState()}
+				start(t, log, opts).Close()
+			}
+			rest := slices.Clone(h.Events[half:])
+			flipped := &rest[data-half]
+			flipped.Data = bytes.Clone(flipped.Data)
+			flipped.Data[len(flipped.Data)/2] ^= 1
+			grow(t, log, rest)
+			_, err := live.Start(t.Context(), log, opts)
+			var at *events.ChainError
+			if !errors.Is(err, events.ErrDamaged) || !errors.As(err, &at) || at.Sequence != flipped.Sequence || !strings.Contains(err.Error(), "restore it from a copy") {
+				t.Errorf("the event at %d is another one: %v", flipped.Sequence, err)
+			}
+		})
+	}
+}
+
+func BenchmarkStart(b *testing.B) {
+	h := projectionstest.Random(1, 20_000)
+	log := memlog.New()
+	for i := 0; i < len(h.Events); {
+		n := min(500, len(h.Events)-i)
+		for h.Events[i+n-1].More {
+			n++
+		}
+		if _, err := log.Append(b.Context(), uint64(i), h.Events[i:i+n]); err != nil {
+			b.Fatal(err)
+		}
+		i += n
+	}
+	for b.Loop() {
+		l, err := live.Start(b.Context(), log, live.Options{Log: quiet})
+		if err != nil {
+			b.Fatal(err)
+		}
+		l.Close()
+	}
+	b.ReportMetric(float64(len(h.Events)*b.N)/b.Elapsed().Seconds(), "events/s")
 }
 
 // store is a durable projection that fails on request.

@@ -50,7 +50,8 @@ type Live struct {
 	current atomic.Pointer[moment]
 	cancel  context.CancelFunc
 	done    chan struct{}
-	err     error // set before done is closed
+	err     error    // set before done is closed
+	chain   [32]byte // of the last event folded, the follower's own
 
 	mu      sync.Mutex
 	recent  ring
@@ -121,6 +122,7 @@ func (l *Live) load(ctx context.Context) (last uint64, err error) {
 		l.state.Put(e)
 	}
 	l.state.StartAt(at)
+	l.chain = chain
 	return last, nil
 }
 
@@ -205,6 +207,9 @@ func (l *Live) follow(ctx context.Context) error {
 		if len(batch) == 0 {
 			continue
 		}
+		if err := l.check(batch); err != nil {
+			return err
+		}
 		changes, err := l.state.Fold(batch)
 		if err != nil {
 			return &brokenError{err}
@@ -216,6 +221,21 @@ func (l *Live) follow(ctx context.Context) error {
 		}
 		l.publish(changes)
 	}
+}
+
+// check refuses a batch of the history that is not what was appended, so that
+// nothing is served or decided from it. What ages away bears no chain that could
+// be followed from its beginning.
+func (l *Live) check(batch []events.Event) error {
+	if l.opts.Volatile {
+		return nil
+	}
+	chain, err := events.VerifyChain(l.state.Sequence(), l.chain, batch)
+	if err != nil {
+		return fmt.Errorf("%w, and nothing from there on is used; %w of the data directory, and look at that with `reprise verify`", err, events.ErrDamaged)
+	}
+	l.chain = chain
+	return nil
 }
 
 // next reads a batch; for a volatile log it comes back now and then without one,

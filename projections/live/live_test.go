@@ -135,6 +135,7 @@ func TestStopsLoudly(t *testing.T) {
 	grow(t, log, h.Events)
 	l := start(t, log, live.Options{})
 	future := events.Event{Sequence: 2, Type: "pod.teleported", Object: projectionstest.Pod("a", "b"), UID: "u1", Data: []byte(`[]`)}
+	future.Chain = events.Link(h.Events[0].Chain, &future)
 	grow(t, log, []events.Event{future})
 	err := l.Wait(t.Context(), 2)
 	var unknown *projections.UnknownTypeError
