@@ -56,13 +56,23 @@ func trespassOnPod(by events.Actor, before, after standing) string {
 		}
 	}
 	if after.raw != nil {
-		return ""
+		return revival(before, after)
 	}
 	if events.Lookup(before.raw, "metadata", "deletionTimestamp") == nil {
 		return "nobody has asked for the pod to be deleted"
 	}
 	if f := events.Lookup(before.raw, "metadata", "finalizers"); f != nil && string(f) != "[]" {
 		return "the pod's finalizers are not done"
+	}
+	return ""
+}
+
+// revival says how a change would have a pod that has ended be another way again.
+// Others have acted on its end: the pod that takes its place is there.
+func revival(before, after standing) string {
+	was, is := text(before.raw, "status", "phase"), text(after.raw, "status", "phase")
+	if (was == "Succeeded" || was == "Failed") && is != was {
+		return fmt.Sprintf("the pod has ended as %s, and cannot become %q", was, is)
 	}
 	return ""
 }
