@@ -45,6 +45,21 @@ func TestWrittenFiles(t *testing.T) {
 	})
 }
 
+func TestProgramsOfTheNodeAreFoundFirst(t *testing.T) {
+	for ours, want := range map[string]string{
+		"PATH=/usr/bin:/bin": "PATH=/opt/reprise/bin:/usr/bin:/bin",
+		"PATH=":              "PATH=/opt/reprise/bin",
+		"HOME=/root":         "PATH=/opt/reprise/bin",
+	} {
+		cmd := exec.Command("true")
+		cmd.Env = environ(example(), []string{ours, "LANG=C"})
+		got := slices.DeleteFunc(cmd.Environ(), func(v string) bool { return !strings.HasPrefix(v, "PATH=") })
+		if !slices.Equal(got, []string{want}) {
+			t.Errorf("with %s it is %q", ours, got)
+		}
+	}
+}
+
 func TestNodesOfOneNameStayApart(t *testing.T) {
 	here, elsewhere := example(), example()
 	elsewhere.RunDir = "/tmp/test/n1"

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -50,6 +51,7 @@ func spawn(c Config) (*process, error) {
 	defer log.Close()
 	cmd := exec.Command(c.containerd(), "--config", c.configFile(), "--log-level", "warn")
 	cmd.Dir = "/"
+	cmd.Env = environ(c, os.Environ())
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
@@ -62,6 +64,20 @@ func spawn(c Config) (*process, error) {
 	// A child that ended stays a zombie until its parent has looked.
 	go func() { _ = cmd.Wait() }()
 	return p, writeFile(c.pidFile(), []byte(strconv.Itoa(p.pid)+"\n"))
+}
+
+// environ is our environment with the node's programs found first: containerd
+// is told where runc is, and yet looks for it at each sandbox, to learn what it
+// can do.
+func environ(c Config, ours []string) []string {
+	path := c.BinDir
+	for _, v := range ours {
+		if rest, ok := strings.CutPrefix(v, "PATH="); ok && rest != "" {
+			path = c.BinDir + string(os.PathListSeparator) + rest
+		}
+	}
+	// Of several values of one name the last counts.
+	return append(slices.Clone(ours), "PATH="+path)
 }
 
 // watch takes hold of a process that may not be our child.
