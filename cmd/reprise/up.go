@@ -15,7 +15,6 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/util/validation"
-	"k8s.io/klog/v2"
 )
 
 const (
@@ -74,7 +73,9 @@ func (o *upOptions) run(ctx context.Context) error {
 	}
 	log := slog.New(slog.NewTextHandler(o.Stderr, &slog.HandlerOptions{Level: level}))
 	slog.SetDefault(log)
-	klog.SetSlogLogger(slog.New(upstreamLog{log.Handler()}))
+	life, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	takeUpstreamLog(life, log.Handler(), o.Stderr)
 	held, err := acquireLock(o.DataDir)
 	if err != nil {
 		return err
@@ -89,20 +90,31 @@ func (o *upOptions) run(ctx context.Context) error {
 	// Most of a start is upstream's API server, which makes its tables once: to
 	// collect garbage meanwhile costs a quarter more. Afterwards it is given back.
 	usual := debug.SetGCPercent(startGC)
-	err = o.start(ctx, p, listener, say)
-	debug.SetGCPercent(usual)
-	if err == nil {
-		go debug.FreeOSMemory()
-		fmt.Fprintf(o.Stdout, "\nReady. The kubeconfig is %s; next, in another terminal:\n\n"+
-			"  export KUBECONFIG=%[1]s\n  %[2]s kubectl get nodes\n\n", o.Kubeconfig(), whatToType())
-		select {
-		case err = <-p.stopped:
-		case <-ctx.Done():
-			fmt.Fprintln(o.Stdout, "Stopping. Containers go on; `reprise down` stops them too.")
-		}
-	} else if ctx.Err() != nil {
-		err = nil // Interrupted while it started.
+	started := make(chan error, 1)
+	go func() { started <- o.start(life, end, p, listener, say) }()
+	select {
+	case err = <-started:
+	case <-life.Done():
+		err = context.Cause(life)
 	}
+	debug.SetGCPercent(usual)
+	if err != nil {
+		// Upstream takes up to a minute to stop what has half started. What is kept
+		// outlives a crash, so that the end of the process will do.
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	go debug.FreeOSMemory()
+	fmt.Fprintf(o.Stdout, "\nReady. The kubeconfig is %s; next, in another terminal:\n\n"+
+		"  export KUBECONFIG=%[1]s\n  %[2]s kubectl get nodes\n\n", o.Kubeconfig(), whatToType())
+	select {
+	case err = <-p.stopped:
+	case <-ctx.Done():
+		fmt.Fprintln(o.Stdout, "Stopping. Containers go on; `reprise down` stops them too.")
+	}
+	end(nil)
 	return errors.Join(err, p.close())
 }
 
@@ -118,29 +130,38 @@ func whatToType() string {
 }
 
 // start starts the control plane and the node side by side, as far as one does
-// not rest on the other.
-func (o *upOptions) start(ctx context.Context, p *controlPlane, listener net.Listener, say *progress) error {
-	group, starting := errgroup.WithContext(ctx)
+// not rest on the other. If one fails it ends ctx, and so the other.
+func (o *upOptions) start(ctx context.Context, end context.CancelCauseFunc, p *controlPlane, listener net.Listener, say *progress) error {
+	var group errgroup.Group
+	side := func(start func() error) {
+		group.Go(func() error {
+			err := start()
+			if err != nil {
+				end(err)
+			}
+			return err
+		})
+	}
 	var w *worker
-	group.Go(func() (err error) {
-		if w, err = startRuntime(starting, o.environment, o.node, p.log); err == nil {
+	side(func() (err error) {
+		if w, err = startRuntime(ctx, o.environment, o.node, p.log); err == nil {
 			say.say("containerd runs")
 		}
 		return err
 	})
-	group.Go(func() error {
-		if err := p.startLog(starting, o.environment); err != nil {
+	side(func() error {
+		if err := p.startLog(ctx, o.environment); err != nil {
 			return err
 		}
 		say.say("the log is open, at sequence %d", p.history.Folded())
-		if err := p.startAPI(starting, o.environment, listener); err != nil {
+		if err := p.startAPI(ctx, o.environment, listener); err != nil {
 			return err
 		}
 		say.say("the API listens on %s", listener.Addr())
-		if err := p.serveBus(starting); err != nil {
+		if err := p.serveBus(ctx); err != nil {
 			return err
 		}
-		return p.startDeciders(starting)
+		return p.startDeciders(ctx)
 	})
 	err := group.Wait()
 	if w != nil {

@@ -54,7 +54,7 @@ func TestRefusedStart(t *testing.T) {
 		"bad log level":               {[]string{"up", "--log-level", "loud"}, []string{"--log-level", "loud"}},
 		"no port":                     {[]string{"up", "--listen", "nonsense"}, []string{"nonsense", "missing port"}},
 		"another machine's address":   {[]string{"up", "--listen", "192.0.2.1:6443"}, []string{"192.0.2.1:6443", "assign"}},
-		"no port for NATS":            {[]string{"up", "--nats-listen", "nonsense"}, []string{"NATS", "nonsense"}},
+		"no port for NATS":            {[]string{"up", "--nats-listen", "nonsense"}, []string{"--nats-listen", "nonsense"}},
 	} {
 		t.Run(name, func(t *testing.T) { c.in(t).refused(c.command("reprise", test.args...), test.says...) })
 	}
@@ -99,7 +99,7 @@ func TestMissingTool(t *testing.T) {
 // TestOneServer starts a second server where one runs.
 func TestOneServer(t *testing.T) {
 	c := newCluster(t)
-	c.refused(c.command("reprise", "up"), c.dir, "another server", "--data-dir")
+	c.refused(c.command("reprise", "up"), c.dir, "server runs", "--data-dir")
 	c.refused(c.command("reprise", "down"), c.dir, "stop it first")
 	c.refused(c.command("reprise", "up", "--data-dir", t.TempDir(), "--listen", "127.0.0.1:7443", "--nats-listen", "127.0.0.1:7422"),
 		c.run, "--run-dir")
