@@ -97,32 +97,34 @@ type server struct {
 	ctx context.Context
 }
 
-// Serve answers until stop is called, which waits for the answers under way.
+// Serve answers until stop is called, which waits for the answers under way:
+// after it nothing reads the source any more.
 func Serve(nc *nats.Conn, prefix string, s Source) (stop func(), err error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	h := &server{Source: s, ctx: ctx}
 	var subscriptions []*nats.Subscription
-	var answering sync.WaitGroup
+	var answering gate
 	stop = func() {
 		for _, sub := range subscriptions {
-			_ = sub.Unsubscribe() // A closed connection has no subscriptions.
+			_ = sub.Drain() // A closed connection has no subscriptions.
 		}
 		cancel()
-		answering.Wait()
+		answering.close()
 	}
 	for method, answer := range map[string]func(*nats.Msg) (*nats.Msg, error){
 		methodEvents: h.events, methodWhy: h.why, methodDown: h.down, methodVerify: h.verify,
 	} {
 		sub, err := nc.QueueSubscribe(subject(prefix, method), "history", func(m *nats.Msg) {
-			answering.Add(1)
-			go func() {
-				defer answering.Done()
+			started := answering.start(func() {
 				reply, err := answer(m)
 				if err != nil {
 					reply = refusal(err)
 				}
 				respond(m, reply)
-			}()
+			})
+			if !started {
+				respond(m, refusal(errStopping))
+			}
 		})
 		if err != nil {
 			stop()
@@ -135,6 +137,34 @@ func Serve(nc *nats.Conn, prefix string, s Source) (stop func(), err error) {
 		return nil, fmt.Errorf("cannot serve questions about the history: %w", err)
 	}
 	return stop, nil
+}
+
+var errStopping = errors.New("Reprise is stopping; ask again when it runs")
+
+// gate lets answers start until it is closed. NATS hands over questions after its
+// subscription has ended too, and the source may be closed by then.
+type gate struct {
+	mu     sync.Mutex
+	closed bool
+	busy   sync.WaitGroup
+}
+
+// start runs an answer beside the caller, unless the gate is closed.
+func (g *gate) start(answer func()) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.closed {
+		g.busy.Go(answer)
+	}
+	return !g.closed
+}
+
+// close waits for the answers that have started.
+func (g *gate) close() {
+	g.mu.Lock()
+	g.closed = true
+	g.mu.Unlock()
+	g.busy.Wait()
 }
 
 // respond sends an answer, or says that it cannot. As everywhere: the one who asks

@@ -3,8 +3,10 @@ package historian_test
 import (
 	"context"
 	"io"
+	"iter"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -195,5 +197,59 @@ func grow(t *testing.T, log events.Log, batch []events.Event) {
 			t.Fatal(err)
 		}
 		batch = batch[n:]
+	}
+}
+
+// closing is a source that tells whether it is asked after it was closed.
+type closing struct {
+	history.Reader
+	closed, late atomic.Bool
+}
+
+func (c *closing) Folded() uint64 {
+	if c.closed.Load() {
+		c.late.Store(true)
+	}
+	return 0
+}
+
+func (c *closing) Events(context.Context, history.Query) iter.Seq2[events.Event, error] {
+	c.Folded()
+	return func(func(events.Event, error) bool) {}
+}
+
+// Questions that have come when serving stops are answered, and not by asking what
+// is closed next.
+func TestStopsAnsweringFirst(t *testing.T) {
+	nc := connect(t)
+	for range 50 {
+		source := &closing{}
+		stop, err := historian.Serve(nc, "test", historian.Source{Reader: source})
+		if err != nil {
+			t.Fatal(err)
+		}
+		inbox := nats.NewInbox()
+		answers, err := nc.SubscribeSync(inbox)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 200 {
+			if err := nc.PublishRequest("test-history.events", inbox, []byte(`{}`)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := nc.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		stop()
+		source.closed.Store(true)
+		for i := range 200 {
+			if _, err := answers.NextMsg(10 * time.Second); err != nil {
+				t.Fatalf("question %d has no answer: %v", i, err)
+			}
+		}
+		if source.late.Load() {
+			t.Fatal("a question was asked of a source that is closed")
+		}
 	}
 }
