@@ -113,6 +113,9 @@ func (s *Store) Events(ctx context.Context, q history.Query) iter.Seq2[events.Ev
 	if err != nil {
 		return fail(err)
 	}
+	if first > last {
+		return func(func(events.Event, error) bool) {}
+	}
 	prefix := []byte{eventKey}
 	if q.Object != (events.Ref{}) {
 		prefix = refKey(historyKey, q.Object)
