@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/reprise-run/reprise/events/memlog"
 	"github.com/reprise-run/reprise/projections/history"
 	"github.com/reprise-run/reprise/projections/pebble"
 	"github.com/reprise-run/reprise/projections/projectionstest"
@@ -49,6 +50,17 @@ func TestDamageInUse(t *testing.T) {
 	}
 	if !failed {
 		t.Error("reading damaged tables does not fail")
+	}
+	log := memlog.New()
+	for i := 0; i < half; {
+		n := whole(h.Events[:half], min(i+500, half)) - i
+		if _, err := log.Append(t.Context(), uint64(i), h.Events[i:i+n]); err != nil {
+			t.Fatal(err)
+		}
+		i += n
+	}
+	if r, err := s.Verify(t.Context(), log, nil); err == nil || r != nil && r.Difference != "" {
+		t.Errorf("what cannot be read is compared: %+v, %v", r, err)
 	}
 	changes, err := state.Fold(h.Events[half:])
 	if err != nil {

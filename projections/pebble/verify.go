@@ -219,7 +219,8 @@ func compare(ctx context.Context, stored, rebuilt pebble.Reader, report *Report)
 		}
 	}
 	for a, b := was.First(), is.First(); a || b; a, b = was.Next(), is.Next() {
-		if err := ctx.Err(); err != nil {
+		// One that cannot be read ends like one that is done.
+		if err := errors.Join(ctx.Err(), was.Error(), is.Error()); err != nil {
 			return err
 		}
 		switch {
