@@ -199,7 +199,7 @@ func (p *controlPlane) startAPI(ctx context.Context, env *environment, listener 
 	ctx, cancel := context.WithCancel(ctx)
 	server, err := api.New(ctx, api.Options{
 		Dir:         env.APIDir(),
-		Listener:    listener,
+		Listener:    lingering{listener},
 		ServiceCIDR: serviceCIDR,
 		History:     storage.Source{Projection: p.history, Proposer: p.proposer},
 		Volatile:    storage.Source{Projection: p.volatile, Proposer: p.proposer},

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -87,7 +88,7 @@ spec:
   containers:
   - name: a
     image: reprise.run/demo:1
-    command: [sh, -c, "n=$(cat /tmp/out/n 2>/dev/null); echo try $((n+1)); echo to stderr >&2; echo $((n+1)) > /tmp/out/n; while ! [ -f /tmp/go ]; do sleep 0.1; done; echo later; while ! [ -f /tmp/end ]; do sleep 0.1; done; exit 1"]
+    command: [sh, -c, "n=$(cat /tmp/out/n 2>/dev/null); echo try $((n+1)); sleep 0.5; echo to stderr >&2; echo $((n+1)) > /tmp/out/n; while ! [ -f /tmp/go ]; do sleep 0.1; done; echo later; while ! [ -f /tmp/end ]; do sleep 0.1; done; exit 1"]
     volumeMounts: [{name: out, mountPath: /tmp/out}]
   - {name: b, image: "reprise.run/demo:1", command: [sh, -c, "for i in 1 2 3 4 5; do echo line $i; done; exec sleep 1000"]}
   volumes: [{name: out, emptyDir: {}}]
@@ -183,6 +184,38 @@ func testTerminal(t *testing.T, s *space) {
 	}
 	if out, err := s.try("exec", "p", "--", "no-such-program"); err == nil || !strings.Contains(out, "no-such-program") {
 		t.Errorf("exec of what is not there: %v\n%s", err, out)
+	}
+}
+
+// slowly passes on what it reads at some bytes a second.
+type slowly struct {
+	io.Reader
+	rate int
+}
+
+func (s slowly) Read(p []byte) (int, error) {
+	n, err := s.Reader.Read(p[:min(len(p), s.rate/10)])
+	<-time.After(time.Duration(n) * time.Second / time.Duration(s.rate))
+	return n, err
+}
+
+// testSlowReader reads what a command printed long after it has ended.
+func testSlowReader(t *testing.T, s *space) {
+	s.ready(shell)
+	const size = 20 << 20
+	cmd := s.command("kubectl", "-n", s.name, "exec", "p", "--", "head", "-c", strconv.Itoa(size), "/dev/zero")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := &transcript{}
+	cmd.Stderr = said
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	n, err := io.Copy(io.Discard, slowly{out, 2 << 20})
+	if err := errors.Join(err, cmd.Wait()); err != nil || n != size {
+		t.Errorf("%d bytes of %d arrived: %v\n%s", n, size, err, said)
 	}
 }
 

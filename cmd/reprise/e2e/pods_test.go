@@ -41,6 +41,7 @@ func TestPods(t *testing.T) {
 			"registry":     testRegistry,
 			"logs":         testLogOptions,
 			"terminal":     testTerminal,
+			"slow-reader":  testSlowReader,
 			"attach":       testAttach,
 			"copy":         testCopyDirectory,
 			"forward":      testForward,
