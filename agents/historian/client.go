@@ -53,10 +53,10 @@ func (c *Client) Events(ctx context.Context, q history.Query) iter.Seq2[events.E
 }
 
 // Follow yields the events that the query asks for from its First on, those that
-// are there and those to come, until ctx ends.
+// are there and those to come, up to its Last if it has one, until ctx ends.
 func (c *Client) Follow(ctx context.Context, q history.Query) iter.Seq2[events.Event, error] {
 	return func(yield func(events.Event, error) bool) {
-		for q.First = max(q.First, 1); ; {
+		for q.First = max(q.First, 1); q.Last == 0 || q.First <= q.Last; {
 			found, next, err := c.page(ctx, eventsCall{Query: q, Wait: true})
 			if ctx.Err() != nil {
 				return

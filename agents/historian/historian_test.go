@@ -156,6 +156,34 @@ func TestFollow(t *testing.T) {
 	t.Error("following has ended by itself")
 }
 
+func TestFollowEndsAtTheLast(t *testing.T) {
+	h := projectionstest.Random(2, 300)
+	half := 150
+	for h.Events[half-1].More {
+		half++
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for name, to := range map[string]uint64{"what is there": 100, "what comes": uint64(half) + 1, "nothing": 10} {
+		t.Run(name, func(t *testing.T) {
+			log := memlog.New()
+			grow(t, log, h.Events[:half])
+			next := uint64(50)
+			for e, err := range serve(t, log).Follow(ctx, history.Query{First: next, Last: to}) {
+				if err != nil || e.Sequence != next {
+					t.Fatalf("sequence %d follows %d: %v", e.Sequence, next-1, err)
+				}
+				if next++; next == uint64(half) {
+					grow(t, log, h.Events[half:])
+				}
+			}
+			if next != max(to+1, 50) || ctx.Err() != nil {
+				t.Errorf("up to %d it ends before %d: %v", to, next, ctx.Err())
+			}
+		})
+	}
+}
+
 func TestSaysWhenAnAnswerIsTooLong(t *testing.T) {
 	h := projectionstest.NewHistory()
 	h.Create(projectionstest.Pod("a", "b"), `{"metadata":{"name":"`+strings.Repeat("x", 9<<20)+`"}}`)

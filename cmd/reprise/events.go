@@ -48,7 +48,7 @@ func newEventsCommand(env *environment) *cobra.Command {
 	f.StringVar(&q.Actor, "actor", "", "only events that an actor wrote, as scheduler or node:n1")
 	f.StringVar(&q.User, "user", "", "only events on request of a user")
 	f.Uint64Var(&q.First, "from", 0, "only events from a sequence on")
-	f.Uint64Var(&q.Last, "to", 0, "only events up to a sequence")
+	f.Uint64Var(&q.Last, "to", 0, "only events up to a sequence; with --follow it ends there")
 	f.DurationVar(&since, "since", 0, "only events of the last while, as 10m")
 	f.BoolVarP(&follow, "follow", "f", false, "wait for more")
 	return c
