@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
@@ -24,6 +27,7 @@ func newKubectlCommand(env *environment) *cobra.Command {
 		DisableFlagParsing: true,
 		RunE: func(c *cobra.Command, args []string) error {
 			if os.Getenv("KUBECONFIG") == "" {
+				env.explainWithoutCluster()
 				if err := os.Setenv("KUBECONFIG", env.Kubeconfig()); err != nil {
 					return err
 				}
@@ -48,4 +52,17 @@ func newKubectlCommand(env *environment) *cobra.Command {
 			return nil
 		},
 	}
+}
+
+// explainWithoutCluster has kubectl's failures end with what to do, if there is no
+// cluster that it could talk to.
+func (e *environment) explainWithoutCluster() {
+	if _, err := os.Stat(e.Kubeconfig()); !errors.Is(err, os.ErrNotExist) {
+		return
+	}
+	cmdutil.BehaviorOnFatal(func(message string, code int) {
+		fmt.Fprintf(e.Stderr, "%s\nreprise: no cluster was started here (there is no %s): `reprise up` starts one, and --data-dir says where one is\n",
+			strings.TrimSpace(message), e.Kubeconfig())
+		os.Exit(code)
+	})
 }
