@@ -10,7 +10,6 @@ import (
 
 	"k8s.io/utils/clock"
 
-	"github.com/reprise-run/reprise/agents/runner/internal/lease"
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/projections"
 	"github.com/reprise-run/reprise/projections/live"
@@ -27,9 +26,6 @@ type Options struct {
 	Gate Gate
 	// Clock is the real one by default.
 	Clock clock.Clock
-	// Lease elects the replica that runs the decider. Without one it always
-	// runs.
-	Lease events.Lease
 	// Logger is slog.Default by default.
 	Logger *slog.Logger
 	// Version of the program, for the actor.
@@ -65,23 +61,12 @@ func New(d Decider, o Options) *Runner {
 // Run drives the decider until the context ends, which is no error. It fails if
 // the projection stops.
 func (r *Runner) Run(ctx context.Context) error {
-	var err error
-	if r.Lease == nil {
-		err = r.lead(ctx)
-	} else {
-		err = lease.Hold(ctx, r.Lease, r.Clock, r.Logger, r.lead)
-	}
-	if ctx.Err() != nil {
-		return nil
-	}
-	return err
-}
-
-// lead drives the decider for as long as this replica is the leader.
-func (r *Runner) lead(ctx context.Context) error {
 	for {
 		err := r.follow(ctx)
-		if !errors.Is(err, live.ErrTooOld) || ctx.Err() != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		if !errors.Is(err, live.ErrTooOld) {
 			return err
 		}
 		r.Logger.Info("fell too far behind the log; starting again from a view")

@@ -11,8 +11,8 @@
 // What must hold: an item is decided again only on a view that has folded what
 // the last decision on it appended; on a conflict the view catches up and the
 // item is decided again; a decider that is fed its own output decides nothing.
-// Only the replica that holds the lease of the decider's name runs it. A
-// deposed one is harmless, for its expectations fail.
+// Which replica decides is elected around Run, not here: see committer.Elect in
+// events. A deposed one is harmless, for its expectations fail.
 //
 // Deciders know nothing of all this. They are pure functions of a view, an item
 // and the time.
