@@ -12,13 +12,12 @@
 package deployment
 
 import (
-	"maps"
 	"time"
 
 	apps "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 
+	"github.com/reprise-run/reprise/agents/controllers/objects"
 	"github.com/reprise-run/reprise/agents/runner"
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/projections"
@@ -48,9 +47,9 @@ func (decider) Concerns(v runner.View, c projections.Change) []events.Ref {
 			return append(orphansOf(v, c.After), ref)
 		}
 		return []events.Ref{ref}
-	case isReplicaSet(ref):
+	case objects.IsReplicaSet(ref):
 		return concernedByReplicaSet(v, c)
-	case isPod(ref):
+	case objects.IsPod(ref):
 		return concernedByPod(v, c)
 	}
 	return nil
@@ -69,18 +68,11 @@ func concernedByReplicaSet(v runner.View, c projections.Change) []events.Ref {
 			if len(refs) == 0 || refs[0] != ref {
 				refs = append(refs, ref)
 			}
-		case owner == nil && e == c.After && newlyLoose(c) && adopterOf(v, e) != nil:
+		case owner == nil && e == c.After && objects.NewlyLoose(c) && adopterOf(v, e) != nil:
 			refs = append(refs, e.Ref)
 		}
 	}
 	return refs
-}
-
-// newlyLoose says whether the change made an object an orphan, or an orphan of
-// other labels.
-func newlyLoose(c projections.Change) bool {
-	return c.Before == nil || metav1.GetControllerOfNoCopy(c.Before.Meta()) != nil ||
-		!maps.Equal(c.Before.Meta().Labels, c.After.Meta().Labels)
 }
 
 // concernedByPod names the Deployment that waits for a pod's end before it makes
@@ -91,7 +83,7 @@ func concernedByPod(v runner.View, c projections.Change) []events.Ref {
 	if owner == nil || owner.Kind != "ReplicaSet" {
 		return nil
 	}
-	set := v.Get(replicaSet(pod.Ref.Namespace, owner.Name))
+	set := v.Get(objects.ReplicaSet(pod.Ref.Namespace, owner.Name))
 	if set == nil {
 		return nil
 	}
@@ -116,7 +108,7 @@ func (decider) Decide(v runner.View, item runner.Item, now time.Time) runner.Res
 	switch {
 	case e == nil:
 		return runner.Result{}
-	case isReplicaSet(item.Ref):
+	case objects.IsReplicaSet(item.Ref):
 		return adopt(v, e, item.Because)
 	}
 	if d := projections.As[apps.Deployment](e); d.Status.ObservedGeneration == 0 && adoptsSoon(v, e) {
@@ -125,25 +117,8 @@ func (decider) Decide(v runner.View, item runner.Item, now time.Time) runner.Res
 	return look(v, e, item, now).decide()
 }
 
-// selectorOf reads the selector, which the API has validated.
-func selectorOf(d *apps.Deployment) labels.Selector {
-	selector, err := metav1.LabelSelectorAsSelector(d.Spec.Selector)
-	if err != nil {
-		return labels.Nothing()
-	}
-	return selector
-}
-
 func isDeployment(r events.Ref) bool { return r.Group == "apps" && r.Resource == "deployments" }
-
-func isReplicaSet(r events.Ref) bool { return r.Group == "apps" && r.Resource == "replicasets" }
-
-func isPod(r events.Ref) bool { return r.Group == "" && r.Resource == "pods" }
 
 func deployment(namespace, name string) events.Ref {
 	return events.Ref{Group: "apps", Resource: "deployments", Namespace: namespace, Name: name}
-}
-
-func replicaSet(namespace, name string) events.Ref {
-	return events.Ref{Group: "apps", Resource: "replicasets", Namespace: namespace, Name: name}
 }

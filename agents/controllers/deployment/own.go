@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
+	"github.com/reprise-run/reprise/agents/controllers/objects"
 	"github.com/reprise-run/reprise/agents/runner"
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/projections"
@@ -27,7 +28,7 @@ func orphan(set *projections.Entry) bool {
 
 // orphansOf returns the ReplicaSets that a new Deployment may adopt.
 func orphansOf(v runner.View, d *projections.Entry) []events.Ref {
-	selector := selectorOf(projections.As[apps.Deployment](d))
+	selector := objects.Selector(projections.As[apps.Deployment](d).Spec.Selector)
 	var refs []events.Ref
 	for e := range v.Uncontrolled("apps", "replicasets", d.Ref.Namespace) {
 		if orphan(e) && selector.Matches(labels.Set(e.Meta().Labels)) {
@@ -50,7 +51,7 @@ func adopterOf(v runner.View, set *projections.Entry) *projections.Entry {
 	}
 	for e := range v.List("apps", "deployments", set.Ref.Namespace) {
 		d := projections.As[apps.Deployment](e)
-		if d.DeletionTimestamp == nil && selectorOf(d).Matches(labels.Set(set.Meta().Labels)) {
+		if d.DeletionTimestamp == nil && objects.Selector(d.Spec.Selector).Matches(labels.Set(set.Meta().Labels)) {
 			return e
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	deploymentutil "k8s.io/kubernetes/pkg/controller/deployment/util"
 	labelsutil "k8s.io/kubernetes/pkg/util/labels"
 
+	"github.com/reprise-run/reprise/agents/controllers/objects"
 	"github.com/reprise-run/reprise/agents/runner"
 	"github.com/reprise-run/reprise/events"
 )
@@ -88,7 +89,7 @@ func (r *rollout) create() {
 	revision := strconv.FormatInt(deploymentutil.MaxRevision(mute, r.old)+1, 10)
 	deploymentutil.SetNewReplicaSetAnnotations(muteContext, r.Deployment, set, revision, false, historyLimit)
 
-	ref := replicaSet(r.Namespace, set.Name)
+	ref := objects.ReplicaSet(r.Namespace, set.Name)
 	if r.view.Get(ref) != nil {
 		r.collide()
 		return

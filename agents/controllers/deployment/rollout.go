@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	deploymentutil "k8s.io/kubernetes/pkg/controller/deployment/util"
 
+	"github.com/reprise-run/reprise/agents/controllers/objects"
 	"github.com/reprise-run/reprise/agents/runner"
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/projections"
@@ -42,11 +43,11 @@ func look(v runner.View, e *projections.Entry, item runner.Item, now time.Time) 
 		view:       v, item: item, now: now, entry: e,
 		entries: map[string]*projections.Entry{},
 	}
-	selector := selectorOf(r.Deployment)
+	selector := objects.Selector(r.Deployment.Spec.Selector)
 	var sets []*apps.ReplicaSet
 	for s := range v.Owned(e.UID) {
 		switch {
-		case !isReplicaSet(s.Ref) || !metav1.IsControlledBy(s.Meta(), r):
+		case !objects.IsReplicaSet(s.Ref) || !metav1.IsControlledBy(s.Meta(), r):
 		case selector.Matches(labels.Set(s.Meta().Labels)):
 			sets = append(sets, projections.As[apps.ReplicaSet](s).DeepCopy())
 			r.entries[s.UID] = s

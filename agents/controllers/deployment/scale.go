@@ -6,6 +6,8 @@ import (
 	apps "k8s.io/api/apps/v1"
 	"k8s.io/kubernetes/pkg/controller"
 	deploymentutil "k8s.io/kubernetes/pkg/controller/deployment/util"
+
+	"github.com/reprise-run/reprise/agents/controllers/objects"
 )
 
 // resized says whether the Deployment has been scaled since its ReplicaSets were
@@ -163,7 +165,7 @@ func (r *rollout) oldPodsRun() bool {
 	}
 	for _, s := range r.old {
 		for e := range r.view.Owned(string(s.UID)) {
-			if isPod(e.Ref) && !ended(e) {
+			if objects.IsPod(e.Ref) && !ended(e) {
 				return true
 			}
 		}

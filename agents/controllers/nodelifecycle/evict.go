@@ -7,6 +7,7 @@ import (
 	core "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/reprise-run/reprise/agents/controllers/objects"
 	"github.com/reprise-run/reprise/agents/runner"
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/projections"
@@ -16,7 +17,7 @@ import (
 // says so in a condition, then it commands the deletion.
 func evict(v runner.View, e *projections.Entry, because uint64, now time.Time) runner.Result {
 	pod := projections.As[core.Pod](e)
-	node := v.Get(nodeRef(pod.Spec.NodeName))
+	node := v.Get(objects.Node(pod.Spec.NodeName))
 	if node == nil || pod.DeletionTimestamp != nil || pod.Status.Phase == core.PodSucceeded || pod.Status.Phase == core.PodFailed {
 		return runner.Result{}
 	}

@@ -12,6 +12,7 @@ import (
 
 	core "k8s.io/api/core/v1"
 
+	"github.com/reprise-run/reprise/agents/controllers/objects"
 	"github.com/reprise-run/reprise/agents/runner"
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/projections"
@@ -48,9 +49,9 @@ func (decider) Actor() events.Actor {
 func (decider) Concerns(v runner.View, c projections.Change) []events.Ref {
 	ref := c.Entry().Ref
 	switch {
-	case isNode(ref):
+	case objects.IsNode(ref):
 		return concernedByNode(v, c)
-	case isPod(ref):
+	case objects.IsPod(ref):
 		return concernedByPod(v, c)
 	}
 	return nil
@@ -82,7 +83,7 @@ func concernedByPod(v runner.View, c projections.Change) []events.Ref {
 	if c.After == nil {
 		return nil
 	}
-	node := v.Get(nodeRef(projections.As[core.Pod](c.After).Spec.NodeName))
+	node := v.Get(objects.Node(projections.As[core.Pod](c.After).Spec.NodeName))
 	if node == nil || len(driving(projections.As[core.Node](node))) == 0 {
 		return nil
 	}
@@ -95,14 +96,8 @@ func (d decider) Decide(v runner.View, item runner.Item, now time.Time) runner.R
 	switch {
 	case e == nil:
 		return runner.Result{}
-	case isPod(item.Ref):
+	case objects.IsPod(item.Ref):
 		return evict(v, e, item.Because, now)
 	}
 	return d.tend(v, e, item.Because, now)
 }
-
-func isNode(r events.Ref) bool { return r.Group == "" && r.Resource == "nodes" }
-
-func isPod(r events.Ref) bool { return r.Group == "" && r.Resource == "pods" }
-
-func nodeRef(name string) events.Ref { return events.Ref{Resource: "nodes", Name: name} }

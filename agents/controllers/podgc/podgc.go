@@ -14,6 +14,7 @@ import (
 	core "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/reprise-run/reprise/agents/controllers/objects"
 	"github.com/reprise-run/reprise/agents/runner"
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/projections"
@@ -49,7 +50,7 @@ var all = events.Ref{Resource: "pods"}
 // that may be beyond the reach of a node or are one more that has ended.
 func (decider) Concerns(v runner.View, c projections.Change) []events.Ref {
 	switch ref := c.Entry().Ref; {
-	case isNode(ref):
+	case objects.IsNode(ref):
 		if c.After != nil && !outOfService(projections.As[core.Node](c.After)) {
 			return nil
 		}
@@ -58,7 +59,7 @@ func (decider) Concerns(v runner.View, c projections.Change) []events.Ref {
 			refs = append(refs, e.Ref)
 		}
 		return refs
-	case !isPod(ref) || c.After == nil:
+	case !objects.IsPod(ref) || c.After == nil:
 		return nil
 	}
 	switch c.Event.Fact() {
@@ -85,7 +86,7 @@ func (d decider) Decide(v runner.View, item runner.Item, now time.Time) runner.R
 		return runner.Result{}
 	}
 	pod := projections.As[core.Pod](e)
-	switch node := v.Get(nodeRef(pod.Spec.NodeName)); {
+	switch node := v.Get(objects.Node(pod.Spec.NodeName)); {
 	case pod.Spec.NodeName == "":
 		if pod.DeletionTimestamp != nil {
 			return runner.Result{Commands: []runner.Command{force(e, item.Because)}}
@@ -168,9 +169,3 @@ func outOfService(node *core.Node) bool {
 	}
 	return slices.ContainsFunc(node.Spec.Taints, func(t core.Taint) bool { return t.Key == core.TaintNodeOutOfService })
 }
-
-func isNode(r events.Ref) bool { return r.Group == "" && r.Resource == "nodes" }
-
-func isPod(r events.Ref) bool { return r.Group == "" && r.Resource == "pods" }
-
-func nodeRef(name string) events.Ref { return events.Ref{Resource: "nodes", Name: name} }

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/kubernetes/pkg/controller"
 
+	"github.com/reprise-run/reprise/agents/controllers/objects"
 	"github.com/reprise-run/reprise/agents/runner"
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/projections"
@@ -23,7 +24,7 @@ func adopterOf(v runner.View, pod *projections.Entry) *projections.Entry {
 	}
 	for e := range v.List("apps", "replicasets", pod.Ref.Namespace) {
 		rs := projections.As[apps.ReplicaSet](e)
-		if rs.DeletionTimestamp == nil && selectorOf(rs).Matches(labels.Set(m.Labels)) {
+		if rs.DeletionTimestamp == nil && objects.Selector(rs.Spec.Selector).Matches(labels.Set(m.Labels)) {
 			return e
 		}
 	}

@@ -8,7 +8,6 @@
 package replicaset
 
 import (
-	"maps"
 	"time"
 
 	apps "k8s.io/api/apps/v1"
@@ -17,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/kubernetes/pkg/controller"
 
+	"github.com/reprise-run/reprise/agents/controllers/objects"
 	"github.com/reprise-run/reprise/agents/runner"
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/projections"
@@ -41,7 +41,7 @@ func (decider) Actor() events.Actor {
 func (decider) Concerns(v runner.View, c projections.Change) []events.Ref {
 	ref := c.Entry().Ref
 	switch {
-	case isReplicaSet(ref):
+	case objects.IsReplicaSet(ref):
 		if c.Event.Type == observed {
 			return nil // its own words
 		}
@@ -49,7 +49,7 @@ func (decider) Concerns(v runner.View, c projections.Change) []events.Ref {
 			return append(orphansOf(v, c.After), ref)
 		}
 		return []events.Ref{ref}
-	case isPod(ref):
+	case objects.IsPod(ref):
 		return concernedByPod(v, c)
 	}
 	return nil
@@ -64,27 +64,20 @@ func concernedByPod(v runner.View, c projections.Change) []events.Ref {
 		owner := metav1.GetControllerOfNoCopy(e.Meta())
 		switch {
 		case owner != nil && owner.Kind == "ReplicaSet":
-			ref := replicaSet(e.Ref.Namespace, owner.Name)
+			ref := objects.ReplicaSet(e.Ref.Namespace, owner.Name)
 			if len(refs) == 0 || refs[0] != ref {
 				refs = append(refs, ref)
 			}
-		case owner == nil && e == c.After && newlyLoose(c) && adopterOf(v, e) != nil:
+		case owner == nil && e == c.After && objects.NewlyLoose(c) && adopterOf(v, e) != nil:
 			refs = append(refs, e.Ref)
 		}
 	}
 	return refs
 }
 
-// newlyLoose says whether the change made a pod an orphan, or an orphan of other
-// labels.
-func newlyLoose(c projections.Change) bool {
-	return c.Before == nil || metav1.GetControllerOfNoCopy(c.Before.Meta()) != nil ||
-		!maps.Equal(c.Before.Meta().Labels, c.After.Meta().Labels)
-}
-
 // orphansOf returns the pods that a new ReplicaSet may adopt.
 func orphansOf(v runner.View, set *projections.Entry) []events.Ref {
-	selector := selectorOf(projections.As[apps.ReplicaSet](set))
+	selector := objects.Selector(projections.As[apps.ReplicaSet](set).Spec.Selector)
 	var refs []events.Ref
 	for e := range v.Uncontrolled("", "pods", set.Ref.Namespace) {
 		m := e.Meta()
@@ -101,7 +94,7 @@ func (decider) Decide(v runner.View, item runner.Item, now time.Time) runner.Res
 	switch {
 	case e == nil:
 		return runner.Result{}
-	case isPod(item.Ref):
+	case objects.IsPod(item.Ref):
 		return adopt(v, e, item.Because)
 	}
 	s := look(v, e, item)
@@ -135,9 +128,9 @@ type set struct {
 
 func look(v runner.View, e *projections.Entry, item runner.Item) *set {
 	s := &set{ReplicaSet: projections.As[apps.ReplicaSet](e), view: v, entry: e, item: item}
-	selector := selectorOf(s.ReplicaSet)
+	selector := objects.Selector(s.ReplicaSet.Spec.Selector)
 	for p := range v.Owned(e.UID) {
-		if !isPod(p.Ref) || !metav1.IsControlledBy(p.Meta(), s) {
+		if !objects.IsPod(p.Ref) || !metav1.IsControlledBy(p.Meta(), s) {
 			continue
 		}
 		pod := projections.As[core.Pod](p)
@@ -151,21 +144,4 @@ func look(v runner.View, e *projections.Entry, item runner.Item) *set {
 		}
 	}
 	return s
-}
-
-// selectorOf reads the selector, which the API has validated.
-func selectorOf(rs *apps.ReplicaSet) labels.Selector {
-	selector, err := metav1.LabelSelectorAsSelector(rs.Spec.Selector)
-	if err != nil {
-		return labels.Nothing()
-	}
-	return selector
-}
-
-func isReplicaSet(r events.Ref) bool { return r.Group == "apps" && r.Resource == "replicasets" }
-
-func isPod(r events.Ref) bool { return r.Group == "" && r.Resource == "pods" }
-
-func replicaSet(namespace, name string) events.Ref {
-	return events.Ref{Group: "apps", Resource: "replicasets", Namespace: namespace, Name: name}
 }

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/kubernetes/pkg/controller"
 
+	"github.com/reprise-run/reprise/agents/controllers/objects"
 	"github.com/reprise-run/reprise/agents/runner"
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/projections"
@@ -93,7 +94,7 @@ func (s *set) ranks(pods []*core.Pod) []int {
 	onNode := map[string]int{}
 	for _, uid := range s.relatives() {
 		for e := range s.view.Owned(uid) {
-			if isPod(e.Ref) {
+			if objects.IsPod(e.Ref) {
 				if pod := projections.As[core.Pod](e); controller.IsPodActive(pod) {
 					onNode[pod.Spec.NodeName]++
 				}
@@ -116,7 +117,7 @@ func (s *set) relatives() []string {
 	}
 	var uids []string
 	for e := range s.view.Owned(string(owner.UID)) {
-		if isReplicaSet(e.Ref) {
+		if objects.IsReplicaSet(e.Ref) {
 			uids = append(uids, e.UID)
 		}
 	}
