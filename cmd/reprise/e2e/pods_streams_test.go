@@ -137,7 +137,7 @@ spec:
 	s.until("talk", ".status.containerStatuses[0].restartCount", "1")
 	s.waits("pod/talk", "--for=condition=Ready")
 	logs("try 1\nto stderr\nlater\n", "talk", "-c", "a", "--previous")
-	logs("try 2\nto stderr\n", "talk", "-c", "a")
+	s.eventuallyPrints("try 2\nto stderr", "-n", s.name, "logs", "talk", "-c", "a")
 }
 
 const shell = `
