@@ -67,12 +67,14 @@ func TestRefusedStart(t *testing.T) {
 	})
 	for name, address := range map[string]string{"API": "127.0.0.1:6443", "NATS": "127.0.0.1:4222"} {
 		t.Run("the port of "+name+" is taken", func(t *testing.T) {
-			l, err := net.Listen("tcp", address)
-			if err != nil {
-				t.Fatal(err)
-			}
+			var l net.Listener
+			// A program that the last server began to run may still hold its port.
+			c.in(t).eventually("the port is free", func() (err error) {
+				l, err = net.Listen("tcp", address)
+				return err
+			})
 			defer l.Close()
-			c.in(t).refused(c.command("reprise", "up"), address, "ss -ltnp", "another")
+			c.refused(c.command("reprise", "up"), address, "ss -ltnp", "another")
 		})
 	}
 	if left := processesOf(c); len(left) > 0 {
