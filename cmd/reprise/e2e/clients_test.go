@@ -23,6 +23,7 @@ func TestClients(t *testing.T) {
 	c := newCluster(t)
 	t.Run("helm", func(t *testing.T) { testHelm(t, c) })
 	t.Run("client-go with a custom resource", func(t *testing.T) { testCustomResource(t, c) })
+	t.Run("an API server behind ours", func(t *testing.T) { testAggregation(t, c) })
 }
 
 func testHelm(t *testing.T, c *cluster) {
