@@ -24,6 +24,7 @@ func TestClients(t *testing.T) {
 	t.Run("helm", func(t *testing.T) { testHelm(t, c) })
 	t.Run("client-go with a custom resource", func(t *testing.T) { testCustomResource(t, c) })
 	t.Run("an API server behind ours", func(t *testing.T) { testAggregation(t, c) })
+	t.Run("images without a registry", func(t *testing.T) { testImages(t, c) })
 }
 
 func testHelm(t *testing.T, c *cluster) {
