@@ -101,6 +101,19 @@ func (c *Client) Down(ctx context.Context, sequence uint64, limit int) (*history
 	return nodes[sequence], m.Header.Get(headerMore) != "", nil
 }
 
+// Resolve finds a point in the server's log.
+func (c *Client) Resolve(ctx context.Context, p history.Point) (uint64, error) {
+	m, err := c.ask(ctx, methodPoint, p)
+	if err != nil {
+		return 0, err
+	}
+	sequence, err := strconv.ParseUint(string(m.Data), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("the server's answer cannot be read: %w", err)
+	}
+	return sequence, nil
+}
+
 // Verify has the projection rebuilt and compared with the one in use.
 func (c *Client) Verify(ctx context.Context) (Verification, error) {
 	var v Verification

@@ -51,6 +51,7 @@ const (
 	methodEvents = "events"
 	methodWhy    = "why"
 	methodDown   = "down"
+	methodPoint  = "point"
 	methodVerify = "verify"
 
 	headerError = "Reprise-Error"
@@ -112,7 +113,7 @@ func Serve(nc *nats.Conn, prefix string, s Source) (stop func(), err error) {
 		answering.close()
 	}
 	for method, answer := range map[string]func(*nats.Msg) (*nats.Msg, error){
-		methodEvents: h.events, methodWhy: h.why, methodDown: h.down, methodVerify: h.verify,
+		methodEvents: h.events, methodWhy: h.why, methodDown: h.down, methodPoint: h.point, methodVerify: h.verify,
 	} {
 		sub, err := nc.QueueSubscribe(subject(prefix, method), "history", func(m *nats.Msg) {
 			started := answering.start(func() {
@@ -244,6 +245,21 @@ func (s *server) down(m *nats.Msg) (*nats.Msg, error) {
 		reply.Header.Set(headerMore, "true")
 	}
 	return reply, err
+}
+
+// point answers with the sequence of a point.
+func (s *server) point(m *nats.Msg) (*nats.Msg, error) {
+	var p history.Point
+	if err := json.Unmarshal(m.Data, &p); err != nil {
+		return nil, fmt.Errorf("not a question about a point in time: %w", err)
+	}
+	sequence, err := p.Resolve(s.Reader)
+	if err != nil {
+		return nil, err
+	}
+	reply := nats.NewMsg("")
+	reply.Data = strconv.AppendUint(nil, sequence, 10)
+	return reply, nil
 }
 
 // about answers a question about one event with some others.

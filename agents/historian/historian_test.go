@@ -127,6 +127,26 @@ func TestQuestions(t *testing.T) {
 	}
 }
 
+func TestPoints(t *testing.T) {
+	h := projectionstest.Random(1, 100)
+	log := memlog.New()
+	grow(t, log, h.Events)
+	c := serve(t, log)
+	now := projectionstest.Epoch.Add(time.Hour)
+	for text, want := range map[string]uint64{"now": 100, "@12": 12, "-59m30s": 30, "2026-01-02T03:00:50Z": 50} {
+		p, err := history.ParsePoint(text, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := c.Resolve(t.Context(), p); err != nil || got != want {
+			t.Errorf("%s is %d, want %d: %v", text, got, want, err)
+		}
+	}
+	if _, err := c.Resolve(t.Context(), history.Point{Text: "@101", Sequence: 101}); err == nil || !strings.Contains(err.Error(), "there is no event 101 yet") {
+		t.Errorf("an event to come: %v", err)
+	}
+}
+
 func TestFollow(t *testing.T) {
 	h := projectionstest.Random(2, 300)
 	log := memlog.New()

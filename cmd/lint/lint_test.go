@@ -41,6 +41,7 @@ var adapters = []string{
 var pure = []string{
 	"events",
 	"projections",
+	"projections/history",
 	"agents/scheduler",
 	"agents/controllers/...",
 	"agents/node/plan",
