@@ -40,6 +40,7 @@ var adapters = []string{
 // it too.
 var pure = []string{
 	"events",
+	"events/proof",
 	"projections",
 	"projections/history",
 	"agents/scheduler",
