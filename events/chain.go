@@ -29,11 +29,12 @@ import (
 // of events without it stay what they are.
 func Link(prev [32]byte, e *Event) [32]byte {
 	buf := make([]byte, 0, 256+len(e.Data)+len(e.Note))
-	return sha256.Sum256(e.appendSealed(append(buf, prev[:]...)))
+	return sha256.Sum256(e.AppendSealed(append(buf, prev[:]...)))
 }
 
-// appendSealed appends what the chain protects: all fields but Chain.
-func (e *Event) appendSealed(b []byte) []byte {
+// AppendSealed appends the encoding of an event that its chain is made over (see
+// Link): all fields but Chain. ParseSealed reads it.
+func (e *Event) AppendSealed(b []byte) []byte {
 	b = sealNumber(b, 1, e.Sequence)
 	b = seal(b, 2, e.Type)
 	b = seal(b, 3, e.Object.Group)
