@@ -39,6 +39,9 @@ type Reader interface {
 	// ListAt yields the objects of a resource as they were, in the order of
 	// events.Ref.Compare; namespace "" means all namespaces.
 	ListAt(ctx context.Context, group, resource, namespace string, sequence uint64) iter.Seq2[*projections.Entry, error]
+	// ListFrom is ListAt without the objects that come before one, which need not
+	// be there. It is how to go on with a list.
+	ListFrom(ctx context.Context, from events.Ref, namespace string, sequence uint64) iter.Seq2[*projections.Entry, error]
 	// StateAt returns the whole cluster as it was.
 	StateAt(ctx context.Context, sequence uint64) (*projections.State, error)
 }

@@ -147,7 +147,18 @@ func (s *Store) read(it *pebble.Iterator, ok bool, ref events.Ref, sequence uint
 
 // ListAt implements history.Reader.
 func (s *Store) ListAt(ctx context.Context, group, resource, namespace string, sequence uint64) iter.Seq2[*projections.Entry, error] {
-	return s.versions(ctx, resourcePrefix(historyKey, group, resource, namespace), sequence)
+	prefix := resourcePrefix(historyKey, group, resource, namespace)
+	return s.versions(ctx, prefix, prefix, sequence)
+}
+
+// ListFrom implements history.Reader.
+func (s *Store) ListFrom(ctx context.Context, from events.Ref, namespace string, sequence uint64) iter.Seq2[*projections.Entry, error] {
+	prefix := resourcePrefix(historyKey, from.Group, from.Resource, namespace)
+	lower := refKey(historyKey, from)
+	if bytes.Compare(lower, prefix) < 0 {
+		lower = prefix
+	}
+	return s.versions(ctx, prefix, lower, sequence)
 }
 
 // StateAt implements history.Reader.
@@ -156,7 +167,7 @@ func (s *Store) StateAt(ctx context.Context, sequence uint64) (*projections.Stat
 		return nil, fmt.Errorf("sequence %d has not come yet: the projection is at %d: %w", sequence, folded, events.ErrNotFound)
 	}
 	state := projections.NewState()
-	for e, err := range s.versions(ctx, []byte{historyKey}, sequence) {
+	for e, err := range s.versions(ctx, []byte{historyKey}, []byte{historyKey}, sequence) {
 		if err != nil {
 			return nil, err
 		}
@@ -166,10 +177,11 @@ func (s *Store) StateAt(ctx context.Context, sequence uint64) (*projections.Stat
 	return state, nil
 }
 
-// versions yields the objects whose history keys have a prefix as they were.
-func (s *Store) versions(ctx context.Context, prefix []byte, sequence uint64) iter.Seq2[*projections.Entry, error] {
+// versions yields the objects whose history keys have a prefix, and are not below
+// lower, as they were.
+func (s *Store) versions(ctx context.Context, prefix, lower []byte, sequence uint64) iter.Seq2[*projections.Entry, error] {
 	return func(yield func(*projections.Entry, error) bool) {
-		it, err := s.db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
+		it, err := s.db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: lower, UpperBound: after(prefix)})
 		if err != nil {
 			yield(nil, err)
 			return

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"iter"
 	"log/slog"
 	"slices"
 	"strings"
@@ -136,20 +137,31 @@ func TestAnyMoment(t *testing.T) {
 		same(t, e, view.Get(ref))
 		for _, list := range [][3]string{{"", "pods", ""}, {"", "pods", "ns1"}, {"apps", "deployments", ""}, {"", "none", ""}} {
 			want := slices.Collect(view.List(list[0], list[1], list[2]))
-			for e, err := range s.ListAt(t.Context(), list[0], list[1], list[2], sequence) {
-				if err != nil {
-					t.Fatal(err)
+			listed(t, s.ListAt(t.Context(), list[0], list[1], list[2], sequence), want)
+			for i, e := range want {
+				if i%5 == 0 {
+					listed(t, s.ListFrom(t.Context(), e.Ref, list[2], sequence), want[i:])
 				}
-				if len(want) == 0 {
-					t.Fatalf("%s should not be listed at %d", e.Ref, sequence)
-				}
-				same(t, e, want[0])
-				want = want[1:]
-			}
-			if len(want) > 0 {
-				t.Fatalf("%s is not listed at %d", want[0].Ref, sequence)
 			}
 		}
+	}
+}
+
+// listed checks that a list has what it should, in order.
+func listed(t *testing.T, list iter.Seq2[*projections.Entry, error], want []*projections.Entry) {
+	t.Helper()
+	for e, err := range list {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(want) == 0 {
+			t.Fatalf("%s should not be listed", e.Ref)
+		}
+		same(t, e, want[0])
+		want = want[1:]
+	}
+	if len(want) > 0 {
+		t.Fatalf("%s is not listed", want[0].Ref)
 	}
 }
 
