@@ -27,6 +27,7 @@ import (
 
 	"github.com/reprise-run/reprise/agents/api/pki"
 	"github.com/reprise-run/reprise/agents/api/storage"
+	"github.com/reprise-run/reprise/agents/api/upstream"
 	"github.com/reprise-run/reprise/events"
 )
 
@@ -101,7 +102,7 @@ func start(ctx context.Context, o Options) (*Server, error) {
 	o.Actor.Kind = "api"
 	// What is being served when the server stops is still stored.
 	stored, end := context.WithCancel(context.WithoutCancel(ctx))
-	backend, err := storage.New(stored, storage.Options{History: o.History, Volatile: o.Volatile, Keys: Keys(), Actor: o.Actor})
+	backend, err := storage.New(stored, storage.Options{History: o.History, Volatile: o.Volatile, Keys: upstream.Keys(), Actor: o.Actor})
 	if err != nil {
 		end()
 		return nil, err
@@ -206,9 +207,6 @@ func (s *Server) Loopback() *restclient.Config {
 // CA is the certificate of the authority that signs the server's certificate,
 // in PEM: what pods are given to know the server by.
 func (s *Server) CA() []byte { return s.pki.CA() }
-
-// etcdPrefix is the root of upstream's storage keys.
-const etcdPrefix = "/registry"
 
 func serverNames(o Options, serviceIP string) []string {
 	names := []string{

@@ -10,7 +10,7 @@ import (
 	"k8s.io/kubernetes/pkg/controlplane"
 	"k8s.io/kubernetes/pkg/kubeapiserver"
 
-	"github.com/reprise-run/reprise/agents/api"
+	"github.com/reprise-run/reprise/agents/api/upstream"
 	"github.com/reprise-run/reprise/events"
 )
 
@@ -27,7 +27,7 @@ func everyResourceHasItsPlace(t *testing.T, s *running) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys := api.Keys()
+	keys := upstream.Keys()
 	stored := 0
 	for _, l := range lists {
 		gv, err := schema.ParseGroupVersion(l.GroupVersion)

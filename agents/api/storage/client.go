@@ -37,7 +37,7 @@ func (c client) Get(ctx context.Context, key string, opts kubernetes.GetOptions)
 	}
 	resp.Revision = int64(p.revision)
 	if e := p.get(ref); e != nil {
-		resp.KV, err = keyValue([]byte(key), e)
+		resp.KV, err = KeyValue([]byte(key), e)
 	}
 	return resp, err
 }
@@ -64,7 +64,7 @@ func (c client) List(ctx context.Context, prefix string, opts kubernetes.ListOpt
 	}
 	resp.Kvs = make([]*mvccpb.KeyValue, len(entries))
 	for i, e := range entries {
-		if resp.Kvs[i], err = keyValue([]byte(keys[i]), e); err != nil {
+		if resp.Kvs[i], err = KeyValue([]byte(keys[i]), e); err != nil {
 			return resp, err
 		}
 	}
@@ -120,27 +120,37 @@ func (o outcome) found(key string, wanted bool) (*mvccpb.KeyValue, error) {
 	if o.done || !wanted || o.current == nil {
 		return nil, nil
 	}
-	return keyValue([]byte(key), o.current)
+	return KeyValue([]byte(key), o.current)
 }
 
 func noSuchKey(key string) error {
 	return fmt.Errorf("%q is not a key under which the API keeps an object", key)
 }
 
+// NewClient returns an etcd client in form that reads and writes by the five
+// operations of objects, and watches by w.
+func NewClient(objects kubernetes.Interface, w clientv3.Watcher) *kubernetes.Client {
+	c := clientv3.NewCtxClient(context.Background())
+	c.KV = kv{objects: objects}
+	c.Watcher = w
+	c.Lease = lease{}
+	c.Maintenance = maintenance{}
+	return &kubernetes.Client{Client: c, Kubernetes: objects}
+}
+
 // kv implements what upstream uses of clientv3.KV beside the client above: reads
 // when a watch starts without a revision, and health checks.
 type kv struct {
 	clientv3.KV // nil: nothing else is ever called
-	backend     *Backend
+	objects     kubernetes.Interface
 }
 
 // Get implements clientv3.KV.
 func (k kv) Get(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
 	op := clientv3.OpGet(key, opts...)
-	c := client{backend: k.backend}
 	end := op.RangeBytes()
 	if end == nil {
-		one, err := c.Get(ctx, key, kubernetes.GetOptions{Revision: op.Rev()})
+		one, err := k.objects.Get(ctx, key, kubernetes.GetOptions{Revision: op.Rev()})
 		if err != nil {
 			return nil, err
 		}
@@ -155,7 +165,7 @@ func (k kv) Get(ctx context.Context, key string, opts ...clientv3.OpOption) (*cl
 	if key != prefix {
 		list.Continue = key
 	}
-	many, err := c.List(ctx, prefix, list)
+	many, err := k.objects.List(ctx, prefix, list)
 	if err != nil {
 		return nil, err
 	}
@@ -180,7 +190,9 @@ func (kv) GetStream(context.Context, string, ...clientv3.OpOption) (clientv3.Get
 // Compact implements clientv3.KV. It refuses reads of what was before, of which
 // the projection keeps some for a while; the log itself forgets nothing.
 func (k kv) Compact(_ context.Context, revision int64, _ ...clientv3.CompactOption) (*clientv3.CompactResponse, error) {
-	k.backend.history.floor.Store(uint64(revision))
+	if c, ok := k.objects.(client); ok {
+		c.backend.history.floor.Store(uint64(revision))
+	}
 	return &clientv3.CompactResponse{Header: header(uint64(revision))}, nil
 }
 

@@ -23,12 +23,12 @@ var newETCD3Client func(storagebackend.TransportConfig) (*kubernetes.Client, err
 // scheme marks server addresses that stand for a Backend of this process.
 const scheme = "reprise://"
 
-// backends are those by whose address upstream may ask for a client. Upstream
+// backends make the clients that upstream may ask for by an address. Upstream
 // passes nothing but an address through, so this must be known to the process.
 var backends = struct {
 	sync.Mutex
-	byAddress map[string]*Backend
-}{byAddress: map[string]*Backend{}}
+	byAddress map[string]func() *kubernetes.Client
+}{byAddress: map[string]func() *kubernetes.Client{}}
 
 func init() {
 	dial := newETCD3Client
@@ -37,12 +37,12 @@ func init() {
 			return dial(c)
 		}
 		backends.Lock()
-		defer backends.Unlock()
-		b, ok := backends.byAddress[c.ServerList[0]]
+		client, ok := backends.byAddress[c.ServerList[0]]
+		backends.Unlock()
 		if !ok {
 			return nil, fmt.Errorf("no storage is registered as %s", c.ServerList[0])
 		}
-		return b.Client(), nil
+		return client(), nil
 	}
 	feature.DefaultFeatureSupportChecker = checker{feature.DefaultFeatureSupportChecker}
 }
@@ -50,10 +50,15 @@ func init() {
 // Register makes the backend reachable for upstream's storage factory and
 // returns the server address to configure, and what undoes it.
 func (b *Backend) Register(name string) (address string, unregister func()) {
+	return Register(name, b.Client)
+}
+
+// Register does the same for any maker of clients.
+func Register(name string, client func() *kubernetes.Client) (address string, unregister func()) {
 	address = scheme + name
 	backends.Lock()
 	defer backends.Unlock()
-	backends.byAddress[address] = b
+	backends.byAddress[address] = client
 	return address, func() {
 		backends.Lock()
 		defer backends.Unlock()

@@ -64,13 +64,7 @@ func New(ctx context.Context, o Options) (*Backend, error) {
 // Client returns a new etcd client on the backend. Upstream makes one for each
 // resource. Closing it ends its watches.
 func (b *Backend) Client() *kubernetes.Client {
-	w := &watcher{backend: b, watches: map[*watch]struct{}{}}
-	c := clientv3.NewCtxClient(context.Background())
-	c.KV = kv{backend: b}
-	c.Watcher = w
-	c.Lease = lease{}
-	c.Maintenance = maintenance{}
-	return &kubernetes.Client{Client: c, Kubernetes: client{backend: b}}
+	return NewClient(client{backend: b}, &watcher{backend: b, watches: map[*watch]struct{}{}})
 }
 
 // Get returns an object as it stands, or nil.

@@ -157,7 +157,7 @@ func (w *watch) event(c projections.Change) (*clientv3.Event, error) {
 	e := &clientv3.Event{Type: mvccpb.PUT}
 	var err error
 	if c.Before != nil {
-		if e.PrevKv, err = keyValue(key, c.Before); err != nil {
+		if e.PrevKv, err = KeyValue(key, c.Before); err != nil {
 			return nil, err
 		}
 	}
@@ -166,7 +166,7 @@ func (w *watch) event(c projections.Change) (*clientv3.Event, error) {
 		e.Kv = &mvccpb.KeyValue{Key: key, ModRevision: int64(c.Event.Sequence)}
 		return e, nil
 	}
-	e.Kv, err = keyValue(key, c.After)
+	e.Kv, err = KeyValue(key, c.After)
 	return e, err
 }
 
@@ -179,9 +179,9 @@ func (w *watch) send(ctx context.Context, r clientv3.WatchResponse) error {
 	}
 }
 
-// keyValue is an entry as etcd has it. Its Version only tells a first version
+// KeyValue is an entry as etcd has it. Its Version only tells a first version
 // from a later one.
-func keyValue(key []byte, e *projections.Entry) (*mvccpb.KeyValue, error) {
+func KeyValue(key []byte, e *projections.Entry) (*mvccpb.KeyValue, error) {
 	value, err := fromLog(e.Raw)
 	if err != nil {
 		return nil, err
