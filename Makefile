@@ -58,12 +58,16 @@ bench-start: build tools images $(STAMPS)/kubectl ## measure start, apply to run
 
 .PHONY: lint
 lint: ## check the format, the architecture and what the compiler lets pass
-	@unformatted=$$(gofmt -l agents cmd events projections); \
+	@unformatted=$$(gofmt -l agents cmd events projections schemas); \
 		if [ -n "$$unformatted" ]; then echo "gofmt -w these: $$unformatted"; exit 1; fi
 	go vet ./...
 	go vet -tags e2e ./agents/node/... ./cmd/reprise/...
 	cd cmd/tools/containerd && go vet ./...
 	go test ./cmd/lint
+
+.PHONY: schemas
+schemas: ## write the schemas of the events anew, after a change of the owners table
+	go generate ./schemas
 
 .PHONY: clean
 clean: ## remove what was built; a running cluster keeps its data (see reprise down)

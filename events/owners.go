@@ -68,6 +68,16 @@ var always = [][]string{
 	{"metadata", "annotations", "kubectl.kubernetes.io~1last-applied-configuration"},
 }
 
+// AlwaysPaths are the JSON pointers that every patch may touch beside the paths
+// of its rule.
+func AlwaysPaths() []string {
+	var all []string
+	for _, path := range always {
+		all = append(all, "/"+strings.Join(path, "/"))
+	}
+	return all
+}
+
 // rule is a Rule made ready for matching.
 type rule struct {
 	Rule

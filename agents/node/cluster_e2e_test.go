@@ -29,9 +29,9 @@ import (
 	"github.com/reprise-run/reprise/agents/node/runtime"
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/events/committer"
-	"github.com/reprise-run/reprise/events/memlog"
 	"github.com/reprise-run/reprise/projections"
 	"github.com/reprise-run/reprise/projections/live"
+	"github.com/reprise-run/reprise/schemas/schematest"
 )
 
 const patience = 40 * time.Second
@@ -88,8 +88,8 @@ func newCluster(t *testing.T) *cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cluster{t: t, log: memlog.New(), runtime: r, root: filepath.Join(r.Config().DataDir, t.Name())}
-	volatile := memlog.New()
+	c := &cluster{t: t, log: schematest.NewLog(t), runtime: r, root: filepath.Join(r.Config().DataDir, t.Name())}
+	volatile := schematest.NewLog(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	c.view, err = live.Start(ctx, c.log, live.Options{})

@@ -18,9 +18,9 @@ import (
 	"github.com/reprise-run/reprise/agents/node"
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/events/committer"
-	"github.com/reprise-run/reprise/events/memlog"
 	"github.com/reprise-run/reprise/projections"
 	"github.com/reprise-run/reprise/projections/live"
+	"github.com/reprise-run/reprise/schemas/schematest"
 )
 
 // bubble is a log and a node with a hollow runtime, in time of their own.
@@ -41,8 +41,8 @@ func inBubble(t *testing.T, seed uint64, test func(b *bubble)) {
 	root := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
-		b := &bubble{t: t, log: memlog.New(), runtime: newHollow(), root: root}
-		volatile := memlog.New()
+		b := &bubble{t: t, log: schematest.NewLog(t), runtime: newHollow(), root: root}
+		volatile := schematest.NewLog(t)
 		var err1, err2 error
 		b.view, err1 = live.Start(ctx, b.log, live.Options{})
 		churn, err2 := live.Start(ctx, volatile, live.Options{Volatile: true})
@@ -132,7 +132,7 @@ var web = events.Ref{Resource: "pods", Namespace: "shop", Name: "web"}
 
 func (b *bubble) create() {
 	b.t.Helper()
-	b.propose(events.Change{Type: "pod.created", Object: web, UID: "u1", Data: []byte(`{"metadata":{"name":"web","namespace":"shop","uid":"u1"},` +
+	b.propose(events.Change{Type: "pod.created", Object: web, UID: "u1", Data: []byte(`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"web","namespace":"shop","uid":"u1"},` +
 		`"spec":{"containers":[{"image":"img","name":"a"}],"nodeName":"n1","restartPolicy":"Always"},"status":{"phase":"Pending"}}`)})
 }
 

@@ -17,9 +17,9 @@ import (
 	"github.com/reprise-run/reprise/agents/runner/runnertest"
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/events/committer"
-	"github.com/reprise-run/reprise/events/memlog"
 	"github.com/reprise-run/reprise/projections"
 	"github.com/reprise-run/reprise/projections/live"
+	"github.com/reprise-run/reprise/schemas/schematest"
 )
 
 // binder is the least scheduler: every pod goes to n1.
@@ -79,7 +79,7 @@ type town struct {
 func newTown(t testing.TB) *town {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	log := memlog.New()
+	log := schematest.NewLog(t)
 	quiet := slog.New(slog.DiscardHandler)
 	l, err := live.Start(ctx, log, live.Options{Log: quiet})
 	if err != nil {

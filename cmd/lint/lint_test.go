@@ -26,7 +26,7 @@ const (
 
 // layers is the one way in which dependencies point: a package may import its
 // own layer and those after it.
-var layers = []string{"cmd", "agents", "projections", "events"}
+var layers = []string{"cmd", "agents", "projections", "schemas", "events"}
 
 // adapters tie the core to something outside. Only cmd and tests wire them.
 var adapters = []string{
@@ -46,6 +46,7 @@ var pure = []string{
 	"agents/scheduler",
 	"agents/controllers/...",
 	"agents/node/plan",
+	"events/schema",
 	"agents/node/status",
 }
 
@@ -160,6 +161,26 @@ func TestPurePackagesStayPure(t *testing.T) {
 				}
 				return true
 			})
+		}
+	}
+}
+
+// inventors are the packages whose tests invent the events that they append, such
+// as damaged ones or those of a hundred kinds that never were.
+var inventors = []string{"events/...", "projections/...", "agents/historian", "schemas/..."}
+
+// TestAppendedEventsMeetTheirSchemas has tests of what writes events use a log that
+// checks them.
+func TestAppendedEventsMeetTheirSchemas(t *testing.T) {
+	for _, p := range packages(t) {
+		if matches(p.path(), inventors) {
+			continue
+		}
+		for _, path := range p.files() {
+			if parse(t, path).imports(module + "/events/memlog") {
+				t.Errorf("%s: use schemas/schematest.NewLog in place of memlog.New: it checks what is appended against the schemas; "+
+					"if the tests of %s make up events of their own, say so in inventors", path, p.path())
+			}
 		}
 	}
 }

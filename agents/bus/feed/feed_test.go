@@ -14,10 +14,10 @@ import (
 	"github.com/reprise-run/reprise/agents/bus"
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/events/jetstream"
-	"github.com/reprise-run/reprise/events/memlog"
 	"github.com/reprise-run/reprise/projections"
 	"github.com/reprise-run/reprise/projections/live"
 	"github.com/reprise-run/reprise/projections/projectionstest"
+	"github.com/reprise-run/reprise/schemas/schematest"
 )
 
 // cluster is a log, a projection of it, and NATS.
@@ -31,7 +31,7 @@ type cluster struct {
 }
 
 func newCluster(t *testing.T) *cluster {
-	c := &cluster{t: t, history: projectionstest.NewHistory(), log: memlog.New()}
+	c := &cluster{t: t, history: projectionstest.NewHistory(), log: schematest.NewLog(t)}
 	var err error
 	if c.live, err = live.Start(t.Context(), c.log, live.Options{}); err != nil {
 		t.Fatal(err)

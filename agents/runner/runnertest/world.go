@@ -5,6 +5,7 @@ import (
 
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/projections"
+	"github.com/reprise-run/reprise/schemas"
 )
 
 // world is one log's state, with the log's end.
@@ -41,9 +42,12 @@ func (w world) all() iter.Seq[*projections.Entry] {
 
 func (w world) get(ref events.Ref) *projections.Entry { return w.state.View().Get(ref) }
 
-// fold gives the event its place and folds it.
+// fold gives the event its place, holds it against its schema, and folds it.
 func (w world) fold(ev events.Event) (projections.Change, error) {
 	ev.Sequence = w.state.Sequence() + 1
+	if err := schemas.Check(&ev); err != nil {
+		return projections.Change{}, err
+	}
 	changes, err := w.state.Fold([]events.Event{ev})
 	if err != nil {
 		return projections.Change{}, err

@@ -73,6 +73,7 @@ func unstarted(t testing.TB) *cluster {
 			t.Logf("what the server said:\n%s", c.tail())
 		}
 		c.stop()
+		c.checkSchemas()
 		if out, err := c.reprise("down", "--purge"); err != nil {
 			t.Errorf("reprise down --purge: %v\n%s", err, out)
 		}

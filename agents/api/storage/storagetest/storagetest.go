@@ -11,14 +11,14 @@ import (
 	"github.com/reprise-run/reprise/agents/api/storage"
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/events/committer"
-	"github.com/reprise-run/reprise/events/memlog"
 	"github.com/reprise-run/reprise/projections/live"
+	"github.com/reprise-run/reprise/schemas/schematest"
 )
 
 // Log is a log in memory with all that an API server needs of one.
 type Log struct {
 	*live.Live
-	Events *memlog.Log
+	Events *schematest.Log
 
 	committer *committer.Committer
 	failure   atomic.Pointer[error]
@@ -29,7 +29,7 @@ type Log struct {
 func NewLog(t testing.TB, volatile bool) *Log {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	log := memlog.New()
+	log := schematest.NewLog(t)
 	projection, err := live.Start(ctx, log, live.Options{Volatile: volatile})
 	if err != nil {
 		t.Fatal(err)
