@@ -30,6 +30,12 @@ type Reader interface {
 	// ObjectOf returns the reference that the object with a uid has or had. It
 	// says false if there never was one.
 	ObjectOf(uid string) (events.Ref, bool, error)
+	// Resources returns the resources that there ever were objects of, in order:
+	// references of which group and resource are set.
+	Resources(ctx context.Context) ([]events.Ref, error)
+	// Named returns the references of a resource that ever had an object of the
+	// name, one for each namespace, in order.
+	Named(ctx context.Context, group, resource, name string) ([]events.Ref, error)
 	// SequenceAt returns the sequence of the last event at or before a time, 0 if
 	// there was none.
 	SequenceAt(t time.Time) (uint64, error)
@@ -68,10 +74,12 @@ type Query struct {
 	Limit int
 	// Backward asks for the newest first.
 	Backward bool
+	// Bare leaves Data out of the events, which then cost half as much.
+	Bare bool
 }
 
-// Matches says whether an event is one that the query asks for. It leaves Limit
-// out.
+// Matches says whether an event is one that the query asks for. Limit
+// is not its affair.
 func (q *Query) Matches(e *events.Event) bool {
 	return (q.Object == events.Ref{} || q.Object == e.Object) &&
 		(q.UID == "" || q.UID == e.UID) &&

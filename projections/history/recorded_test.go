@@ -70,6 +70,27 @@ func (r recorded) ObjectOf(uid string) (events.Ref, bool, error) {
 	return events.Ref{}, false, nil
 }
 
+func (r recorded) Resources(context.Context) (found []events.Ref, err error) {
+	for _, e := range r.events {
+		found = append(found, events.Ref{Group: e.Object.Group, Resource: e.Object.Resource})
+	}
+	return unique(found), nil
+}
+
+func (r recorded) Named(_ context.Context, group, resource, name string) (found []events.Ref, err error) {
+	for _, e := range r.events {
+		if o := e.Object; o.Group == group && o.Resource == resource && o.Name == name {
+			found = append(found, o)
+		}
+	}
+	return unique(found), nil
+}
+
+func unique(refs []events.Ref) []events.Ref {
+	slices.SortFunc(refs, events.Ref.Compare)
+	return slices.Compact(refs)
+}
+
 func (r recorded) SequenceAt(t time.Time) (uint64, error) {
 	n := sort.Search(len(r.events), func(i int) bool { return r.events[i].Time.After(t) })
 	if n == 0 {

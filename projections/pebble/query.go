@@ -171,7 +171,7 @@ func (s *Store) scan(ctx context.Context, prefix, lower, upper []byte, q history
 			if err == nil && !q.Matches(&ev) {
 				continue
 			}
-			if err == nil {
+			if err == nil && !q.Bare {
 				err = s.fill(&ev)
 			}
 			if !yield(ev, err) || err != nil {
