@@ -41,6 +41,7 @@ var adapters = []string{
 var pure = []string{
 	"events",
 	"events/proof",
+	"events/eventsgen",
 	"projections",
 	"projections/history",
 	"agents/scheduler",
