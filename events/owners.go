@@ -56,7 +56,7 @@ type Rule struct {
 // Rules returns the owners table. For the gate, which finds the type from the
 // change, the first rule that fits counts: see Command.
 func Rules() []Rule {
-	return slices.Concat(apiRules, schedulerRules, workloadRules, clusterRules, nodeRules)
+	return slices.Concat(apiRules, schedulerRules, workloadRules, clusterRules, nodeRules, notaryRules)
 }
 
 // always are the paths that every patch may touch beside those of its rule:

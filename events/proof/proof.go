@@ -66,7 +66,20 @@ type Tree struct {
 }
 
 // Leaf is the hash of the leaf for an event with the chain.
-func Leaf(chain [32]byte) Hash { return tlog.RecordHash(chain[:]) }
+func Leaf(chain [32]byte) Hash {
+	var b [1 + sha256.Size]byte
+	copy(b[1:], chain[:])
+	return sha256.Sum256(b[:])
+}
+
+// node is the hash above two: tlog.NodeHash without its allocations.
+func node(left, right Hash) Hash {
+	var b [1 + 2*sha256.Size]byte
+	b[0] = 1
+	copy(b[1:], left[:])
+	copy(b[1+sha256.Size:], right[:])
+	return sha256.Sum256(b[:])
+}
 
 // Size is how many events the tree has, and so the sequence of its last.
 func (t *Tree) Size() uint64 { return t.size }
@@ -82,7 +95,7 @@ func (t *Tree) Root() Hash {
 	}
 	root := t.edge[n-1]
 	for i := n - 2; i >= 0; i-- {
-		root = tlog.NodeHash(t.edge[i], root)
+		root = node(t.edge[i], root)
 	}
 	return root
 }
@@ -96,7 +109,7 @@ func (t *Tree) Add(chain [32]byte) { t.addLeaf(chain, Leaf(chain)) }
 func (t *Tree) addLeaf(chain [32]byte, h Hash) {
 	for n := t.size; n&1 == 1; n >>= 1 {
 		last := len(t.edge) - 1
-		h = tlog.NodeHash(t.edge[last], h)
+		h = node(t.edge[last], h)
 		t.edge = t.edge[:last]
 	}
 	t.edge = append(t.edge, h)
@@ -108,13 +121,15 @@ func (t *Tree) addLeaf(chain [32]byte, h Hash) {
 // sequences and chains, and lets the tree grow by them. It fails with an
 // *events.ChainError, and then has grown by those before the first bad one.
 func (t *Tree) Take(run []events.Event) error {
+	_, err := events.VerifyChain(t.size, t.chain, run)
+	var bad *events.ChainError
+	if errors.As(err, &bad) {
+		run = run[:bad.Sequence-t.size-1]
+	}
 	for i := range run {
-		if _, err := events.VerifyChain(t.size, t.chain, run[i:i+1]); err != nil {
-			return err
-		}
 		t.Add(run[i].Chain)
 	}
-	return nil
+	return err
 }
 
 // Clone returns the tree as it is now.

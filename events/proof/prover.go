@@ -148,7 +148,7 @@ func (p *Prover) add(h Hash) {
 		if n%2 == 1 {
 			return
 		}
-		h = tlog.NodeHash(p.kept[k][n-2], h)
+		h = node(p.kept[k][n-2], h)
 	}
 }
 
