@@ -73,6 +73,15 @@ func (r *rig) run(t *testing.T) {
 	until(t, func() bool { return r.term.Load() != nil })
 }
 
+// serves returns once the committer has caught up and judges what it is told.
+func (r *rig) serves(t *testing.T) {
+	t.Helper()
+	var refused *events.RefusedError
+	if _, err := r.Propose(t.Context(), events.Proposal{}); !errors.As(err, &refused) {
+		t.Fatalf("a proposal that changes nothing is answered with %v", err)
+	}
+}
+
 // until waits for a condition that other goroutines bring about.
 func until(t *testing.T, condition func() bool) {
 	t.Helper()

@@ -43,6 +43,7 @@ func TestGoesOnWhenTheTruthCannotBeLearned(t *testing.T) {
 			}
 			r.log.Plan(many...)
 			if fault == logtest.Late {
+				r.serves(t)
 				r.log.Cut() // and the log's end cannot be read either
 			}
 			if _, err := r.Propose(t.Context(), create("a")); !errors.Is(err, events.ErrUncertain) {

@@ -161,7 +161,7 @@ func TestFollow(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, serve(t, w)+"/containerLogs/shop/pod/web?follow=true&tailLines=0", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, serve(t, w)+"/containerLogs/shop/pod/web?follow=true&tailLines=2", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,6 +170,11 @@ func TestFollow(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Body.Close()
+	// The last line has come: what is written from here on is followed.
+	was := make([]byte, len("three\n"))
+	if _, err := io.ReadFull(r.Body, was); err != nil || string(was) != "three\n" {
+		t.Fatalf("of what was there comes %q, %v", was, err)
+	}
 	f, err := os.OpenFile(w.log, os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
