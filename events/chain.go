@@ -24,11 +24,12 @@ import (
 //	3 Object.Group    8 Actor.Kind      13 Cause     18 More
 //	4 Object.Resource 9 Actor.Name      14 Time      19 Note
 //	5 Object.Namespace 10 Actor.Version 15 Basis     20 Data
+//	                                                21 Asked
 //
 // A field that the envelope gains one day gets the next tag, so that the chains
 // of events without it stay what they are.
 func Link(prev [32]byte, e *Event) [32]byte {
-	buf := make([]byte, 0, 256+len(e.Data)+len(e.Note))
+	buf := make([]byte, 0, 256+len(e.Data)+len(e.Note)+len(e.Asked))
 	return sha256.Sum256(e.AppendSealed(append(buf, prev[:]...)))
 }
 
@@ -54,7 +55,8 @@ func (e *Event) AppendSealed(b []byte) []byte {
 	b = sealFlag(b, 17, e.Optional)
 	b = sealFlag(b, 18, e.More)
 	b = seal(b, 19, e.Note)
-	return seal(b, 20, e.Data)
+	b = seal(b, 20, e.Data)
+	return seal(b, 21, e.Asked)
 }
 
 func seal[T string | []byte](b []byte, tag byte, value T) []byte {

@@ -52,6 +52,11 @@ type Event struct {
 	// the time that the decider was given: what replay needs to ask again.
 	Basis uint64
 	Now   time.Time
+	// Asked is what else the decider was given, as JSON, and a digest of all that
+	// it answered: see runner.Asked, in agents. It is there also on what the gate
+	// wrote for a decider. Empty for what no decider decided, and in logs from
+	// before it was recorded.
+	Asked []byte
 	// Optional marks an event that a reader which does not know its type may
 	// skip.
 	Optional bool

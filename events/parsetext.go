@@ -75,16 +75,23 @@ func parseDetail(e *Event, ops []Op, line string) ([]Op, error) {
 		return append(ops, op), err
 	case line[0] == '{':
 		e.Data, err = Canonical([]byte(line))
-	case key == "note" && strings.HasPrefix(rest, `"`):
-		e.Note, err = unquote(rest)
 	case key == "note":
-		e.Note = []byte(rest)
+		e.Note, err = jsonOrUnquoted(rest)
+	case key == "asked":
+		e.Asked, err = jsonOrUnquoted(rest)
 	case key == "data":
 		e.Data, err = unquote(rest)
 	default:
 		err = parseFields(e, line)
 	}
 	return ops, err
+}
+
+func jsonOrUnquoted(s string) ([]byte, error) {
+	if strings.HasPrefix(s, `"`) {
+		return unquote(s)
+	}
+	return []byte(s), nil
 }
 
 func unquote(s string) ([]byte, error) {

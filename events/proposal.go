@@ -46,9 +46,10 @@ type Proposal struct {
 	Actor Actor
 	User  string
 	Audit string
-	// Basis and Now are as in Event.
+	// Basis, Now and Asked are as in Event.
 	Basis uint64
 	Now   time.Time
+	Asked []byte
 }
 
 // Receipt says where a proposal's events stand in the log. Once a receipt is

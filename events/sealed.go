@@ -19,14 +19,15 @@ func LinkSealed(prev [32]byte, sealed []byte) [32]byte {
 }
 
 // newestTag is the highest tag that this program knows.
-const newestTag = 20
+const newestTag = 21
 
 var errSealed = errors.New("it is not the encoding of an event")
 
 // ParseSealed is the inverse of AppendSealed. Each event has one encoding, and
 // whatever else could be read as the same event is refused, so that equal events
 // have equal bytes and equal chains. It fails with ErrNewerLog (wrapped) on a field
-// that a later version has added. The event's Note and Data are parts of b.
+// that a later version has added. The event's Note, Data and
+// Asked are parts of b.
 func ParseSealed(b []byte) (Event, error) {
 	var e Event
 	for last := byte(0); len(b) > 0; {
@@ -70,6 +71,8 @@ func (e *Event) unseal(tag byte, value []byte) bool {
 		e.Note = value
 	case 20:
 		e.Data = value
+	case 21:
+		e.Asked = value
 	default:
 		*e.sealedText(tag) = string(value)
 	}

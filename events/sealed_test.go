@@ -17,6 +17,7 @@ func everything() events.Event {
 		Actor: events.Actor{Kind: "scheduler", Name: "default", Version: "v1"}, User: "admin", Audit: "a-1", Cause: 807,
 		Time: time.UnixMilli(1_790_000_000_123).UTC(), Basis: 811, Now: time.UnixMilli(-5).UTC(), Optional: true, More: true,
 		Note: []byte(`{"why":"é"}`), Data: bytes.Repeat([]byte("x"), 300),
+		Asked: []byte(`{"item":"pods/shop/web-1"}`),
 	}
 }
 
@@ -59,7 +60,7 @@ func TestSealedRefuses(t *testing.T) {
 			t.Errorf("%s is read as %+v, %v", name, e, err)
 		}
 	}
-	if _, err := events.ParseSealed([]byte{21, 1, 1}); !errors.Is(err, events.ErrNewerLog) {
+	if _, err := events.ParseSealed([]byte{22, 1, 1}); !errors.Is(err, events.ErrNewerLog) {
 		t.Errorf("a field of the future: %v", err)
 	}
 }

@@ -21,7 +21,7 @@ const timeFormat = "2006-01-02T15:04:05.000Z07:00"
 // decision goes on in the next event ends in "more".
 func (e *Event) Headline() string {
 	var b strings.Builder
-	b.WriteString(word(e.Type) + "  " + e.Object.text())
+	b.WriteString(word(e.Type) + "  " + e.Object.Text())
 	field := func(key, value string) {
 		if value != "" {
 			b.WriteString("  " + key + " " + value)
@@ -72,6 +72,9 @@ func (e *Event) Text() string {
 	if e.Chain != [32]byte{} {
 		b.WriteString("  chain " + hex.EncodeToString(e.Chain[:]) + "\n")
 	}
+	if len(e.Asked) > 0 {
+		b.WriteString("  asked " + jsonOrQuoted(e.Asked) + "\n")
+	}
 	if len(e.Note) > 0 {
 		b.WriteString("  note " + jsonOrQuoted(e.Note) + "\n")
 	}
@@ -99,8 +102,8 @@ func (e *Event) changes() string {
 	return b.String()
 }
 
-// text is String with odd parts quoted, so that it can be read back.
-func (r Ref) text() string {
+// Text is String with odd parts quoted, so that ParseRef reads it back.
+func (r Ref) Text() string {
 	s := part(r.Resource, false)
 	if r.Group != "" {
 		s += "." + part(r.Group, true)

@@ -61,6 +61,13 @@ func FuzzTextRoundTrip(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%v in:\n%s", err, e.Text())
 		}
+		if len(note) > 1 {
+			e.Asked, e.Note = note[:len(note)/2], note[len(note)/2:]
+			e.Chain = events.Link([32]byte{}, &e)
+			if read, err = events.ParseText(e.Text()); err != nil {
+				t.Fatalf("%v in:\n%s", err, e.Text())
+			}
+		}
 		if len(read) != 1 || !reflect.DeepEqual(read[0], e) {
 			t.Fatalf("read back:\n%+v\nwas:\n%+v\ntext:\n%s", read, e, e.Text())
 		}

@@ -31,7 +31,7 @@ var _ runner.Gate = gate{}
 
 // Do implements runner.Gate.
 func (g gate) Do(ctx context.Context, actor events.Actor, c runner.Command) (uint64, error) {
-	deed := &storage.Deed{Cause: c.Because}
+	deed := &storage.Deed{Cause: c.Because, Basis: c.Origin.Basis, Now: c.Origin.Now, Asked: c.Origin.Asked}
 	ctx = storage.WithDeed(ctx, deed)
 	var err error
 	switch c.Verb {

@@ -39,6 +39,7 @@ type Runner struct {
 	Options
 	decider Decider
 	actor   events.Actor
+	setup   []byte // of a Tuned decider
 }
 
 // New returns a runner of the decider.
@@ -55,7 +56,11 @@ func New(d Decider, o Options) *Runner {
 	actor := d.Actor()
 	actor.Version = o.Version
 	o.Logger = o.Logger.With("actor", actor.String())
-	return &Runner{Options: o, decider: d, actor: actor}
+	r := &Runner{Options: o, decider: d, actor: actor}
+	if t, ok := d.(Tuned); ok {
+		r.setup = t.Setup()
+	}
+	return r
 }
 
 // Run drives the decider until the context ends, which is no error. It fails if

@@ -103,6 +103,9 @@ type Command struct {
 	// metav1.DeletionPropagation or "".
 	GracePeriod *int64
 	Propagation string
+	// Origin is set by the runner: what the decision to give the command was made
+	// on.
+	Origin Origin
 }
 
 // Gate is the entrance for commands: authentication as the agent's own

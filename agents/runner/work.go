@@ -22,14 +22,19 @@ const (
 
 // work decides one item and carries out what was decided.
 func (l *loop) work(ctx context.Context, item Item) outcome {
-	v, now := l.view(), l.now()
+	v, saw := watched(l.view())
+	now := l.now()
 	r, err := l.decide(v, item, now)
 	if err != nil {
 		l.Logger.Error("cannot decide", "item", item.Ref.String(), "basis", v.Sequence(), "error", err)
 		return outcome{retry: true}
 	}
+	from := Origin{Basis: v.Sequence(), Now: now, Asked: l.asked(item, saw, r)}
+	for i := range r.Commands {
+		r.Commands[i].Origin = from
+	}
 	o := l.command(ctx, item, r.Commands)
-	p := l.propose(ctx, r.Decisions, v.Sequence(), now)
+	p := l.propose(ctx, r.Decisions, from)
 	o.merge(p)
 	o.wake = r.Wake
 	return o
@@ -94,6 +99,9 @@ func (l *loop) do(ctx context.Context, item Item, c Command) outcome {
 	if l.Gate == nil {
 		panic("the decider of " + l.actor.String() + " has commands, but its runner was given no gate")
 	}
+	if events.Volatile(c.Object) {
+		c.Origin = Origin{} // no history, so nothing to ask again
+	}
 	sequence, err := l.Gate.Do(ctx, l.actor, c)
 	switch {
 	case err == nil && events.Volatile(c.Object):
@@ -120,10 +128,10 @@ func transient(err error) bool {
 }
 
 // propose appends decisions.
-func (l *loop) propose(ctx context.Context, decisions []events.Decision, basis uint64, now time.Time) outcome {
+func (l *loop) propose(ctx context.Context, decisions []events.Decision, from Origin) outcome {
 	var o outcome
 	for _, p := range sideBySide(decisions, maxDecisions, func(d events.Decision) outcome {
-		return l.append(ctx, events.Proposal{Decision: d, Actor: l.actor, Basis: basis, Now: now})
+		return l.append(ctx, events.Proposal{Decision: d, Actor: l.actor, Basis: from.Basis, Now: from.Now, Asked: from.Asked})
 	}) {
 		o.merge(p)
 	}
@@ -131,8 +139,11 @@ func (l *loop) propose(ctx context.Context, decisions []events.Decision, basis u
 }
 
 func (l *loop) append(ctx context.Context, p events.Proposal) outcome {
-	receipt, err := l.Proposer.Propose(ctx, p)
 	volatile := len(p.Changes) > 0 && events.Volatile(p.Changes[0].Object)
+	if volatile {
+		p.Asked = nil // no history, so nothing to ask again
+	}
+	receipt, err := l.Proposer.Propose(ctx, p)
 	var conflict *events.ConflictError
 	switch {
 	case err == nil && volatile:

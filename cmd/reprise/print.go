@@ -173,6 +173,9 @@ func (p printer) structured(e *events.Event) error {
 	if e.Basis != 0 {
 		o["basis"], o["now"] = e.Basis, e.Now
 	}
+	if len(e.Asked) > 0 {
+		o["asked"] = json.RawMessage(e.Asked)
+	}
 	if len(e.Note) > 0 {
 		o["note"] = json.RawMessage(e.Note)
 	}

@@ -108,7 +108,7 @@ const (
 // unwieldy says why a change is too large for the log, or named so that it cannot
 // be filed.
 func unwieldy(p *events.Proposal, c events.Change) string {
-	envelope := 0
+	envelope := len(p.Asked)
 	for _, s := range []string{
 		c.Type, c.Object.Group, c.Object.Resource, c.Object.Namespace, c.Object.Name, c.UID,
 		p.Actor.Kind, p.Actor.Name, p.Actor.Version, p.User, p.Audit,
@@ -117,7 +117,7 @@ func unwieldy(p *events.Proposal, c events.Change) string {
 	}
 	switch {
 	case envelope > maxEnvelope:
-		return fmt.Sprintf("its names have %d bytes together, and may have %d", envelope, maxEnvelope)
+		return fmt.Sprintf("its names and what its decider was asked have %d bytes together, and may have %d", envelope, maxEnvelope)
 	case len(c.Note) > maxNote:
 		return fmt.Sprintf("its note has %d bytes, and may have %d", len(c.Note), maxNote)
 	case len(c.Data) > maxData:

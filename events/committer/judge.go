@@ -2,6 +2,7 @@ package committer
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 
 	"github.com/reprise-run/reprise/events"
@@ -89,6 +90,9 @@ func admissible(p *events.Proposal, next uint64, volatile bool) error {
 	}
 	if !volatile && p.Because >= next {
 		return refused(p, p.Changes[0], fmt.Sprintf("its cause, sequence %d, is not in the log, which ends at %d", p.Because, next-1))
+	}
+	if len(p.Asked) > 0 && !json.Valid(p.Asked) {
+		return refused(p, p.Changes[0], "what its decider was asked is not JSON")
 	}
 	for _, c := range p.Changes {
 		if events.Volatile(c.Object) != volatile {
@@ -199,7 +203,7 @@ func event(p *events.Proposal, c events.Change, after standing) events.Event {
 		Sequence: after.last,
 		Type:     c.Type, Object: c.Object, UID: after.uid,
 		Actor: p.Actor, User: p.User, Audit: p.Audit,
-		Cause: p.Because, Basis: p.Basis, Now: millisecond(p.Now),
+		Cause: p.Because, Basis: p.Basis, Now: millisecond(p.Now), Asked: p.Asked,
 		Optional: c.Optional, Note: c.Note, Data: c.Data,
 	}
 }

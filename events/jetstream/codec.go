@@ -31,6 +31,7 @@ const (
 	hCause    = "ce-cause"
 	hBasis    = "ce-basis"
 	hNow      = "ce-now"
+	hAsked    = "ce-asked"
 	hOptional = "ce-optional"
 	hMore     = "ce-more"
 	hNote     = "ce-note"
@@ -70,6 +71,7 @@ func Encode(e *events.Event) (nats.Header, []byte) {
 	set(hBasis, number(e.Basis))
 	set(hTime, instant(e.Time))
 	set(hNow, instant(e.Now))
+	set(hAsked, escape(string(e.Asked), ""))
 	set(hOptional, flag(e.Optional))
 	set(hMore, flag(e.More))
 	if e.Chain != ([32]byte{}) {
@@ -108,6 +110,9 @@ func Decode(h nats.Header, body []byte, sequence uint64) (events.Event, error) {
 	e.Actor = d.actor()
 	e.Object = d.ref()
 	d.chain(&e.Chain)
+	if asked := d.text(hAsked); asked != "" {
+		e.Asked = []byte(asked)
+	}
 	if note := d.text(hNote); note != "" {
 		e.Note = []byte(note)
 	}

@@ -30,7 +30,7 @@ func FuzzCodec(f *testing.F) {
 			Time:   time.UnixMilli(ms).UTC(), Now: time.UnixMilli(ms).UTC(), Chain: [32]byte{byte(n), 31: 1},
 		}
 		if len(note) > 0 {
-			want.Note = bytes.Clone(note)
+			want.Note, want.Asked = bytes.Clone(note), bytes.Clone(note)
 		}
 		if len(data) > 0 {
 			want.Data = bytes.Clone(data)

@@ -82,6 +82,7 @@ func roundTrip(t *testing.T, log events.Log) {
 		Time:     time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC),
 		Now:      time.Date(2026, 1, 2, 3, 4, 4, 1e6, time.UTC),
 		Optional: true,
+		Asked:    []byte(`{"item":"deployments.apps/shop/ünï \"x\""}`),
 		Note:     []byte(`{"why":"ünïcode\n"}`),
 		Chain:    [32]byte{1, 2, 31: 255},
 		Data:     []byte(`[{"op":"replace","path":"/spec/replicas","value":5}]`),

@@ -163,6 +163,6 @@ func (l *Log) read(from uint64) ([]events.Event, <-chan struct{}) {
 }
 
 func clone(e events.Event) events.Event {
-	e.Data, e.Note = bytes.Clone(e.Data), bytes.Clone(e.Note)
+	e.Data, e.Note, e.Asked = bytes.Clone(e.Data), bytes.Clone(e.Note), bytes.Clone(e.Asked)
 	return e
 }

@@ -24,6 +24,7 @@ var headers = []header{
 	{"ce-cause", "The sequence of the event that led to this one; without it the cause lies outside of the log.", `^[1-9][0-9]*$`, false},
 	{"ce-basis", "The sequence of the state on which it was decided.", `^[1-9][0-9]*$`, false},
 	{"ce-now", "The time that the decider was given.", instant, false},
+	{"ce-asked", "What else the decider was given, as JSON: the work item, the refusals before, the volatile objects that it looked at; and a digest of all that it answered.", "", false},
 	{"ce-optional", "A reader that does not know the type may skip the event; any other that it does not know it must not.", `^true$`, false},
 	{"ce-more", "The next event belongs to the same decision.", `^true$`, false},
 	{"ce-note", "What the decider has to say about its decision, as JSON: for pod.bound the candidates, refusals and scores.", "", false},

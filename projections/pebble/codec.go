@@ -152,13 +152,16 @@ func decodeStep(b []byte) (step, error) {
 // encodeEvent writes the envelope: all but the sequence, which is in the key,
 // and the data, which is in the object's history.
 func encodeEvent(ev *events.Event) []byte {
-	out := make(encoder, 0, 256+len(ev.Note))
+	out := make(encoder, 0, 256+len(ev.Note)+len(ev.Asked))
 	flags := uint64(0)
 	if ev.Optional {
 		flags |= 1
 	}
 	if ev.More {
 		flags |= 2
+	}
+	if len(ev.Asked) > 0 {
+		flags |= 4
 	}
 	out.number(flags)
 	for _, s := range []string{
@@ -172,6 +175,9 @@ func encodeEvent(ev *events.Event) []byte {
 	out.number(ev.Basis)
 	out.time(ev.Now)
 	out.bytes(ev.Note)
+	if len(ev.Asked) > 0 {
+		out.bytes(ev.Asked)
+	}
 	return append(out, ev.Chain[:]...)
 }
 
@@ -189,6 +195,9 @@ func decodeEvent(sequence uint64, b []byte) (events.Event, error) {
 	ev.Cause, ev.Time, ev.Basis, ev.Now = d.number(), d.time(), d.number(), d.time()
 	if note := d.bytes(); len(note) > 0 {
 		ev.Note = append([]byte(nil), note...)
+	}
+	if flags&4 != 0 {
+		ev.Asked = append([]byte(nil), d.bytes()...)
 	}
 	if d.bad || len(d.rest) != len(ev.Chain) {
 		return ev, errValue

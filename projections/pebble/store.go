@@ -314,7 +314,7 @@ func (s *Store) Commit(batch []events.Event, changes []projections.Change) error
 func size(batch []events.Event) int {
 	n := 64
 	for i := range batch {
-		n += 512 + len(batch[i].Data) + len(batch[i].Note)
+		n += 512 + len(batch[i].Data) + len(batch[i].Note) + len(batch[i].Asked)
 	}
 	return n
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync/atomic"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
@@ -14,6 +15,11 @@ import (
 type Deed struct {
 	// Cause is the sequence of the event because of which it is done.
 	Cause uint64
+	// Basis, Now and Asked are those of the decision to give the command: see
+	// events.Event.
+	Basis uint64
+	Now   time.Time
+	Asked []byte
 
 	written atomic.Uint64
 }

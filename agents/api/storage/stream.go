@@ -236,13 +236,15 @@ func (s *stream) look(ctx context.Context, after uint64, p events.Proposal, lost
 
 // proposal says on whose behalf the change is made, and because of what.
 func (s *stream) proposal(ctx context.Context, change events.Change, expected uint64) events.Proposal {
+	deed := deedOf(ctx)
 	p := events.Proposal{
 		Decision: events.Decision{
-			Because: deedOf(ctx).Cause,
+			Because: deed.Cause,
 			Changes: []events.Change{change},
 			Expect:  []events.Expectation{{Object: change.Object, Sequence: expected}},
 		},
 		Actor: s.actor,
+		Basis: deed.Basis, Now: deed.Now, Asked: deed.Asked,
 		User:  serverUser,
 		Audit: string(audit.GetAuditIDTruncated(ctx)),
 	}

@@ -8,6 +8,8 @@
 package nodelifecycle
 
 import (
+	"encoding/json"
+	"fmt"
 	"time"
 
 	core "k8s.io/api/core/v1"
@@ -41,6 +43,30 @@ type decider struct{ Options }
 
 func (decider) Actor() events.Actor {
 	return events.Actor{Kind: "controller", Name: "nodelifecycle"}
+}
+
+// Setup is the options, of which Since differs from run to run.
+func (d decider) Setup() []byte {
+	out, _ := json.Marshal(setup{d.Grace.String(), d.Since}) // text and times of our years always encode
+	return out
+}
+
+type setup struct {
+	Grace string    `json:"grace"`
+	Since time.Time `json:"since"`
+}
+
+// ParseSetup returns the options that the Setup of a decider tells.
+func ParseSetup(text []byte) (Options, error) {
+	var s setup
+	if err := json.Unmarshal(text, &s); err != nil {
+		return Options{}, fmt.Errorf("the setup of the node lifecycle controller cannot be read: %w", err)
+	}
+	grace, err := time.ParseDuration(s.Grace)
+	if err != nil {
+		return Options{}, fmt.Errorf("the setup of the node lifecycle controller has no proper grace: %w", err)
+	}
+	return Options{Grace: grace, Since: s.Since}, nil
 }
 
 // Concerns names the node that changed, and the pods whose node's taints may

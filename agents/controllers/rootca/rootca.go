@@ -3,6 +3,8 @@
 package rootca
 
 import (
+	"encoding/json"
+	"fmt"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -29,6 +31,21 @@ func New(ca []byte) Controller { return Controller{string(ca)} }
 
 // Actor is controller:rootca.
 func (Controller) Actor() events.Actor { return events.Actor{Kind: "controller", Name: "rootca"} }
+
+// Setup is the certificate.
+func (c Controller) Setup() []byte {
+	out, _ := json.Marshal(map[string]string{"ca": c.ca}) // text always encodes
+	return out
+}
+
+// ParseSetup returns the certificate that the Setup of a controller tells.
+func ParseSetup(text []byte) ([]byte, error) {
+	var s struct{ CA string }
+	if err := json.Unmarshal(text, &s); err != nil {
+		return nil, fmt.Errorf("the setup of the root CA publisher cannot be read: %w", err)
+	}
+	return []byte(s.CA), nil
+}
 
 // Concerns names the namespace whose ConfigMap may be missing or wrong.
 func (Controller) Concerns(_ runner.View, c projections.Change) []events.Ref {

@@ -156,7 +156,7 @@ func (g Gate) Do(ctx context.Context, _ events.Actor, c runner.Command) (uint64,
 			return e.Sequence, nil
 		}
 		receipt, err := g.Proposer.Propose(ctx, events.Proposal{
-			Actor:    events.Actor{Kind: "api"},
+			Actor: events.Actor{Kind: "api"}, Basis: c.Origin.Basis, Now: c.Origin.Now, Asked: c.Origin.Asked,
 			Decision: events.Decision{Because: c.Because, Changes: []events.Change{change}, Expect: []events.Expectation{expect}},
 		})
 		var conflict *events.ConflictError

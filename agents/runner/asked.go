@@ -1,0 +1,210 @@
+package runner
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/projections"
+)
+
+// Asked is what a decider was given beside its view of the history and the time,
+// and a digest of what it answered. The loop records it as JSON in the Asked of
+// every event that comes of a decision, so that the same question can be put
+// again, and to another version of the decider. Like the envelope it only ever
+// gains optional members.
+type Asked struct {
+	// By is the actor that was asked, which for a command is not the one that
+	// wrote.
+	By string `json:"by"`
+	// Item, Because, Failures and Failure are the Item's.
+	Item     string `json:"item"`
+	Because  uint64 `json:"because,omitempty"`
+	Failures int    `json:"failures,omitempty"`
+	Failure  string `json:"failure,omitempty"`
+	// Setup is that of a Tuned decider.
+	Setup json.RawMessage `json:"setup,omitempty"`
+	// Saw holds the volatile objects that the decider looked at: their log has
+	// forgotten them when they are asked for.
+	Saw []Seen `json:"saw,omitempty"`
+	// Cut says that the rest was too large to be recorded, and what it was.
+	Cut string `json:"cut,omitempty"`
+	// Answers is how many commands and decisions the decider answered with, and
+	// Digest is Result.Digest of them.
+	Answers int    `json:"answers"`
+	Digest  string `json:"digest"`
+}
+
+// Seen is one version of a volatile object.
+type Seen struct {
+	Object   string          `json:"object"`
+	UID      string          `json:"uid,omitempty"`
+	Created  uint64          `json:"created"`
+	Sequence uint64          `json:"sequence"`
+	Raw      json.RawMessage `json:"raw"`
+}
+
+// Tuned is a Decider whose decisions depend also on how it was set up.
+type Tuned interface {
+	Decider
+	// Setup says how, as JSON that the same decider can be made of again; nil for
+	// the way it is by default.
+	Setup() []byte
+}
+
+// Origin is where a command comes from: what the log keeps of it beside the
+// command.
+type Origin struct {
+	Basis uint64
+	Now   time.Time
+	Asked []byte
+}
+
+// maxAsked is how much may be recorded of a question: it is part of an event's
+// envelope, for which there is little room.
+const maxAsked = 4 << 10
+
+// encode is the JSON of a question.
+func (a Asked) encode() []byte {
+	out, err := json.Marshal(a)
+	if err == nil && len(out) > maxAsked {
+		size := len(out)
+		a.Saw, a.Setup, a.Failure = nil, nil, ""
+		a.Cut = fmt.Sprintf("%d bytes of volatile objects, setup or refusal", size)
+		out, err = json.Marshal(a)
+	}
+	if err != nil {
+		panic(fmt.Sprintf("cannot encode what was asked about %s: %v", a.Item, err))
+	}
+	return out
+}
+
+// Digest is a hash of all that the result would do, in order: its commands and
+// decisions, and not when it asks to be woken.
+func (r Result) Digest() string {
+	h := digest{}
+	for _, c := range r.Commands {
+		h.text("command", string(c.Verb), c.Object.Text(), string(c.Body), c.UID, c.Propagation)
+		h.numbers(c.Because, c.Sequence)
+		if c.GracePeriod != nil {
+			h.numbers(uint64(*c.GracePeriod))
+		}
+	}
+	for _, d := range r.Decisions {
+		h.text("decision")
+		h.numbers(d.Because)
+		for _, c := range d.Changes {
+			h.text("change", c.Type, c.Object.Text(), c.UID, string(c.Data), string(c.Note))
+		}
+		for _, x := range d.Expect {
+			h.text("expect", x.Object.Text())
+			h.numbers(x.Sequence)
+		}
+	}
+	sum := sha256.Sum256(h)
+	return base64.RawURLEncoding.EncodeToString(sum[:16])
+}
+
+// digest gathers what is hashed, each part with its length before it.
+type digest []byte
+
+func (d *digest) text(parts ...string) {
+	for _, s := range parts {
+		*d = append(binary.AppendUvarint(*d, uint64(len(s))), s...)
+	}
+}
+
+func (d *digest) numbers(parts ...uint64) {
+	for _, n := range parts {
+		*d = binary.BigEndian.AppendUint64(append(*d, 8), n)
+	}
+}
+
+// witness is a Reader that notes which objects are read.
+type witness struct {
+	projections.Reader
+	seen map[events.Ref]*projections.Entry
+	list []*projections.Entry
+}
+
+// maxSeen bounds what a witness remembers: more has no room in an event anyway.
+const maxSeen = 100
+
+func (w *witness) saw(e *projections.Entry) *projections.Entry {
+	if e == nil || len(w.list) > maxSeen || w.seen[e.Ref] != nil {
+		return e
+	}
+	if w.seen == nil {
+		w.seen = map[events.Ref]*projections.Entry{}
+	}
+	w.seen[e.Ref] = e
+	w.list = append(w.list, e)
+	return e
+}
+
+func (w *witness) each(all iter.Seq[*projections.Entry]) iter.Seq[*projections.Entry] {
+	return func(yield func(*projections.Entry) bool) {
+		for e := range all {
+			if !yield(w.saw(e)) {
+				return
+			}
+		}
+	}
+}
+
+// Get implements projections.Reader, as do the others.
+func (w *witness) Get(ref events.Ref) *projections.Entry { return w.saw(w.Reader.Get(ref)) }
+
+func (w *witness) List(group, resource, namespace string) iter.Seq[*projections.Entry] {
+	return w.each(w.Reader.List(group, resource, namespace))
+}
+
+func (w *witness) Owned(uid string) iter.Seq[*projections.Entry] { return w.each(w.Reader.Owned(uid)) }
+
+func (w *witness) Uncontrolled(group, resource, namespace string) iter.Seq[*projections.Entry] {
+	return w.each(w.Reader.Uncontrolled(group, resource, namespace))
+}
+
+func (w *witness) OnNode(node string) iter.Seq[*projections.Entry] {
+	return w.each(w.Reader.OnNode(node))
+}
+
+// report is what was seen, as it is recorded.
+func (w *witness) report() []Seen {
+	if w == nil {
+		return nil
+	}
+	var out []Seen
+	for _, e := range w.list {
+		out = append(out, Seen{Object: e.Ref.Text(), UID: e.UID, Created: e.Created, Sequence: e.Sequence, Raw: e.Raw})
+	}
+	return out
+}
+
+// watched returns the view with a witness in place of the volatile objects, nil
+// if there are none.
+func watched(v View) (View, *witness) {
+	if v.Volatile == nil {
+		return v, nil
+	}
+	w := &witness{Reader: v.Volatile}
+	v.Volatile = w
+	return v, w
+}
+
+// asked is the record of a question that led to something.
+func (r *Runner) asked(item Item, saw *witness, result Result) []byte {
+	n := len(result.Commands) + len(result.Decisions)
+	if n == 0 {
+		return nil
+	}
+	return Asked{
+		By: r.actor.String(), Item: item.Ref.Text(), Because: item.Because, Failures: item.Failures, Failure: item.Failure,
+		Setup: r.setup, Saw: saw.report(), Answers: n, Digest: result.Digest(),
+	}.encode()
+}
