@@ -32,6 +32,8 @@ type Source struct {
 	Wait func(ctx context.Context, sequence uint64) error
 	// Verify rebuilds the projection from the log and compares.
 	Verify func(ctx context.Context) (Verification, error)
+	// Checkpoint returns a signed checkpoint of the log as it is now.
+	Checkpoint func(ctx context.Context) ([]byte, error)
 }
 
 // Verification is what came of comparing the projection with the log.
@@ -48,11 +50,12 @@ type Verification struct {
 }
 
 const (
-	methodEvents = "events"
-	methodWhy    = "why"
-	methodDown   = "down"
-	methodPoint  = "point"
-	methodVerify = "verify"
+	methodEvents     = "events"
+	methodWhy        = "why"
+	methodDown       = "down"
+	methodPoint      = "point"
+	methodVerify     = "verify"
+	methodCheckpoint = "checkpoint"
 
 	headerError = "Reprise-Error"
 	headerNext  = "Reprise-Next"
@@ -114,6 +117,7 @@ func Serve(nc *nats.Conn, prefix string, s Source) (stop func(), err error) {
 	}
 	for method, answer := range map[string]func(*nats.Msg) (*nats.Msg, error){
 		methodEvents: h.events, methodWhy: h.why, methodDown: h.down, methodPoint: h.point, methodVerify: h.verify,
+		methodCheckpoint: h.checkpoint,
 	} {
 		sub, err := nc.QueueSubscribe(subject(prefix, method), "history", func(m *nats.Msg) {
 			started := answering.start(func() {

@@ -23,6 +23,7 @@ import (
 	"github.com/reprise-run/reprise/agents/controllers/roleaggregation"
 	"github.com/reprise-run/reprise/agents/controllers/rootca"
 	"github.com/reprise-run/reprise/agents/controllers/serviceaccount"
+	"github.com/reprise-run/reprise/agents/notary"
 	"github.com/reprise-run/reprise/agents/runner"
 	"github.com/reprise-run/reprise/agents/scheduler"
 	"github.com/reprise-run/reprise/events"
@@ -43,9 +44,12 @@ type controlPlane struct {
 	proposer events.Proposer
 	api      *api.Server
 	server   *jetstream.Server
-	nats     *nats.Conn
-	closers  []func() error
-	stopped  chan error // holds why a part stopped by itself
+	signer   *notary.Signer
+	// checkpoints says when the signer signs.
+	checkpoints notaryOptions
+	nats        *nats.Conn
+	closers     []func() error
+	stopped     chan error // holds why a part stopped by itself
 }
 
 // close stops everything in the reverse order of its start.
@@ -248,6 +252,7 @@ func (p *controlPlane) startDeciders(ctx context.Context) error {
 					return ctx.Err()
 				})
 			}
+			group.Go(func() error { return p.notarize(ctx) })
 			return group.Wait()
 		}, p.report("the scheduler and the controllers"))
 	})

@@ -20,8 +20,9 @@ func (p *controlPlane) startHistory(log events.Log, store *pebble.Store) error {
 		return err
 	}
 	stop, err := historian.Serve(p.nats, subjectPrefix, historian.Source{
-		Reader: store,
-		Wait:   p.history.Wait,
+		Reader:     store,
+		Wait:       p.history.Wait,
+		Checkpoint: p.signer.Checkpoint,
 		Verify: func(ctx context.Context) (historian.Verification, error) {
 			report, err := store.Verify(ctx, log, p.history.View())
 			if err != nil {

@@ -52,6 +52,9 @@ func (p *controlPlane) startLog(ctx context.Context, env *environment) error {
 	if err := p.startProjections(ctx, history, volatile, store); err != nil {
 		return err
 	}
+	if err := p.openSigner(env, store); err != nil {
+		return err
+	}
 	return p.startHistory(history, store)
 }
 

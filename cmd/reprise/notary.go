@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/reprise-run/reprise/agents/notary"
 	"github.com/reprise-run/reprise/agents/runner"
 	"github.com/reprise-run/reprise/projections/pebble"
@@ -21,6 +23,12 @@ type notaryOptions struct {
 	dirs     []string
 	events   uint64
 	interval time.Duration
+}
+
+func (o *notaryOptions) flags(c *cobra.Command) {
+	c.Flags().StringArrayVar(&o.dirs, "checkpoints", nil, "a directory in which to keep signed checkpoints of the log too, best one that another machine keeps; may be repeated")
+	c.Flags().Uint64Var(&o.events, "checkpoint-events", 1000, "sign a checkpoint when so many events have come since the last")
+	c.Flags().DurationVar(&o.interval, "checkpoint-interval", 5*time.Minute, "sign a checkpoint when an event has waited so long for one")
 }
 
 func (o *notaryOptions) check() error {

@@ -48,12 +48,14 @@ control plane and leaves the containers running; 'reprise down' stops them too.`
 	c.Flags().StringVar(&o.NATS, "nats-listen", defaultNATS, "address of the log's NATS, for nodes and integrators")
 	c.Flags().StringVar(&o.node, "node", hostname(), "name of this machine's node")
 	c.Flags().StringVar(&o.level, "log-level", "warn", "what the parts report to standard error: debug, info, warn or error")
+	o.checkpoints.flags(c)
 	return c
 }
 
 type upOptions struct {
 	*environment
 	listen, node, level string
+	checkpoints         notaryOptions
 }
 
 // run starts everything, says so, and waits for the end.
@@ -64,7 +66,7 @@ func (o *upOptions) run(ctx context.Context) error {
 	if wrong := validation.IsDNS1123Subdomain(o.node); wrong != nil {
 		return fmt.Errorf("--node %q cannot be the name of a node: %s", o.node, strings.Join(wrong, "; "))
 	}
-	if err := checkNATSAddress(o.NATS); err != nil {
+	if err := errors.Join(checkNATSAddress(o.NATS), o.checkpoints.check()); err != nil {
 		return err
 	}
 	var level slog.Level
@@ -85,7 +87,7 @@ func (o *upOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p := &controlPlane{log: log, name: fmt.Sprintf("%s-%d", hostname(), os.Getpid()), stopped: make(chan error, 1)}
+	p := &controlPlane{log: log, name: fmt.Sprintf("%s-%d", hostname(), os.Getpid()), stopped: make(chan error, 1), checkpoints: o.checkpoints}
 	say := newProgress(o.Stdout)
 	// Most of a start is upstream's API server, which makes its tables once: to
 	// collect garbage meanwhile costs a quarter more. Afterwards it is given back.
