@@ -19,16 +19,16 @@ import (
 	"github.com/reprise-run/reprise/agents/runner"
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/events/committer"
-	"github.com/reprise-run/reprise/events/memlog"
 	"github.com/reprise-run/reprise/events/proof"
 	"github.com/reprise-run/reprise/projections/live"
 	"github.com/reprise-run/reprise/projections/pebble"
+	"github.com/reprise-run/reprise/schemas/schematest"
 )
 
 // cluster is a log with its committer, projections and a notary.
 type cluster struct {
 	t     *testing.T
-	log   *memlog.Log
+	log   *schematest.Log
 	live  *live.Live
 	store *pebble.Store
 	com   *committer.Committer
@@ -36,7 +36,7 @@ type cluster struct {
 }
 
 // start runs a cluster on a log, with a new projection.
-func start(t *testing.T, log *memlog.Log) *cluster {
+func start(t *testing.T, log *schematest.Log) *cluster {
 	t.Helper()
 	quiet := slog.New(slog.DiscardHandler)
 	store, err := pebble.Open(filepath.Join(t.TempDir(), "projection"), pebble.Options{Log: quiet})
@@ -85,7 +85,7 @@ func (c *cluster) put() {
 	n := c.live.View().Sequence()
 	ref := events.Ref{Resource: "configmaps", Namespace: "shop", Name: fmt.Sprint("c", n)}
 	r, err := c.com.Propose(c.t.Context(), events.Proposal{Actor: events.Actor{Kind: "api"}, Decision: events.Decision{Changes: []events.Change{{
-		Type: "configmap.created", Object: ref, Data: fmt.Appendf(nil, `{"metadata":{"name":"%s","namespace":"shop","uid":"%d"}}`, ref.Name, n),
+		Type: "configmap.created", Object: ref, Data: fmt.Appendf(nil, `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"%s","namespace":"shop","uid":"%d"}}`, ref.Name, n),
 	}}}})
 	if err == nil {
 		err = c.live.Wait(c.t.Context(), r.Last)
@@ -129,7 +129,7 @@ func notes(t *testing.T, dir string) [][]byte {
 // with another projection.
 func TestSigner(t *testing.T) {
 	dir, also := t.TempDir(), filepath.Join(t.TempDir(), "elsewhere")
-	c := start(t, memlog.New())
+	c := start(t, schematest.NewLog(t))
 	s := c.mustSigner(dir, also)
 	c.put()
 	var last []byte
@@ -205,7 +205,7 @@ func TestSigner(t *testing.T) {
 // Nothing is signed of a log that is not the one that was signed before.
 func TestAlteredLogsAreNotSigned(t *testing.T) {
 	dir := t.TempDir()
-	c := start(t, memlog.New())
+	c := start(t, schematest.NewLog(t))
 	for range 5 {
 		c.put()
 	}
@@ -224,7 +224,7 @@ func TestAlteredLogsAreNotSigned(t *testing.T) {
 			chain = events.Link(chain, &changed[i])
 			changed[i].Chain = chain
 		}
-		log := memlog.New()
+		log := schematest.NewLog(t)
 		if _, err := log.Append(t.Context(), 0, changed); err != nil {
 			t.Fatal(err)
 		}
@@ -245,7 +245,7 @@ func TestAlteredLogsAreNotSigned(t *testing.T) {
 
 // The key is one thing, and its parts are not mixed with those of another.
 func TestKeysAreNotMixed(t *testing.T) {
-	c := start(t, memlog.New())
+	c := start(t, schematest.NewLog(t))
 	defer c.stop()
 	one, two := t.TempDir(), t.TempDir()
 	c.mustSigner(one)
@@ -270,7 +270,7 @@ func TestKeysAreNotMixed(t *testing.T) {
 
 // Driven by the runner, it signs when it is due, and an idle log does not grow.
 func TestNotaryRuns(t *testing.T) {
-	c := start(t, memlog.New())
+	c := start(t, schematest.NewLog(t))
 	defer c.stop()
 	s := c.mustSigner(t.TempDir())
 	r := runner.New(notary.New(s.Object(), notary.Options{Events: 10, Interval: time.Hour}), runner.Options{
