@@ -25,6 +25,7 @@ import (
 	restclient "k8s.io/client-go/rest"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app"
 
+	"github.com/reprise-run/reprise/agents/api/past"
 	"github.com/reprise-run/reprise/agents/api/pki"
 	"github.com/reprise-run/reprise/agents/api/storage"
 	"github.com/reprise-run/reprise/agents/api/upstream"
@@ -57,6 +58,9 @@ type Options struct {
 	Dial NodeDialer
 	// Kubeconfig is the file for the administrator's access, written at start.
 	Kubeconfig string
+	// Past is what to answer requests about the past from. Without its Reader there
+	// is only the present.
+	Past past.Options
 }
 
 // Server is a running API server.
@@ -68,6 +72,7 @@ type Server struct {
 	inside  http.Handler
 	pki     *pki.Dir
 	backend *storage.Backend
+	past    *past.Past
 	done    chan struct{}
 	err     error
 }
@@ -129,6 +134,9 @@ func start(ctx context.Context, o Options) (*Server, error) {
 		defer close(s.done)
 		defer stop()
 		s.err = run(ctx)
+		if s.past != nil {
+			s.past.Close()
+		}
 	}()
 	return s, nil
 }
@@ -149,6 +157,10 @@ func (s *Server) assemble(ctx context.Context, o Options, address string) (func(
 		config.KubeAPIs.ControlPlane.Generic.APIServerID = "apiserver-" + o.ID
 		config.ApiExtensions.GenericConfig.APIServerID = "apiserver-" + o.ID
 		config.Aggregator.GenericConfig.APIServerID = "apiserver-" + o.ID
+	}
+	if o.Past.Reader != nil {
+		s.past = past.New(o.Past)
+		rewind(s.past, &config.Aggregator.GenericConfig.Config)
 	}
 	complete, err := config.Complete()
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/reprise-run/reprise/agents/api"
+	"github.com/reprise-run/reprise/agents/api/past"
 	"github.com/reprise-run/reprise/agents/api/storage"
 	"github.com/reprise-run/reprise/agents/controllers/deployment"
 	"github.com/reprise-run/reprise/agents/controllers/garbage"
@@ -30,6 +31,7 @@ import (
 	"github.com/reprise-run/reprise/events/committer"
 	"github.com/reprise-run/reprise/events/jetstream"
 	"github.com/reprise-run/reprise/projections"
+	"github.com/reprise-run/reprise/projections/history"
 	"github.com/reprise-run/reprise/projections/live"
 )
 
@@ -41,6 +43,7 @@ type controlPlane struct {
 	name     string // tells this server's process from others
 	history  *live.Live
 	volatile *live.Live
+	reader   history.Reader
 	proposer events.Proposer
 	api      *api.Server
 	server   *jetstream.Server
@@ -210,6 +213,7 @@ func (p *controlPlane) startAPI(ctx context.Context, env *environment, listener 
 		Actor:       events.Actor{Kind: "api", Version: programVersion},
 		Dial:        p.dial,
 		Kubeconfig:  env.Kubeconfig(),
+		Past:        past.Options{Reader: p.reader},
 	})
 	if err != nil {
 		cancel()

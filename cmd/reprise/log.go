@@ -49,6 +49,7 @@ func (p *controlPlane) startLog(ctx context.Context, env *environment) error {
 		return err
 	}
 	p.onClose(store.Close)
+	p.reader = store
 	if err := p.startProjections(ctx, history, volatile, store); err != nil {
 		return err
 	}

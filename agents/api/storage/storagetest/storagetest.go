@@ -28,13 +28,24 @@ type Log struct {
 // NewLog returns an empty log, for volatile objects or for the history.
 func NewLog(t testing.TB, volatile bool) *Log {
 	t.Helper()
+	return newLog(t, live.Options{Volatile: volatile})
+}
+
+// NewStoredLog returns an empty log of the history with a durable projection.
+func NewStoredLog(t testing.TB, store live.Store) *Log {
+	t.Helper()
+	return newLog(t, live.Options{Store: store})
+}
+
+func newLog(t testing.TB, o live.Options) *Log {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	log := schematest.NewLog(t)
-	projection, err := live.Start(ctx, log, live.Options{Volatile: volatile})
+	projection, err := live.Start(ctx, log, o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &Log{Live: projection, Events: log, committer: committer.New(log, projection, committer.Options{Volatile: volatile})}
+	l := &Log{Live: projection, Events: log, committer: committer.New(log, projection, committer.Options{Volatile: o.Volatile})}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)

@@ -1,0 +1,79 @@
+package past
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apiserver/pkg/endpoints/request"
+
+	"github.com/reprise-run/reprise/events"
+)
+
+var (
+	errNoInfo   = apierrors.NewInternalError(errors.New("the request has not passed the filters that say what it asks"))
+	errReadOnly = status(http.StatusMethodNotAllowed, metav1.StatusReasonMethodNotAllowed, "the past cannot be changed")
+)
+
+// live are the ways to reach what runs.
+var live = map[string]string{
+	"log":         "what its containers printed is not in the history",
+	"exec":        "its containers ran then, not now",
+	"attach":      "its containers ran then, not now",
+	"portforward": "its containers ran then, not now",
+	"proxy":       "what it led to ran then, not now",
+}
+
+// refusal is why a request cannot be answered about the past, if so.
+func refusal(info *request.RequestInfo, m Moment) error {
+	if review(info) {
+		return nil
+	}
+	then := fmt.Sprintf("this is the cluster as it was at sequence %d (%s)", m.Sequence, m.Time.UTC().Format(time.RFC3339))
+	if why, ok := live[info.Subresource]; ok && info.IsResourceRequest {
+		return status(http.StatusMethodNotAllowed, metav1.StatusReasonMethodNotAllowed,
+			fmt.Sprintf("%s: %s has no %s here, because %s; ask the present", then, what(info), info.Subresource, why))
+	}
+	switch info.Verb {
+	case "get", "list", "watch", "head", "options":
+		return nil
+	}
+	return status(http.StatusMethodNotAllowed, metav1.StatusReasonMethodNotAllowed,
+		fmt.Sprintf("%s: it can be read, but the past cannot be changed (%s %s); to change the present, use the cluster's own context", then, info.Verb, what(info)))
+}
+
+// what names the object of a request.
+func what(info *request.RequestInfo) string {
+	if !info.IsResourceRequest {
+		return info.Path
+	}
+	r := events.Ref{Group: info.APIGroup, Resource: info.Resource, Namespace: info.Namespace, Name: info.Name}
+	if r.Name == "" {
+		return r.GroupResource()
+	}
+	return r.String()
+}
+
+// review says whether a request only asks what somebody may do, or who they are.
+// Clients make such before they show anything; nothing is written.
+func review(info *request.RequestInfo) bool {
+	return info.IsResourceRequest && info.Verb == "create" &&
+		(info.APIGroup == "authorization.k8s.io" || info.APIGroup == "authentication.k8s.io")
+}
+
+func noSuchPoint(err error) error {
+	return status(http.StatusBadRequest, metav1.StatusReasonBadRequest, "cannot rewind: "+err.Error())
+}
+
+func notStarted(err error) error {
+	return status(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "cannot serve the past: "+err.Error())
+}
+
+func status(code int32, reason metav1.StatusReason, message string) error {
+	return &apierrors.StatusError{ErrStatus: metav1.Status{
+		Status: metav1.StatusFailure, Code: code, Reason: reason, Message: message,
+	}}
+}
