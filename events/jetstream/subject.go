@@ -16,6 +16,21 @@ func subject(root string, e *events.Event) string {
 	return strings.Join([]string{root, token(group), token(e.Object.Resource), token(e.Object.Namespace), token(e.Fact())}, ".")
 }
 
+// filterSubject is the wildcard subject of the events that a filter chooses.
+func filterSubject(root string, f events.Filter) string {
+	group := f.Group
+	if group == "" {
+		group = "core"
+	}
+	any := func(name string) string {
+		if name == "*" {
+			return name
+		}
+		return token(name)
+	}
+	return strings.Join([]string{root, any(group), any(f.Resource), any(f.Namespace), any(f.Fact)}, ".")
+}
+
 // token makes one token of a subject of a name. It is not undone: the envelope
 // has the names as they are.
 func token(name string) string {

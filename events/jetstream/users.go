@@ -32,13 +32,17 @@ type Users struct {
 	mu     sync.Mutex
 	byKey  map[string]*server.User // public key -> user
 	byName map[string]nkeys.KeyPair
+	// Subscribers bring keys or passwords of their own.
+	byPassword map[string]*server.User
+	logins     map[string]login
 }
 
 func openUsers(dir string) (*Users, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the directory of NATS users: %w", err)
 	}
-	u := &Users{dir: dir, byKey: map[string]*server.User{}, byName: map[string]nkeys.KeyPair{}}
+	u := &Users{dir: dir, byKey: map[string]*server.User{}, byName: map[string]nkeys.KeyPair{},
+		byPassword: map[string]*server.User{}, logins: map[string]login{}}
 	_, err := u.add(owner, nil)
 	return u, err
 }
@@ -112,12 +116,26 @@ func loadOrMakeKey(file string) (nkeys.KeyPair, error) {
 // Check is the NATS server's: it asks whether a client may connect.
 func (u *Users) Check(c server.ClientAuthentication) bool {
 	o := c.GetOpts()
+	// Whoever is registered before an expulsion is found by it.
 	u.mu.Lock()
-	user := u.byKey[o.Nkey]
-	u.mu.Unlock()
+	defer u.mu.Unlock()
+	var user *server.User
+	if o.Nkey != "" {
+		if user = u.byKey[o.Nkey]; user != nil && !signed(o, c.GetNonce()) {
+			user = nil
+		}
+	} else if o.Username != "" {
+		user = u.known(o.Username, o.Password)
+	}
 	if user == nil {
 		return false
 	}
+	c.RegisterUser(user)
+	return true
+}
+
+// signed says whether a client has the key that it names.
+func signed(o *server.ClientOpts, nonce []byte) bool {
 	key, err := nkeys.FromPublicKey(o.Nkey)
 	if err != nil {
 		return false
@@ -126,11 +144,7 @@ func (u *Users) Check(c server.ClientAuthentication) bool {
 	if err != nil {
 		sig, err = base64.StdEncoding.DecodeString(o.Sig)
 	}
-	if err != nil || key.Verify(c.GetNonce(), sig) != nil {
-		return false
-	}
-	c.RegisterUser(user)
-	return true
+	return err == nil && key.Verify(nonce, sig) == nil
 }
 
 // option is the credentials of a user of this process.

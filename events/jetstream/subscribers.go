@@ -1,0 +1,274 @@
+package jetstream
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+
+	"github.com/reprise-run/reprise/events"
+)
+
+// What a subscriber may have under way at a time. All of it is memory of the
+// server when the subscriber stops reading from its connection.
+const (
+	mostUnacknowledged = 1000
+	mostRequests       = 8
+	mostInRequest      = 500
+	mostBytesInRequest = 4 << 20
+	longestRequest     = time.Minute
+	ackWait            = 30 * time.Second
+)
+
+// Subscribers are events.Subscribers on an embedded server.
+//
+// Each subscriber has a durable consumer, made here, of the history's stream, and
+// a NATS account of its own, into which three subjects are let: to ask for the
+// next events of that consumer, to acknowledge them, and to ask how it stands. So
+// it can make no consumer and change none; it hears nothing that is said to
+// others, and since an answer goes to the account of the one who asks, it cannot
+// have one stored in the log by naming a subject of the log for it.
+type Subscribers struct {
+	server  *Server
+	js      jetstream.JetStream
+	stream  string
+	prefix  string
+	records jetstream.KeyValue
+}
+
+var _ events.Subscribers = (*Subscribers)(nil)
+
+// OpenSubscribers opens the subscribers of the history, which must be there, and
+// lets those that were added before connect. What is wrong with one of them is told
+// to the log and does not concern the others.
+func OpenSubscribers(ctx context.Context, on *Server, nc *nats.Conn, cfg Config, log *slog.Logger) (*Subscribers, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, err
+	}
+	s := &Subscribers{server: on, js: js, stream: streamName(cfg.Prefix), prefix: cfg.Prefix}
+	s.records, err = js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
+		Bucket: cfg.Prefix + "-subscribers", Description: "Who may read the history from outside.",
+		Storage: jetstream.FileStorage, Replicas: cfg.Replicas, History: 1,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the subscribers: %w", err)
+	}
+	all, err := s.all(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range all {
+		if err := s.admit(ctx, r); err != nil {
+			log.Warn("a subscriber cannot read", "subscriber", r.Name, "why", err)
+		}
+	}
+	return s, nil
+}
+
+// record is what is kept of a subscriber.
+type record struct {
+	events.Subscriber
+	// Account is new for each subscriber, also for one that has the name of an
+	// earlier one.
+	Account string
+}
+
+// Add is events.Subscribers's.
+func (s *Subscribers) Add(ctx context.Context, sub events.Subscriber) error {
+	if err := checkSubscriber(sub); err != nil {
+		return err
+	}
+	r := record{Subscriber: sub, Account: "subscriber-" + sub.Name + "-" + nuid.Next()}
+	raw, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	_, err = s.records.Create(ctx, sub.Name, raw)
+	if errors.Is(err, jetstream.ErrKeyExists) {
+		return fmt.Errorf("%s: %w", sub.Name, events.ErrSubscriberExists)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot keep the subscriber %s: %w", sub.Name, err)
+	}
+	if err := s.admit(ctx, r); err != nil {
+		return errors.Join(err, s.records.Purge(ctx, sub.Name))
+	}
+	return nil
+}
+
+func checkSubscriber(sub events.Subscriber) error {
+	bad := func(r rune) bool { return !(r == '-' || r >= 'a' && r <= 'z' || r >= '0' && r <= '9') }
+	if sub.Name == "" || len(sub.Name) > 63 || strings.ContainsFunc(sub.Name, bad) || strings.HasPrefix(sub.Name, "-") {
+		return fmt.Errorf("%q cannot name a subscriber: use lower case letters, digits and '-', 63 at most", sub.Name)
+	}
+	if len(sub.Filters) == 0 {
+		return fmt.Errorf("subscriber %s may read nothing: give it a filter", sub.Name)
+	}
+	if (sub.Key == "") == (sub.Password == "") {
+		return fmt.Errorf("subscriber %s needs either a key or a password", sub.Name)
+	}
+	return nil
+}
+
+// admit makes the consumer if it is not there, and lets the subscriber connect.
+func (s *Subscribers) admit(ctx context.Context, r record) error {
+	_, err := s.js.Consumer(ctx, s.stream, r.Name)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		_, err = s.js.CreateConsumer(ctx, s.stream, s.consumer(r.Subscriber))
+	}
+	if err != nil {
+		return fmt.Errorf("cannot make the consumer of subscriber %s: %w", r.Name, err)
+	}
+	own := []string{
+		"$JS.API.CONSUMER.MSG.NEXT." + s.stream + "." + r.Name,
+		"$JS.API.CONSUMER.INFO." + s.stream + "." + r.Name,
+		"$JS.ACK." + s.stream + "." + r.Name + ".>",
+	}
+	account, err := s.server.account(r.Account, own)
+	if err != nil {
+		return fmt.Errorf("cannot let subscriber %s in: %w", r.Name, err)
+	}
+	s.server.admit(login{name: r.Name, key: r.Key, password: r.Password}, &server.User{
+		Username: r.Name, Account: account, Permissions: &server.Permissions{
+			Publish:   &server.SubjectPermission{Allow: own},
+			Subscribe: &server.SubjectPermission{Allow: []string{nats.InboxPrefix + ">"}},
+		},
+	})
+	return nil
+}
+
+func (s *Subscribers) consumer(sub events.Subscriber) jetstream.ConsumerConfig {
+	c := jetstream.ConsumerConfig{
+		Durable: sub.Name, Description: "Subscriber " + sub.Name + ".",
+		AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait,
+		MaxAckPending: mostUnacknowledged, MaxWaiting: mostRequests, MaxRequestBatch: mostInRequest,
+		MaxRequestMaxBytes: mostBytesInRequest, MaxRequestExpires: longestRequest,
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: sub.After + 1,
+	}
+	var all []string
+	for _, f := range sub.Filters {
+		all = append(all, filterSubject(s.prefix, f))
+	}
+	slices.Sort(all)
+	for _, narrow := range slices.Compact(all) {
+		// JetStream refuses a filter that another one covers.
+		if !slices.ContainsFunc(all, func(wide string) bool { return wide != narrow && covers(wide, narrow) }) {
+			c.FilterSubjects = append(c.FilterSubjects, narrow)
+		}
+	}
+	return c
+}
+
+// covers says whether every subject that narrow matches is one that wide does.
+func covers(wide, narrow string) bool {
+	w, n := strings.Split(wide, "."), strings.Split(narrow, ".")
+	for i := range w {
+		if w[i] != "*" && w[i] != n[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// Remove is events.Subscribers's.
+func (s *Subscribers) Remove(ctx context.Context, name string) error {
+	r, err := s.get(ctx, name)
+	if err != nil {
+		return err
+	}
+	s.server.expel(name)
+	if err := s.server.disconnect(r.Account); err != nil {
+		return fmt.Errorf("cannot end the connections of subscriber %s: %w", name, err)
+	}
+	if err := s.js.DeleteConsumer(ctx, s.stream, name); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return fmt.Errorf("cannot remove the consumer of subscriber %s: %w", name, err)
+	}
+	if err := s.records.Purge(ctx, name); err != nil {
+		return fmt.Errorf("cannot forget subscriber %s: %w", name, err)
+	}
+	return nil
+}
+
+func (s *Subscribers) get(ctx context.Context, name string) (record, error) {
+	var r record
+	entry, err := s.records.Get(ctx, name)
+	if errors.Is(err, jetstream.ErrKeyNotFound) || errors.Is(err, jetstream.ErrInvalidKey) {
+		return r, fmt.Errorf("%s: %w", name, events.ErrNoSubscriber)
+	}
+	if err != nil {
+		return r, fmt.Errorf("cannot look up subscriber %s: %w", name, err)
+	}
+	if err := json.Unmarshal(entry.Value(), &r); err != nil {
+		return r, fmt.Errorf("the record of subscriber %s cannot be read: %w", name, err)
+	}
+	return r, nil
+}
+
+func (s *Subscribers) all(ctx context.Context) ([]record, error) {
+	keys, err := s.records.Keys(ctx)
+	if errors.Is(err, jetstream.ErrNoKeysFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the subscribers: %w", err)
+	}
+	slices.Sort(keys)
+	var all []record
+	for _, name := range keys {
+		r, err := s.get(ctx, name)
+		if err != nil && !errors.Is(err, events.ErrNoSubscriber) {
+			return nil, err
+		}
+		if err == nil {
+			all = append(all, r)
+		}
+	}
+	return all, nil
+}
+
+// List is events.Subscribers's.
+func (s *Subscribers) List(ctx context.Context) ([]events.SubscriberStatus, error) {
+	all, err := s.all(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]events.SubscriberStatus, 0, len(all))
+	for _, r := range all {
+		st := events.SubscriberStatus{Subscriber: r.Subscriber}
+		c, err := s.js.Consumer(ctx, s.stream, r.Name)
+		if err != nil {
+			return nil, fmt.Errorf("cannot ask how far subscriber %s is: %w", r.Name, err)
+		}
+		info := c.CachedInfo()
+		st.Done, st.Delivered = info.AckFloor.Stream, info.Delivered.Stream
+		st.Unacknowledged, st.Pending = uint64(info.NumAckPending), info.NumPending
+		for _, t := range []*time.Time{info.AckFloor.Last, info.Delivered.Last} {
+			if t != nil && t.After(st.Seen) {
+				st.Seen = *t
+			}
+		}
+		connections, err := s.server.connections(r.Account)
+		if err != nil {
+			return nil, err
+		}
+		st.Connected = len(connections)
+		out = append(out, st)
+	}
+	slices.SortFunc(out, func(a, b events.SubscriberStatus) int { return cmp.Compare(a.Name, b.Name) })
+	return out, nil
+}
