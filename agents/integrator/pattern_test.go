@@ -18,6 +18,7 @@ func TestPatterns(t *testing.T) {
 			f, err := integrator.ParsePattern(strings.TrimSuffix(line, "\n"))
 			if err != nil {
 				message, _, _ := strings.Cut(err.Error(), "; write for example")
+				message, _, _ = strings.Cut(message, "; there are") // The table grows.
 				fmt.Fprintln(&out, message)
 				continue
 			}

@@ -1,14 +1,11 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 
-	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -16,27 +13,14 @@ import (
 
 	"github.com/reprise-run/reprise/agents/historian"
 	"github.com/reprise-run/reprise/events"
-	"github.com/reprise-run/reprise/events/jetstream"
 	"github.com/reprise-run/reprise/projections/history"
 )
 
 // ask connects to the running server and lets f ask it about the history.
 func (e *environment) ask(f func(*historian.Client) error) error {
-	address, err := os.ReadFile(e.addressFile())
-	if errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("no server runs here (there is no %s): start one with `reprise up`, or say with --run-dir where it runs", e.addressFile())
-	}
+	nc, _, err := e.connectAsOperator()
 	if err != nil {
-		return fmt.Errorf("cannot tell where the server listens: %w", err)
-	}
-	as, err := jetstream.WithSeed(e.operatorSeed())
-	if err != nil {
-		return fmt.Errorf("%w; asking about the history needs the rights of the one who started the server", err)
-	}
-	nc, err := nats.Connect("nats://"+strings.TrimSpace(string(address)), as, historian.Inbox(subjectPrefix),
-		nats.Name("reprise command"))
-	if err != nil {
-		return fmt.Errorf("cannot reach the server at %s: %w; is `reprise up` running?", strings.TrimSpace(string(address)), err)
+		return err
 	}
 	defer nc.Close()
 	return f(historian.NewClient(nc, subjectPrefix))

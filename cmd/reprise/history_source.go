@@ -5,6 +5,7 @@ import (
 	"context"
 
 	"github.com/reprise-run/reprise/agents/historian"
+	"github.com/reprise-run/reprise/agents/integrator"
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/events/jetstream"
 	"github.com/reprise-run/reprise/projections/pebble"
@@ -16,6 +17,7 @@ const operator = "operator"
 // startHistory answers questions about the history from the durable projection.
 func (p *controlPlane) startHistory(log events.Log, store *pebble.Store) error {
 	publish, subscribe := historian.Permissions(subjectPrefix)
+	publish = append(publish, integrator.Permissions(subjectPrefix)...)
 	if _, err := p.server.AddUser(operator, jetstream.Permissions{Publish: publish, Subscribe: subscribe}); err != nil {
 		return err
 	}

@@ -56,6 +56,9 @@ func (p *controlPlane) startLog(ctx context.Context, env *environment) error {
 	if err := p.openSigner(env, store); err != nil {
 		return err
 	}
+	if err := p.serveIntegrators(ctx, history); err != nil {
+		return err
+	}
 	return p.startHistory(history, store)
 }
 

@@ -123,7 +123,7 @@ func noSuchCommand(c *cobra.Command, args []string) error {
 func commands(env *environment) []*cobra.Command {
 	grouped := map[string][]*cobra.Command{
 		"run": {newUpCommand(env), newDownCommand(env)},
-		"use": {newKubectlCommand(env), newImagesCommand(env)},
+		"use": {newKubectlCommand(env), newImagesCommand(env), newIntegratorCommand(env)},
 		"ask": {newHistoryCommand(env), newWhyCommand(env), newEventsCommand(env), newVerifyCommand(env), newCheckpointCommand(env)},
 	}
 	var all []*cobra.Command
