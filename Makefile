@@ -48,7 +48,7 @@ unit: ## test all that needs neither root nor containers
 	go test -timeout $(TIMEOUT) $$(go list ./... | grep -v /cmd/lint)
 
 .PHONY: e2e
-e2e: build tools images $(TEST_TOOLS:%=$(STAMPS)/%) ## test on real containers; needs root
+e2e: build tools images $(TEST_TOOLS:%=$(STAMPS)/%) $(STAMPS)/javascript ## test on real containers; needs root
 	go test -tags e2e -count 1 -timeout $(TIMEOUT) -p 1 ./agents/node/... ./cmd/reprise/...
 
 .PHONY: bench-start
@@ -91,4 +91,11 @@ $(STAMPS)/machine: cmd/tools/require.sh
 
 $(STAMPS)/%: cmd/tools/%/go.mod cmd/tools/%/go.sum cmd/tools/build.sh $(wildcard cmd/tools/containerd/shim/*.go) $(STAMPS)/machine
 	@cmd/tools/build.sh $*
+	@touch $@
+
+$(STAMPS)/javascript: $(wildcard docs/examples/subscribe/javascript/*) $(STAMPS)/machine
+	@cmd/tools/require.sh node=nodejs npm=npm
+	@echo "  javascript the client of NATS, for the tests"
+	@mkdir -p dist/javascript && cp docs/examples/subscribe/javascript/* dist/javascript/
+	@cd dist/javascript && npm ci --silent --no-audit --no-fund
 	@touch $@
