@@ -65,6 +65,7 @@ var apiRules = []Rule{
 		Paths: []string{"/metadata/annotations"}, Doc: "Its annotations are different now."},
 	{Type: "*.status-updated", Resource: "*", Effect: Changes, Writers: gate,
 		Paths: []string{"/status"}, Doc: "A client reported how it stands."},
+	{Type: "*.sealed", Resource: "*", Effect: Changes, Writers: gate, Doc: "Its values lay in the clear and are encrypted now; what it says is the same."},
 	{Type: "*.created", Resource: "*", Effect: Creates, Writers: gate, Doc: "It is there now."},
 	{Type: "*.updated", Resource: "*", Effect: Changes, Writers: gate, Doc: "A client changed it, in more ways than one word says."},
 	{Type: "*.deleted", Resource: "*", Effect: Removes, Writers: gate, Doc: "It is gone."},

@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -56,6 +57,10 @@ type Options struct {
 	// Dial connects to the agent of a node. Without it, logs, exec and the like
 	// fail.
 	Dial NodeDialer
+	// Sealer keeps values unreadable in the history; without one none are.
+	Sealer storage.Sealer
+	// Log gets what the server has to say beside upstream's own.
+	Log *slog.Logger
 	// Kubeconfig is the file for the administrator's access, written at start.
 	Kubeconfig string
 	// Past is what to answer requests about the past from. Without its Reader there
@@ -107,7 +112,10 @@ func start(ctx context.Context, o Options) (*Server, error) {
 	o.Actor.Kind = "api"
 	// What is being served when the server stops is still stored.
 	stored, end := context.WithCancel(context.WithoutCancel(ctx))
-	backend, err := storage.New(stored, storage.Options{History: o.History, Volatile: o.Volatile, Keys: upstream.Keys(), Actor: o.Actor})
+	backend, err := storage.New(stored, storage.Options{History: o.History, Volatile: o.Volatile, Keys: upstream.Keys(), Actor: o.Actor, Sealer: o.Sealer})
+	if err == nil {
+		err = sealAll(ctx, backend, o.Log)
+	}
 	if err != nil {
 		end()
 		return nil, err
@@ -139,6 +147,16 @@ func start(ctx context.Context, o Options) (*Server, error) {
 		}
 	}()
 	return s, nil
+}
+
+// sealAll seals what a former version, or one with another encryption
+// configuration, left in the clear.
+func sealAll(ctx context.Context, b *storage.Backend, log *slog.Logger) error {
+	n, err := b.SealAll(ctx)
+	if n > 0 && log != nil {
+		log.Warn("objects lay unencrypted in the log; they are encrypted from now on, and what the log says of them up to now stays readable for ever: change what matters, as you would after a leak", "objects", n)
+	}
+	return err
 }
 
 // assemble builds upstream's chain of servers (aggregator, core, extensions) by

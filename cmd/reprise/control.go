@@ -13,6 +13,7 @@ import (
 
 	"github.com/reprise-run/reprise/agents/api"
 	"github.com/reprise-run/reprise/agents/api/past"
+	"github.com/reprise-run/reprise/agents/api/seal"
 	"github.com/reprise-run/reprise/agents/api/storage"
 	"github.com/reprise-run/reprise/agents/controllers/deployment"
 	"github.com/reprise-run/reprise/agents/controllers/garbage"
@@ -45,9 +46,12 @@ type controlPlane struct {
 	volatile *live.Live
 	reader   history.Reader
 	proposer events.Proposer
-	api      *api.Server
-	server   *jetstream.Server
-	signer   *notary.Signer
+	// last says where the history ends.
+	last   func(context.Context) (uint64, error)
+	sealer *seal.Keeper
+	api    *api.Server
+	server *jetstream.Server
+	signer *notary.Signer
 	// checkpoints says when the signer signs.
 	checkpoints notaryOptions
 	nats        *nats.Conn
@@ -213,7 +217,9 @@ func (p *controlPlane) startAPI(ctx context.Context, env *environment, listener 
 		Actor:       events.Actor{Kind: "api", Version: programVersion},
 		Dial:        p.dial,
 		Kubeconfig:  env.Kubeconfig(),
-		Past:        past.Options{Reader: p.reader},
+		Past:        past.Options{Reader: p.reader, Reveal: p.sealer.RevealEntry},
+		Sealer:      p.sealer,
+		Log:         p.log,
 	})
 	if err != nil {
 		cancel()
@@ -246,7 +252,7 @@ func (p *controlPlane) startDeciders(ctx context.Context) error {
 			group, ctx := errgroup.WithContext(ctx)
 			for _, d := range p.deciders() {
 				r := runner.New(d, runner.Options{
-					Projection: p.history, Volatile: p.volatile, Proposer: p.proposer, Gate: p.api.Gate(),
+					Projection: p.sealer.Reading(p.history), Volatile: p.volatile, Proposer: p.proposer, Gate: p.api.Gate(),
 					Logger: p.log, Version: programVersion,
 				})
 				group.Go(func() error {
@@ -257,6 +263,7 @@ func (p *controlPlane) startDeciders(ctx context.Context) error {
 				})
 			}
 			group.Go(func() error { return p.notarize(ctx) })
+			group.Go(func() error { return p.sealer.Run(ctx, p.history, p.last) })
 			return group.Wait()
 		}, p.report("the scheduler and the controllers"))
 	})

@@ -33,6 +33,9 @@ func (e *environment) ProjectionDir() string { return filepath.Join(e.DataDir, "
 // APIDir holds the API server's keys and certificates.
 func (e *environment) APIDir() string { return filepath.Join(e.DataDir, "api") }
 
+// SealDir holds the cluster key, unless the operator keeps it elsewhere.
+func (e *environment) SealDir() string { return filepath.Join(e.DataDir, "seal") }
+
 // NodeDir holds what one node keeps: containerd's images, volumes, outbox.
 func (e *environment) NodeDir(node string) string { return filepath.Join(e.DataDir, "nodes", node) }
 

@@ -44,6 +44,7 @@ func (p *controlPlane) startLog(ctx context.Context, env *environment) error {
 	if err != nil {
 		return err
 	}
+	p.last = history.Last
 	store, err := pebble.Open(env.ProjectionDir(), pebble.Options{Log: p.log})
 	if err != nil {
 		return err

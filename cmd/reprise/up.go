@@ -47,6 +47,7 @@ control plane and leaves the containers running; 'reprise down' stops them too.`
 	c.Flags().StringVar(&o.listen, "listen", defaultListen, "address of the Kubernetes API")
 	c.Flags().StringVar(&o.NATS, "nats-listen", defaultNATS, "address of the log's NATS, for nodes and integrators")
 	c.Flags().StringVar(&o.node, "node", hostname(), "name of this machine's node")
+	c.Flags().StringVar(&o.encryption, "encryption-config", "", "an EncryptionConfiguration of Kubernetes: which resources to encrypt, by which key or KMS v2 plugin (default: Secrets, by a key that is made at the first start)")
 	c.Flags().StringVar(&o.level, "log-level", "warn", "what the parts report to standard error: debug, info, warn or error")
 	o.checkpoints.flags(c)
 	return c
@@ -54,8 +55,9 @@ control plane and leaves the containers running; 'reprise down' stops them too.`
 
 type upOptions struct {
 	*environment
-	listen, node, level string
-	checkpoints         notaryOptions
+	listen, node, level, encryption string
+
+	checkpoints notaryOptions
 }
 
 // run starts everything, says so, and waits for the end.
@@ -156,6 +158,9 @@ func (o *upOptions) start(ctx context.Context, end context.CancelCauseFunc, p *c
 			return err
 		}
 		say.say("the log is open, at sequence %d", p.history.Folded())
+		if err := p.startSealing(ctx, o.environment, o.encryption); err != nil {
+			return err
+		}
 		if err := p.startAPI(ctx, o.environment, listener); err != nil {
 			return err
 		}

@@ -37,7 +37,7 @@ func (c client) Get(ctx context.Context, key string, opts kubernetes.GetOptions)
 	}
 	resp.Revision = int64(p.revision)
 	if e := p.get(ref); e != nil {
-		resp.KV, err = KeyValue([]byte(key), e)
+		resp.KV, err = s.reveal(ctx, []byte(key), e)
 	}
 	return resp, err
 }
@@ -48,7 +48,8 @@ func (c client) List(ctx context.Context, prefix string, opts kubernetes.ListOpt
 	if !ok {
 		return resp, noSuchKey(prefix)
 	}
-	p, err := c.backend.stream(scope).at(ctx, uint64(opts.Revision))
+	s := c.backend.stream(scope)
+	p, err := s.at(ctx, uint64(opts.Revision))
 	if err != nil {
 		return resp, err
 	}
@@ -64,7 +65,7 @@ func (c client) List(ctx context.Context, prefix string, opts kubernetes.ListOpt
 	}
 	resp.Kvs = make([]*mvccpb.KeyValue, len(entries))
 	for i, e := range entries {
-		if resp.Kvs[i], err = KeyValue([]byte(keys[i]), e); err != nil {
+		if resp.Kvs[i], err = s.reveal(ctx, []byte(keys[i]), e); err != nil {
 			return resp, err
 		}
 	}
@@ -91,12 +92,13 @@ func (c client) OptimisticPut(ctx context.Context, key string, value []byte, exp
 	if !ok || ref.Name == "" {
 		return resp, noSuchKey(key)
 	}
-	o, err := c.backend.stream(ref).put(ctx, ref, value, uint64(expected))
+	s := c.backend.stream(ref)
+	o, err := s.put(ctx, ref, value, uint64(expected))
 	if err != nil {
 		return resp, err
 	}
 	resp.Succeeded, resp.Revision = o.done, int64(o.revision)
-	resp.KV, err = o.found(key, opts.GetOnFailure)
+	resp.KV, err = s.found(ctx, key, o, opts.GetOnFailure)
 	return resp, err
 }
 
@@ -106,21 +108,22 @@ func (c client) OptimisticDelete(ctx context.Context, key string, expected int64
 	if !ok || ref.Name == "" {
 		return resp, noSuchKey(key)
 	}
-	o, err := c.backend.stream(ref).remove(ctx, ref, uint64(expected))
+	s := c.backend.stream(ref)
+	o, err := s.remove(ctx, ref, uint64(expected))
 	if err != nil {
 		return resp, err
 	}
 	resp.Succeeded, resp.Revision = o.done, int64(o.revision)
-	resp.KV, err = o.found(key, opts.GetOnFailure)
+	resp.KV, err = s.found(ctx, key, o, opts.GetOnFailure)
 	return resp, err
 }
 
 // found is what stood in the way of a write.
-func (o outcome) found(key string, wanted bool) (*mvccpb.KeyValue, error) {
+func (s *stream) found(ctx context.Context, key string, o outcome, wanted bool) (*mvccpb.KeyValue, error) {
 	if o.done || !wanted || o.current == nil {
 		return nil, nil
 	}
-	return KeyValue([]byte(key), o.current)
+	return s.reveal(ctx, []byte(key), o.current)
 }
 
 func noSuchKey(key string) error {

@@ -37,6 +37,8 @@ type Options struct {
 	// Progress is how often a watch of a resource that does not change hears
 	// how far the log has come. Zero stands for ten seconds.
 	Progress time.Duration
+	// Sealer keeps values unreadable in the history; without one none are.
+	Sealer Sealer
 }
 
 // Backend is what all etcd clients of one API server share.
@@ -50,6 +52,9 @@ type Backend struct {
 func New(ctx context.Context, o Options) (*Backend, error) {
 	o.Patience = cmp.Or(o.Patience, 10*time.Second)
 	o.Progress = cmp.Or(o.Progress, 10*time.Second)
+	if o.Sealer == nil {
+		o.Sealer = open{}
+	}
 	history, err := newStream(ctx, o.History, o, cluster)
 	if err != nil {
 		return nil, err

@@ -34,12 +34,13 @@ type stream struct {
 	actor    events.Actor
 	patience time.Duration
 	hub      *hub
+	sealer   Sealer
 	// floor is the oldest revision that may still be read.
 	floor atomic.Uint64
 }
 
 func newStream(ctx context.Context, source Source, o Options, begin first) (*stream, error) {
-	s := &stream{Source: source, actor: o.Actor, patience: o.Patience}
+	s := &stream{Source: source, actor: o.Actor, patience: o.Patience, sealer: o.Sealer}
 	if err := s.begin(ctx, begin); err != nil {
 		return nil, err
 	}
@@ -159,9 +160,11 @@ func (s *stream) remove(ctx context.Context, ref events.Ref, expected uint64) (o
 	return s.write(ctx, ref, "", nil, expected)
 }
 
-func (s *stream) write(ctx context.Context, ref events.Ref, uid string, doc []byte, expected uint64) (outcome, error) {
+func (s *stream) write(ctx context.Context, ref events.Ref, uid string, doc []byte, expected uint64) (o outcome, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.patience)
 	defer cancel()
+	made := false
+	defer func() { s.settle(ctx, ref, uid, doc == nil, made, o, err) }()
 	for {
 		view := s.Projection.View()
 		var before []byte
@@ -174,7 +177,12 @@ func (s *stream) write(ctx context.Context, ref events.Ref, uid string, doc []by
 		if actual != expected {
 			return outcome{revision: view.Sequence(), current: current}, nil
 		}
-		change, changed, err := events.Command(ref, uid, before, doc)
+		sealed, first, err := s.sealer.Seal(ctx, ref, uid, doc)
+		made = made || first
+		if err != nil {
+			return outcome{}, statusOf(err)
+		}
+		change, changed, err := events.Command(ref, uid, before, sealed)
 		if err != nil {
 			return outcome{}, err
 		}

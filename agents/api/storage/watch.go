@@ -142,7 +142,7 @@ func (w *watch) pass(ctx context.Context, items []item) error {
 		if !within(w.scope, i.change.Event.Object) {
 			continue
 		}
-		e, err := w.event(i.change)
+		e, err := w.event(ctx, i.change)
 		if err != nil {
 			return err
 		}
@@ -152,12 +152,12 @@ func (w *watch) pass(ctx context.Context, items []item) error {
 	return flush()
 }
 
-func (w *watch) event(c projections.Change) (*clientv3.Event, error) {
+func (w *watch) event(ctx context.Context, c projections.Change) (*clientv3.Event, error) {
 	key := []byte(w.keys.Key(c.Event.Object))
 	e := &clientv3.Event{Type: mvccpb.PUT}
 	var err error
 	if c.Before != nil {
-		if e.PrevKv, err = KeyValue(key, c.Before); err != nil {
+		if e.PrevKv, err = w.stream.reveal(ctx, key, c.Before); err != nil {
 			return nil, err
 		}
 	}
@@ -166,7 +166,7 @@ func (w *watch) event(c projections.Change) (*clientv3.Event, error) {
 		e.Kv = &mvccpb.KeyValue{Key: key, ModRevision: int64(c.Event.Sequence)}
 		return e, nil
 	}
-	e.Kv, err = KeyValue(key, c.After)
+	e.Kv, err = w.stream.reveal(ctx, key, c.After)
 	return e, err
 }
 
@@ -182,7 +182,12 @@ func (w *watch) send(ctx context.Context, r clientv3.WatchResponse) error {
 // KeyValue is an entry as etcd has it. Its Version only tells a first version
 // from a later one.
 func KeyValue(key []byte, e *projections.Entry) (*mvccpb.KeyValue, error) {
-	value, err := fromLog(e.Raw)
+	return keyValue(key, e, e.Raw)
+}
+
+// keyValue is an entry whose document is doc.
+func keyValue(key []byte, e *projections.Entry, doc []byte) (*mvccpb.KeyValue, error) {
+	value, err := fromLog(doc)
 	if err != nil {
 		return nil, err
 	}

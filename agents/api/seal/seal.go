@@ -1,0 +1,243 @@
+// Package seal keeps the values of Secrets, and of what else an encryption
+// configuration lists, unreadable in the log. agents/api/storage has a document
+// sealed before it becomes an event and opened where it comes back, so the
+// committer, the log, the projections, archives, feeds of events and integrators
+// only ever see sealed values; the metadata and the names of the keys stay
+// readable.
+//
+//	values ── an object's key ──► in the log, for ever
+//	            an object's key ── cluster key ──► in the vault, until the object goes
+//	                                 cluster key ──► in a file, or by a KMS plugin
+//
+// # Order
+//
+// An object's key is durable in the vault before the event with the first value
+// that it seals is appended; after the event that removes the object, the key is
+// erased, and from then on nobody can read what the object said, in no part of its
+// history. If a crash comes between, Run finds the keys that have no object and
+// erases them.
+//
+// It never writes to the log, and never erases the key of an object that is there.
+package seal
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/utils/lru"
+
+	"github.com/reprise-run/reprise/events"
+)
+
+// Erased is the annotation of an object of the past whose key was destroyed.
+const Erased = "reprise.run/erased"
+
+const erasedText = "the key was destroyed when the object was deleted; its values can no longer be read"
+
+// ErrErased says that the key of an object is no longer there.
+var ErrErased = errors.New("its key was destroyed")
+
+// Options configure a Keeper.
+type Options struct {
+	Vault  events.Vault
+	Config Config
+	Log    *slog.Logger
+	// Grace is how old a key without an object must be to be erased: how long
+	// the write that it was made for may still be on its way. Zero stands for a
+	// minute.
+	Grace time.Duration
+	// Now is the clock that the vault's is compared with; nil for the machine's.
+	Now func() time.Time
+}
+
+// Keeper holds the cluster keys, and makes, uses and destroys the keys of objects.
+type Keeper struct {
+	vault events.Vault
+	log   *slog.Logger
+	grace time.Duration
+	now   func() time.Time
+	ring  atomic.Pointer[ring]
+	// keys are the objects' keys that were used of late, by their names.
+	keys *lru.Cache
+}
+
+// cached bounds how many objects' keys are kept in memory.
+const cached = 16_384
+
+// New returns a keeper. It fails if a cluster key that the vault needs is missing,
+// and then has changed nothing.
+func New(ctx context.Context, o Options) (*Keeper, error) {
+	k := &Keeper{vault: o.Vault, log: o.Log, grace: o.Grace, now: o.Now, keys: lru.New(cached)}
+	if k.grace == 0 {
+		k.grace = time.Minute
+	}
+	if k.now == nil {
+		k.now = time.Now
+	}
+	r, err := o.Config.ring(ctx, o.Vault)
+	if err != nil {
+		return nil, err
+	}
+	k.ring.Store(r)
+	if err := k.check(ctx); err != nil {
+		return nil, err
+	}
+	return k, nil
+}
+
+// check makes sure that every key in the vault can be used.
+func (k *Keeper) check(ctx context.Context) error {
+	r := k.ring.Load()
+	for kept, err := range k.vault.All(ctx) {
+		if err != nil {
+			return err
+		}
+		rec, ok, err := recordOf(kept)
+		if err != nil {
+			return err
+		}
+		if !ok || r.has(rec.By) {
+			continue
+		}
+		return fmt.Errorf("the key of %s was wrapped by cluster key %s, which is neither in the encryption configuration nor known to its KMS plugin: put that key back, as it was, behind the first one; nothing was changed: %w",
+			events.Ref(rec.Object), rec.By, errNoClusterKey)
+	}
+	return nil
+}
+
+// Covers says whether the objects of a resource are sealed.
+func (k *Keeper) Covers(r events.Ref) bool { return k.ring.Load().primary(r) != nil }
+
+// Seal returns the document as the log may keep it: its values sealed, if they are
+// to be. It says whether it made a key for that, which is durable when it returns.
+func (k *Keeper) Seal(ctx context.Context, r events.Ref, uid string, doc []byte) (sealed []byte, made bool, err error) {
+	primary := k.ring.Load().primary(r)
+	if primary == nil || doc == nil {
+		return doc, false, nil
+	}
+	key, err := k.key(ctx, r, uid)
+	if errors.Is(err, ErrErased) {
+		key, made, err = k.create(ctx, primary, r, uid)
+	}
+	if err == nil {
+		sealed, err = key.sealAll(r, doc)
+	}
+	if err != nil {
+		return nil, made, fmt.Errorf("cannot encrypt %s: %w", r, err)
+	}
+	return sealed, made, nil
+}
+
+// create makes an object's key, and says whether it did or found one made.
+func (k *Keeper) create(ctx context.Context, by *clusterKey, r events.Ref, uid string) (*objectKey, bool, error) {
+	if !events.VaultName(keyName(uid)) {
+		return nil, false, fmt.Errorf("its uid %q is not one that the API gives", uid)
+	}
+	secret := newSecret()
+	key, err := newObjectKey(secret, r, uid)
+	if err != nil {
+		return nil, false, err
+	}
+	value, err := by.wrap(r, uid, secret)
+	if err != nil {
+		return nil, false, err
+	}
+	err = k.vault.Create(ctx, keyName(uid), value)
+	if errors.Is(err, events.ErrKept) {
+		key, err = k.key(ctx, r, uid) // Another server was faster.
+		return key, false, err
+	}
+	if err != nil {
+		// It may be there all the same.
+		return nil, true, err
+	}
+	k.keys.Add(keyName(uid), key)
+	return key, true, nil
+}
+
+// key finds an object's key. It fails with ErrErased if there is none.
+func (k *Keeper) key(ctx context.Context, r events.Ref, uid string) (*objectKey, error) {
+	name := keyName(uid)
+	if key, ok := k.keys.Get(name); ok {
+		if key := key.(*objectKey); bytes.Equal(key.bound, bind(r, uid)) {
+			return key, nil
+		}
+		return nil, fmt.Errorf("uid %s is another object's", uid)
+	}
+	kept, err := k.vault.Get(ctx, name)
+	if errors.Is(err, events.ErrNotKept) {
+		return nil, ErrErased
+	}
+	if err != nil {
+		return nil, err
+	}
+	rec, _, err := recordOf(kept)
+	if err != nil {
+		return nil, err
+	}
+	if events.Ref(rec.Object) != r || rec.UID != uid {
+		return nil, fmt.Errorf("uid %s is that of %s", uid, events.Ref(rec.Object))
+	}
+	secret, err := k.ring.Load().unwrap(rec)
+	if err != nil {
+		return nil, err
+	}
+	key, err := newObjectKey(secret, r, uid)
+	if err != nil {
+		return nil, err
+	}
+	k.keys.Add(name, key)
+	return key, nil
+}
+
+// Open returns the document with its values, as it was before it was sealed. It
+// fails with ErrErased if the object's key is gone.
+func (k *Keeper) Open(ctx context.Context, r events.Ref, uid string, doc []byte) ([]byte, error) {
+	if !sealable(r.Group, r.Resource) || !hasSealed(doc) {
+		return doc, nil
+	}
+	key, err := k.key(ctx, r, uid)
+	if err != nil {
+		return nil, fmt.Errorf("cannot decrypt %s: %w", r, err)
+	}
+	opened, err := key.openAll(r, doc)
+	if err != nil {
+		return nil, fmt.Errorf("cannot decrypt %s: %w", r, err)
+	}
+	return opened, nil
+}
+
+// Reveal is Open for objects of the past: where the key is gone it returns the
+// document with empty values and the annotation Erased.
+func (k *Keeper) Reveal(ctx context.Context, r events.Ref, uid string, doc []byte) ([]byte, error) {
+	opened, err := k.Open(ctx, r, uid, doc)
+	if errors.Is(err, ErrErased) {
+		return blank(r, doc)
+	}
+	return opened, err
+}
+
+// Forget destroys the key of an object that is gone, or was never there. If that
+// fails, Run tries again.
+func (k *Keeper) Forget(ctx context.Context, r events.Ref, uid string) {
+	if uid == "" || !sealable(r.Group, r.Resource) {
+		return
+	}
+	k.keys.Remove(keyName(uid))
+	if err := k.vault.Erase(ctx, keyName(uid)); err != nil {
+		k.log.Warn("the key of an object that is gone is still there; it will be erased later", "object", r.String(), "error", err)
+	}
+}
+
+// keyName is where the vault keeps an object's key.
+func keyName(uid string) string { return objectPrefix + uid }
+
+const (
+	objectPrefix  = "object-"
+	clusterPrefix = "cluster-"
+)
