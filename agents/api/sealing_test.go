@@ -19,7 +19,7 @@ import (
 	"github.com/reprise-run/reprise/agents/api/seal/sealtest"
 	"github.com/reprise-run/reprise/agents/api/storage/storagetest"
 	"github.com/reprise-run/reprise/events"
-	"github.com/reprise-run/reprise/events/memlog"
+	"github.com/reprise-run/reprise/events/memvault"
 )
 
 // readable says whether an event of the log shows a text, as it is or in base64.
@@ -50,7 +50,7 @@ func kept(t testing.TB, v events.Vault) (n int) {
 // TestSecretsAreSealed leads Secrets through their life at the API: what clients
 // see is what they wrote, and the log never shows it.
 func TestSecretsAreSealed(t *testing.T) {
-	vault := memlog.NewVault(time.Now)
+	vault := memvault.New(time.Now)
 	keeper := sealtest.Keeper(t, vault, sealtest.Config(t, "secrets, configmaps", "one"))
 	s := start(t, func(o *api.Options) { o.Sealer = keeper })
 	ctx := t.Context()
@@ -130,7 +130,7 @@ func TestSecretsAreSealed(t *testing.T) {
 
 // TestKeysOfWritesThatFail looks for keys of what was never written.
 func TestKeysOfWritesThatFail(t *testing.T) {
-	vault := memlog.NewVault(time.Now)
+	vault := memvault.New(time.Now)
 	keeper := sealtest.Keeper(t, vault, sealtest.Config(t, "secrets", "one"))
 	s := start(t, func(o *api.Options) { o.Sealer = keeper })
 	s.namespace(t, "shop")
@@ -176,7 +176,7 @@ func TestClearSecretsAreSealedAtStart(t *testing.T) {
 	}
 	stop()
 	before := r.history.Sequence()
-	keeper := sealtest.Keeper(t, memlog.NewVault(time.Now), sealtest.Config(t, "secrets", "one"))
+	keeper := sealtest.Keeper(t, memvault.New(time.Now), sealtest.Config(t, "secrets", "one"))
 	var said strings.Builder
 	for range 2 {
 		stop = r.run(t, dir, func(o *api.Options) {

@@ -32,6 +32,7 @@ var layers = []string{"cmd", "agents", "projections", "schemas", "events"}
 var adapters = []string{
 	module + "/events/jetstream",
 	module + "/events/memlog",
+	module + "/events/memvault",
 	module + "/projections/pebble",
 }
 

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/reprise-run/reprise/events"
-	"github.com/reprise-run/reprise/events/memlog"
+	"github.com/reprise-run/reprise/events/memvault"
 )
 
 func configOf(t testing.TB, resources string, keys ...string) Config {
@@ -50,7 +50,7 @@ const (
 )
 
 func TestRoundTrip(t *testing.T) {
-	k := keeperOf(t, memlog.NewVault(time.Now), configOf(t, "secrets, '*.example.com'", "one"))
+	k := keeperOf(t, memvault.New(time.Now), configOf(t, "secrets, '*.example.com'", "one"))
 	for _, c := range []struct {
 		ref      events.Ref
 		uid, doc string
@@ -85,7 +85,7 @@ func TestRoundTrip(t *testing.T) {
 }
 
 func TestEqualValuesLookDifferent(t *testing.T) {
-	k := keeperOf(t, memlog.NewVault(time.Now), configOf(t, "secrets", "one"))
+	k := keeperOf(t, memvault.New(time.Now), configOf(t, "secrets", "one"))
 	doc := []byte(`{"apiVersion":"v1","data":{"a":"aHVudGVyMg==","b":"aHVudGVyMg=="},"kind":"Secret","metadata":{}}`)
 	seen := map[string]bool{}
 	for _, uid := range []string{"u-1", "u-2"} {
@@ -103,7 +103,7 @@ func TestEqualValuesLookDifferent(t *testing.T) {
 }
 
 func TestChangesAreSmall(t *testing.T) {
-	k := keeperOf(t, memlog.NewVault(time.Now), configOf(t, "secrets", "one"))
+	k := keeperOf(t, memvault.New(time.Now), configOf(t, "secrets", "one"))
 	before, _, err := k.Seal(t.Context(), db, "u-1", []byte(secretDoc))
 	if err != nil {
 		t.Fatal(err)
@@ -123,7 +123,7 @@ func TestChangesAreSmall(t *testing.T) {
 }
 
 func TestWhatIsMovedDoesNotOpen(t *testing.T) {
-	k := keeperOf(t, memlog.NewVault(time.Now), configOf(t, "secrets", "one"))
+	k := keeperOf(t, memvault.New(time.Now), configOf(t, "secrets", "one"))
 	sealed, _, err := k.Seal(t.Context(), db, "u-1", []byte(secretDoc))
 	if err != nil {
 		t.Fatal(err)
@@ -149,7 +149,7 @@ func TestWhatIsMovedDoesNotOpen(t *testing.T) {
 }
 
 func TestErased(t *testing.T) {
-	v := memlog.NewVault(time.Now)
+	v := memvault.New(time.Now)
 	k := keeperOf(t, v, configOf(t, "secrets, '*.example.com'", "one"))
 	for _, c := range []struct {
 		ref            events.Ref
@@ -177,7 +177,7 @@ func TestErased(t *testing.T) {
 }
 
 func TestClusterKeys(t *testing.T) {
-	v := memlog.NewVault(time.Now)
+	v := memvault.New(time.Now)
 	sealed, _, err := keeperOf(t, v, configOf(t, "secrets", "one")).Seal(t.Context(), db, "u-1", []byte(secretDoc))
 	if err != nil {
 		t.Fatal(err)
@@ -271,7 +271,7 @@ func FuzzDocuments(f *testing.F) {
 	f.Add([]byte(secretDoc))
 	f.Add([]byte(widgetDoc))
 	f.Add([]byte(`{"metadata":{"annotations":null,"managedFields":[{}]},"data":null,"a/b~c":{"x":1}}`))
-	k := keeperOf(f, memlog.NewVault(time.Now), configOf(f, "secrets, '*.example.com'", "one"))
+	k := keeperOf(f, memvault.New(time.Now), configOf(f, "secrets, '*.example.com'", "one"))
 	f.Fuzz(func(t *testing.T, doc []byte) {
 		doc, err := events.Canonical(doc)
 		if err != nil || bytes.Contains(doc, []byte(mark)) {
@@ -293,7 +293,7 @@ func FuzzDocuments(f *testing.F) {
 func BenchmarkSeal(b *testing.B) {
 	big := `{"apiVersion":"v1","data":{"release":"` + base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{1, 2, 3}, 1<<20/3)) + `"},"kind":"Secret","metadata":{"uid":"u-1"}}`
 	for name, doc := range map[string]string{"secret": secretDoc, "1MB": big} {
-		k := keeperOf(b, memlog.NewVault(time.Now), configOf(b, "secrets", "one"))
+		k := keeperOf(b, memvault.New(time.Now), configOf(b, "secrets", "one"))
 		sealed, _, err := k.Seal(b.Context(), db, "u-1", []byte(doc))
 		if err != nil {
 			b.Fatal(err)

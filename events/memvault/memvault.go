@@ -1,4 +1,6 @@
-package memlog
+// Package memvault is the events.Vault in memory, for tests. It keeps nothing across
+// processes.
+package memvault
 
 import (
 	"bytes"
@@ -24,8 +26,8 @@ type Vault struct {
 
 var _ events.Vault = (*Vault)(nil)
 
-// NewVault returns an empty vault with the clock that is given.
-func NewVault(now func() time.Time) *Vault {
+// New returns an empty vault with the clock that is given.
+func New(now func() time.Time) *Vault {
 	return &Vault{now: now, kept: map[string]events.Kept{}}
 }
 
