@@ -5,12 +5,11 @@
 //
 // It only reads. Questions need neither the committer nor the API server.
 //
-//	<prefix>-history.<method>   requests; events come back in their text form
+//	<prefix>-history.<method>   requests; what may be long comes back in pages
 package historian
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -20,7 +19,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/projections/history"
 )
 
@@ -51,15 +49,18 @@ type Verification struct {
 
 const (
 	methodEvents     = "events"
+	methodTell       = "tell"
+	methodFind       = "find"
+	methodSubject    = "subject"
 	methodWhy        = "why"
-	methodDown       = "down"
+	methodFollowing  = "following"
+	methodBetween    = "between"
 	methodPoint      = "point"
 	methodVerify     = "verify"
 	methodCheckpoint = "checkpoint"
 
 	headerError = "Reprise-Error"
-	headerNext  = "Reprise-Next"
-	headerMore  = "Reprise-More" // there if Limit has cut the answer short
+	headerNext  = "Reprise-Next" // where the next page begins, if there is one
 
 	// page is how many bytes of events one answer holds, about.
 	page = 256 << 10
@@ -90,12 +91,6 @@ type eventsCall struct {
 	Wait bool
 }
 
-// eventCall asks about one event.
-type eventCall struct {
-	Sequence uint64
-	Limit    int
-}
-
 type server struct {
 	Source
 	ctx context.Context
@@ -116,7 +111,8 @@ func Serve(nc *nats.Conn, prefix string, s Source) (stop func(), err error) {
 		answering.close()
 	}
 	for method, answer := range map[string]func(*nats.Msg) (*nats.Msg, error){
-		methodEvents: h.events, methodWhy: h.why, methodDown: h.down, methodPoint: h.point, methodVerify: h.verify,
+		methodEvents: h.events, methodTell: h.tell, methodFind: h.find, methodSubject: h.subject, methodWhy: h.why,
+		methodFollowing: h.following, methodBetween: h.between, methodPoint: h.point, methodVerify: h.verify,
 		methodCheckpoint: h.checkpoint,
 	} {
 		sub, err := nc.QueueSubscribe(subject(prefix, method), "history", func(m *nats.Msg) {
@@ -190,105 +186,16 @@ func refusal(err error) *nats.Msg {
 	return reply
 }
 
-func (s *server) events(m *nats.Msg) (*nats.Msg, error) {
-	var call eventsCall
-	if err := json.Unmarshal(m.Data, &call); err != nil {
-		return nil, fmt.Errorf("not a question about events: %w", err)
-	}
-	if call.Wait {
-		ctx, cancel := context.WithTimeout(s.ctx, poll)
-		defer cancel()
-		if err := s.Wait(ctx, call.Query.First); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-			return nil, err
-		}
-	}
-	// What is asked for is what is there now; the next page goes on after it.
-	folded := s.Reader.Folded()
-	if call.Query.Last == 0 || call.Query.Last > folded {
-		call.Query.Last = folded
-	}
-	var text strings.Builder
-	reply := nats.NewMsg("")
-	for e, err := range s.Reader.Events(s.ctx, call.Query) {
-		if err != nil {
-			return nil, err
-		}
-		if text.Len() >= page {
-			reply.Header.Set(headerNext, strconv.FormatUint(e.Sequence, 10))
-			break
-		}
-		text.WriteString(e.Text())
-	}
-	if call.Wait && reply.Header.Get(headerNext) == "" {
-		reply.Header.Set(headerNext, strconv.FormatUint(max(folded+1, call.Query.First), 10))
-	}
-	reply.Data = []byte(text.String())
-	return reply, nil
-}
-
-func (s *server) why(m *nats.Msg) (*nats.Msg, error) {
-	return s.about(m, func(call eventCall) ([]events.Event, error) {
-		return history.Why(s.Reader, call.Sequence)
-	})
-}
-
-// down answers with an event and what followed from it, those nearest to it
-// first: the tree is told by their causes.
-func (s *server) down(m *nats.Msg) (*nats.Msg, error) {
-	var more bool
-	reply, err := s.about(m, func(call eventCall) (all []events.Event, err error) {
-		var root *history.Tree
-		root, more, err = history.Down(s.ctx, s.Reader, call.Sequence, call.Limit)
-		for queue := []*history.Tree{root}; err == nil && len(queue) > 0; queue = queue[1:] {
-			all = append(all, queue[0].Event)
-			queue = append(queue, queue[0].Then...)
-		}
-		return all, err
-	})
-	if err == nil && more {
-		reply.Header.Set(headerMore, "true")
-	}
-	return reply, err
-}
-
 // point answers with the sequence of a point.
 func (s *server) point(m *nats.Msg) (*nats.Msg, error) {
-	var p history.Point
-	if err := json.Unmarshal(m.Data, &p); err != nil {
-		return nil, fmt.Errorf("not a question about a point in time: %w", err)
+	p, err := question[history.Point](m)
+	if err != nil {
+		return nil, err
 	}
 	sequence, err := p.Resolve(s.Reader)
-	if err != nil {
-		return nil, err
-	}
-	reply := nats.NewMsg("")
-	reply.Data = strconv.AppendUint(nil, sequence, 10)
-	return reply, nil
-}
-
-// about answers a question about one event with some others.
-func (s *server) about(m *nats.Msg, find func(eventCall) ([]events.Event, error)) (*nats.Msg, error) {
-	var call eventCall
-	if err := json.Unmarshal(m.Data, &call); err != nil {
-		return nil, fmt.Errorf("not a question about an event: %w", err)
-	}
-	found, err := find(call)
-	if err != nil {
-		return nil, err
-	}
-	reply := nats.NewMsg("")
-	for i := range found {
-		reply.Data = append(reply.Data, found[i].Text()...)
-	}
-	return reply, nil
+	return whole(sequence, err)
 }
 
 func (s *server) verify(*nats.Msg) (*nats.Msg, error) {
-	v, err := s.Verify(s.ctx)
-	if err != nil {
-		return nil, err
-	}
-	reply := nats.NewMsg("")
-	reply.Data, err = json.Marshal(v)
-	return reply, err
+	return whole(s.Verify(s.ctx))
 }

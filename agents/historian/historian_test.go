@@ -2,6 +2,7 @@ package historian_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"iter"
 	"log/slog"
@@ -107,19 +108,29 @@ func TestQuestions(t *testing.T) {
 			}
 		})
 	}
-	chain, err := c.Why(t.Context(), 1500)
-	if err != nil || chain[0].Sequence != 1500 || chain[len(chain)-1].Cause != 0 {
-		t.Errorf("why: %v, %v", chain, err)
+	var chain []events.Event
+	for told, err := range c.Why(t.Context(), 1500) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		chain = append(chain, told.Event)
 	}
-	tree, more, err := c.Down(t.Context(), chain[len(chain)-1].Sequence, 5000)
+	if chain[0].Sequence != 1500 || chain[len(chain)-1].Cause != 0 {
+		t.Errorf("why: %v", chain)
+	}
+	root := history.Told{Event: chain[len(chain)-1]}
+	ask := func(causes []uint64) iter.Seq2[history.Told, error] { return c.Following(t.Context(), causes) }
+	tree, more, err := history.Down(root, 5000, ask)
 	if err != nil || more || !contains(tree, 1500) {
 		t.Errorf("what followed from its root does not have the event: %v", err)
 	}
-	if _, more, err = c.Down(t.Context(), 1, 3); err != nil || !more {
+	if _, more, err = history.Down(root, 3, ask); err != nil || !more {
 		t.Errorf("the first three that followed: more=%t, %v", more, err)
 	}
-	if _, err := c.Why(t.Context(), 5000); err == nil || !strings.Contains(err.Error(), "5000") {
-		t.Errorf("why of an event to come: %v", err)
+	for _, err := range c.Why(t.Context(), 5000) {
+		if err == nil || !strings.Contains(err.Error(), "there is no event 5000: the log goes from sequence 1 to 2000") {
+			t.Errorf("why of an event to come: %v", err)
+		}
 	}
 	v, err := c.Verify(t.Context())
 	if err != nil || v.Fault != "" || v.Sequence != 2000 || v.Rebuilt != v.Stored || v.Rebuilt == "" {
@@ -144,6 +155,103 @@ func TestPoints(t *testing.T) {
 	}
 	if _, err := c.Resolve(t.Context(), history.Point{Text: "@101", Sequence: 101}); err == nil || !strings.Contains(err.Error(), "there is no event 101 yet") {
 		t.Errorf("an event to come: %v", err)
+	}
+}
+
+// What is long comes in pages, and is the same as from the reader itself.
+func TestPages(t *testing.T) {
+	h := projectionstest.Random(3, 3000)
+	for i := range h.Events {
+		if h.Events[i].Sequence > 1 {
+			h.Events[i].Cause = h.Events[i].Sequence - 1 // one long chain
+		}
+		h.Events[i].Note = []byte(`"` + strings.Repeat("x", 500) + `"`)
+	}
+	h.Seal(0)
+	log := memlog.New()
+	grow(t, log, h.Events)
+	c := serve(t, log)
+	n := uint64(3000)
+	for told, err := range c.Why(t.Context(), n) {
+		if err != nil || told.Event.Sequence != n {
+			t.Fatalf("%d, want %d: %v", told.Event.Sequence, n, err)
+		}
+		n--
+	}
+	if n != 0 {
+		t.Errorf("the chain ends at %d", n)
+	}
+	told := map[uint64]history.Told{}
+	for e, err := range c.Tell(t.Context(), history.Query{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		told[e.Event.Sequence] = e
+	}
+	causes := []uint64{5, 9, 1000}
+	for i := range uint64(900) {
+		causes = append(causes, 2000+i)
+	}
+	i := 0
+	for e, err := range c.Following(t.Context(), causes) {
+		if err != nil || e.Event.Cause != causes[i] || len(e.Changes) != len(told[e.Event.Sequence].Changes) {
+			t.Fatalf("%s follows %d: %v", e.Event.Headline(), causes[i], err)
+		}
+		i++
+	}
+	if i != len(causes) || len(told) != 3000 {
+		t.Errorf("%d events of %d followed, %d are told", i, len(causes), len(told))
+	}
+}
+
+func TestDifferencesInPages(t *testing.T) {
+	h := projectionstest.NewHistory()
+	for i := range 2000 {
+		h.Create(projectionstest.Pod("shop", fmt.Sprintf("web-%d", i)), `{"metadata":{"labels":{"app":"web"}},"spec":{"n":1}}`)
+	}
+	for i := range 1000 {
+		h.Update(projectionstest.Pod("shop", fmt.Sprintf("web-%d", 2*i)), `[{"op":"replace","path":"/spec/n","value":"`+strings.Repeat("x", 400)+`"}]`)
+	}
+	log := memlog.New()
+	grow(t, log, h.Events)
+	c := serve(t, log)
+	n := 0
+	for d, err := range c.Between(t.Context(), history.Range{From: 2000, To: 3000, Labels: "app=web"}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := fmt.Sprintf("web-%d", 2*n); d.Object.Name != want || len(d.Changes) != 1 || d.Events != 1 {
+			t.Fatalf("difference %d is %+v", n, d)
+		}
+		n++
+	}
+	if n != 1000 {
+		t.Errorf("%d differences", n)
+	}
+	for _, err := range c.Between(t.Context(), history.Range{From: 1, To: 2, Labels: "="}) {
+		if err == nil {
+			t.Error("a selector that is none is taken")
+		}
+	}
+}
+
+func TestNamesAndSubjects(t *testing.T) {
+	h := projectionstest.NewHistory()
+	h.Create(projectionstest.Pod("shop", "web"), `{"metadata":{},"spec":{},"status":{}}`)
+	h.Update(projectionstest.Pod("shop", "web"), `[{"op":"add","path":"/status/phase","value":"Pending"}]`)
+	log := memlog.New()
+	grow(t, log, h.Events)
+	c := serve(t, log)
+	q, err := c.Find(t.Context(), history.Name{Text: "pod/web", Namespace: "default"})
+	if err != nil || q.Object != projectionstest.Pod("shop", "web") {
+		t.Fatalf("%+v, %v", q, err)
+	}
+	s, err := c.Subject(t.Context(), q)
+	if err != nil || s.Sequence != 2 || !strings.Contains(s.Remark, "pods/shop/web is not scheduled") {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if _, err := c.Find(t.Context(), history.Name{Text: "pod/none"}); err == nil || !strings.Contains(err.Error(), "there never was an object pod/none") {
+		t.Errorf("found what never was: %v", err)
 	}
 }
 
@@ -211,14 +319,18 @@ func TestSaysWhenAnAnswerIsTooLong(t *testing.T) {
 	grow(t, log, h.Events)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	if _, err := serve(t, log).Why(ctx, 1); err == nil || !strings.Contains(err.Error(), "ask for less") {
-		t.Errorf("got %v", err)
+	for _, err := range serve(t, log).Why(ctx, 1) {
+		if err == nil || !strings.Contains(err.Error(), "ask for less") {
+			t.Errorf("got %v", err)
+		}
 	}
 }
 
 func TestNobodyAnswers(t *testing.T) {
-	if _, err := historian.NewClient(connect(t), "test").Why(t.Context(), 1); err == nil || !strings.Contains(err.Error(), "reprise up") {
-		t.Errorf("without a server: %v", err)
+	for _, err := range historian.NewClient(connect(t), "test").Why(t.Context(), 1) {
+		if err == nil || !strings.Contains(err.Error(), "reprise up") {
+			t.Errorf("without a server: %v", err)
+		}
 	}
 }
 

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -32,7 +31,7 @@ func newEventsCommand(env *environment) *cobra.Command {
 				q.Since = time.Now().Add(-since)
 			}
 			return env.ask(func(h *historian.Client) error {
-				n, err := printAll(p, stream(c.Context(), h, q, follow))
+				n, err := p.told((&telling{follow: follow}).events(c.Context(), h, q))
 				if err == nil && n == 0 && !follow {
 					fmt.Fprintln(env.Stderr, "There is no such event.")
 				}
@@ -40,8 +39,8 @@ func newEventsCommand(env *environment) *cobra.Command {
 			})
 		},
 	}
+	p.flag(c)
 	f := c.Flags()
-	f.StringVarP(&p.format, "output", "o", "", "one of "+strings.Join(formats, ", "))
 	f.StringVar(&q.Type, "filter", "", "only events of a type, as pod.bound, 'pod.*' or '*.created'")
 	f.StringVarP(&q.Namespace, "namespace", "n", "", "only events about objects in a namespace")
 	f.StringVar(&q.Resource, "resource", "", "only events about a resource, as pods or deployments.apps")

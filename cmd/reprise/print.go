@@ -4,54 +4,66 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
 
+	"github.com/spf13/cobra"
 	"sigs.k8s.io/yaml"
 
+	"github.com/reprise-run/reprise/agents/scheduler"
 	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/projections/history"
 )
 
 // printer writes events for people, or for programs.
 type printer struct {
 	w io.Writer
-	// format is "", wide, json or yaml.
+	// format is "", wide, json, yaml or text.
 	format string
+	// thorough says what a decider had to say in full.
+	thorough bool
 }
 
 var formats = []string{"wide", "json", "yaml", "text"}
 
-// bookkeeping are paths whose changes tell a reader nothing.
-var bookkeeping = []string{"/metadata/managedFields", "/metadata/generation", "/status/observedGeneration", "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration"}
-
 // columns is how wide a line of a change may be before its end is left out.
 const columns = 140
 
+func (p *printer) flag(c *cobra.Command) {
+	c.Flags().StringVarP(&p.format, "output", "o", "", "one of "+strings.Join(formats, ", "))
+}
+
 func (p printer) check() error {
-	for _, f := range append(formats, "") {
-		if p.format == f {
-			return nil
-		}
+	if p.format == "" || slices.Contains(formats, p.format) {
+		return nil
 	}
 	return fmt.Errorf("--output %q is none of %s", p.format, strings.Join(formats, ", "))
 }
 
+// forPeople says whether people read what is printed.
+func (p printer) forPeople() bool { return p.format == "" || p.format == "wide" }
+
 // event prints one event, indented for a tree.
-func (p printer) event(e *events.Event, indent string) error {
+func (p printer) event(t *history.Told, indent string) error {
 	switch p.format {
 	case "json", "yaml":
-		return p.structured(e)
+		o, err := cloudEvent(t)
+		if err != nil {
+			return err
+		}
+		return p.object(o)
 	case "text":
-		_, err := io.WriteString(p.w, e.Text())
+		_, err := io.WriteString(p.w, t.Event.Text())
 		return err
 	}
-	at := e.Time.Local().Format(time.DateTime)
-	if _, err := fmt.Fprintf(p.w, "%s  %s%s\n", at, indent, e.Headline()); err != nil {
+	at := t.Event.Time.Local().Format(time.DateTime)
+	if _, err := fmt.Fprintf(p.w, "%s  %s%s\n", at, indent, t.Event.Headline()); err != nil {
 		return err
 	}
 	margin := strings.Repeat(" ", len(at)+len("  ")+utf8.RuneCountInString(indent)+len("    "))
-	for _, line := range append(p.note(e), p.changes(e)...) {
+	for _, line := range append(p.note(&t.Event), p.changes(t.Changes)...) {
 		if _, err := fmt.Fprintf(p.w, "%s%s\n", margin, line); err != nil {
 			return err
 		}
@@ -61,64 +73,32 @@ func (p printer) event(e *events.Event, indent string) error {
 
 // note is what the decider had to say.
 func (p printer) note(e *events.Event) []string {
-	switch line := "note " + string(e.Note); {
-	case len(e.Note) == 0:
+	if len(e.Note) == 0 {
 		return nil
-	case p.format == "wide":
-		return []string{line}
-	default:
-		return []string{cut(line)}
 	}
+	if lines, ok := scheduler.Readable(e.Note); ok && e.Noun() == "pod" {
+		if p.thorough || p.format == "wide" {
+			return lines
+		}
+		return lines[:1]
+	}
+	return []string{p.cut("note " + string(e.Note))}
 }
 
-// changes says what became of the object, an operation a line.
-func (p printer) changes(e *events.Event) []string {
-	if events.IsRemoval(e.Data) || len(e.Data) == 0 || e.Data[0] != '[' {
-		return nil // Gone, or all of it new: the headline says it.
-	}
-	ops, err := events.ParsePatch(e.Data)
-	if err != nil {
-		return []string{err.Error()}
-	}
+// changes says what became of the object.
+func (p printer) changes(changes []history.Line) []string {
 	var lines []string
-	for _, op := range ops {
-		line := op.String()
-		if p.format != "wide" {
-			if skipped(op.Path) {
-				continue
-			}
-			line = shorten(op)
+	for _, l := range changes {
+		if !l.Bookkeeping || p.format == "wide" {
+			lines = append(lines, p.cut(l.String()))
 		}
-		lines = append(lines, line)
 	}
 	return lines
 }
 
-func skipped(path string) bool {
-	for _, b := range bookkeeping {
-		if path == b || strings.HasPrefix(path, b+"/") {
-			return true
-		}
-	}
-	return false
-}
-
-// shorten prints an operation on one line of bearable length. Of a container's
-// status it keeps what a person looks for.
-func shorten(op events.Op) string {
-	line := op.String()
-	if len(line) <= columns {
-		return line
-	}
-	if ended := terminations(op.Value); ended != "" {
-		return op.Op + " " + op.Path + " (" + ended + ")"
-	}
-	return cut(line)
-}
-
-// cut leaves out the end of a long line.
-func cut(line string) string {
-	if len(line) <= columns {
+// cut leaves out the end of a long line, unless all is to be shown.
+func (p printer) cut(line string) string {
+	if len(line) <= columns || p.format == "wide" {
 		return line
 	}
 	end := columns
@@ -128,35 +108,9 @@ func cut(line string) string {
 	return line[:end] + "…"
 }
 
-// terminations finds the ends of containers in a value, however deep.
-func terminations(value []byte) string {
-	var v any
-	if err := json.Unmarshal(value, &v); err != nil {
-		return ""
-	}
-	var found []string
-	var walk func(any)
-	walk = func(v any) {
-		switch v := v.(type) {
-		case map[string]any:
-			if code, ok := v["exitCode"]; ok {
-				found = append(found, fmt.Sprintf("exitCode %v, reason %v", code, v["reason"]))
-			}
-			for _, key := range []string{"terminated", "state", "lastState"} {
-				walk(v[key])
-			}
-		case []any:
-			for _, e := range v {
-				walk(e)
-			}
-		}
-	}
-	walk(v)
-	return strings.Join(found, "; ")
-}
-
-// structured prints an event as a CloudEvents JSON object, or as YAML.
-func (p printer) structured(e *events.Event) error {
+// cloudEvent is an event as a CloudEvents JSON object, with what it changed.
+func cloudEvent(t *history.Told) (map[string]any, error) {
+	e := &t.Event
 	o := map[string]any{
 		"specversion": "1.0", "id": fmt.Sprint(e.Sequence), "type": e.Type, "source": e.Actor.String(),
 		"subject": e.Object.String(), "time": e.Time, "sequence": e.Sequence, "uid": e.UID,
@@ -179,14 +133,25 @@ func (p printer) structured(e *events.Event) error {
 	if len(e.Note) > 0 {
 		o["note"] = json.RawMessage(e.Note)
 	}
+	if len(t.Changes) > 0 {
+		o["changes"] = t.Changes
+	}
+	if _, err := json.Marshal(o); err != nil {
+		return nil, fmt.Errorf("event %d cannot be printed as JSON: %w", e.Sequence, err)
+	}
+	return o, nil
+}
+
+// object prints something as JSON on one line, or as a document of YAML.
+func (p printer) object(o any) error {
 	out, err := json.Marshal(o)
 	if err != nil {
-		return fmt.Errorf("event %d cannot be printed as JSON: %w", e.Sequence, err)
+		return err
 	}
 	out = append(out, '\n')
 	if p.format == "yaml" {
 		if out, err = yaml.JSONToYAML(out); err != nil {
-			return fmt.Errorf("event %d cannot be printed as YAML: %w", e.Sequence, err)
+			return err
 		}
 		out = append([]byte("---\n"), out...)
 	}

@@ -3,20 +3,22 @@ package main
 import (
 	"context"
 	"fmt"
+	"iter"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/reprise-run/reprise/agents/historian"
-	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/projections/history"
 )
 
 // newWhyCommand tells what led to an event.
 func newWhyCommand(env *environment) *cobra.Command {
-	p := printer{w: env.Stdout}
-	var namespace string
+	p := printer{w: env.Stdout, thorough: true}
+	var s selection
 	var down bool
 	var limit int
 	c := &cobra.Command{
@@ -24,122 +26,202 @@ func newWhyCommand(env *environment) *cobra.Command {
 		Short: "Tell what led to an object's latest event, back to a person's command",
 		Long: `Walks from an event to the event that led to it, and so on, to a person's
 command or an outside fact. Of a pod it begins with the newest event of its
-containers, of any other object with its newest event. With --down it tells
-instead what followed from an event: of an object, from its latest.`,
+containers, or, if it has no node, with why the scheduler found none; of any
+other object with its newest event. With --down it tells instead what followed
+from an event: of an object, from its latest.`,
 		Example: `  reprise why pod/web-7c9
   reprise why @812
-  reprise why --down @807`,
+  reprise why --down @807 -o json`,
 		Args: oneObject("pod/web-1, or @812 for an event"),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := p.check(); err != nil {
 				return err
 			}
+			if limit < 1 {
+				return fmt.Errorf("--limit %d would show nothing", limit)
+			}
+			s.namespaceForced = c.Flags().Changed("namespace")
 			return env.ask(func(h *historian.Client) error {
-				sequence, err := env.whichEvent(c, h, args[0], namespace)
+				subject, err := s.subject(c.Context(), h, args[0])
 				if err != nil {
 					return err
 				}
 				if down {
-					return printConsequences(c.Context(), p, h, sequence, limit)
+					return p.consequences(c.Context(), h, subject.Sequence, limit)
 				}
-				chain, err := h.Why(c.Context(), sequence)
-				if err != nil {
+				if err := p.chain(h.Why(c.Context(), subject.Sequence)); err != nil || subject.Remark == "" || !p.forPeople() {
 					return err
 				}
-				return printChain(p, chain)
+				_, err = fmt.Fprintln(env.Stdout, subject.Remark)
+				return err
 			})
 		},
 	}
-	c.Flags().StringVarP(&p.format, "output", "o", "", "one of "+strings.Join(formats, ", "))
-	c.Flags().StringVarP(&namespace, "namespace", "n", "default", "the namespace of an object that is named without one")
+	p.flag(c)
+	c.Flags().StringVarP(&s.namespace, "namespace", "n", "default", "the namespace of an object that is named without one")
+	c.Flags().StringVar(&s.uid, "uid", "", "of several objects that bore the name one after the other, the one with this uid")
 	c.Flags().BoolVar(&down, "down", false, "tell what followed from the event, and from that in turn")
 	c.Flags().IntVar(&limit, "limit", 200, "how many events --down prints at most")
 	return c
 }
 
-// printConsequences prints an event and below it, each a step further in, what
-// followed from it.
-func printConsequences(ctx context.Context, p printer, h *historian.Client, sequence uint64, limit int) error {
-	tree, more, err := h.Down(ctx, sequence, limit)
+// subject finds the event that a person asks about.
+func (s *selection) subject(ctx context.Context, h *historian.Client, text string) (history.Subject, error) {
+	if number, at := strings.CutPrefix(text, "@"); at || strings.Trim(text, "0123456789") == "" {
+		sequence, err := strconv.ParseUint(number, 10, 64)
+		if err != nil || sequence == 0 {
+			return history.Subject{}, fmt.Errorf("%q is no sequence: write @ and a number from 1 on, as @812", text)
+		}
+		return history.Subject{Sequence: sequence}, nil
+	}
+	q, err := s.find(ctx, h, text)
+	if err != nil {
+		return history.Subject{}, err
+	}
+	if q.Resource != "" {
+		return history.Subject{}, fmt.Errorf("%q is a kind: of which %s do you ask?", text, q.Resource)
+	}
+	return h.Subject(ctx, q)
+}
+
+// limb is the beginning of a line that is so deep in a tree.
+func limb(depth int) string {
+	if depth == 0 {
+		return ""
+	}
+	return strings.Repeat("   ", depth-1) + "└─ "
+}
+
+// consequences prints an event and below it, each a step further in, what followed
+// from it.
+func (p printer) consequences(ctx context.Context, h *historian.Client, sequence uint64, limit int) error {
+	var root history.Told
+	for told, err := range h.Why(ctx, sequence) {
+		if err != nil {
+			return err
+		}
+		root = told
+		break
+	}
+	tree, more, err := history.Down(root, limit, func(causes []uint64) iter.Seq2[history.Told, error] {
+		return h.Following(ctx, causes)
+	})
 	if err != nil {
 		return err
 	}
-	var walk func(t *history.Tree, depth int) error
-	walk = func(t *history.Tree, depth int) error {
-		indent := ""
-		if depth > 0 {
-			indent = strings.Repeat("   ", depth-1) + "└─ "
-		}
-		if err := p.event(&t.Event, indent); err != nil {
+	if p.format == "json" || p.format == "yaml" {
+		o, err := nested(tree)
+		if err != nil {
 			return err
 		}
-		for _, next := range t.Then {
-			if err := walk(next, depth+1); err != nil {
-				return err
-			}
+		if more {
+			o["more"] = true
 		}
-		return nil
+		return p.object(o)
 	}
-	if err := walk(tree, 0); err != nil || !more {
+	if err := p.tree(tree, 0); err != nil || !more {
 		return err
 	}
 	_, err = fmt.Fprintf(p.w, "There is more than these %d; raise --limit to see it.\n", limit)
 	return err
 }
 
-// whichEvent finds the event that a person asks about.
-func (e *environment) whichEvent(c *cobra.Command, h *historian.Client, name, namespace string) (uint64, error) {
-	if at, ok := strings.CutPrefix(name, "@"); ok {
-		sequence, err := strconv.ParseUint(at, 10, 64)
-		if err != nil {
-			return 0, fmt.Errorf("%q is no sequence: write @ and a number", name)
-		}
-		return sequence, nil
+func (p printer) tree(t *history.Tree, depth int) error {
+	if err := p.event(&t.Told, limb(depth)); err != nil {
+		return err
 	}
-	q, err := e.objectQuery(name, namespace)
-	if err != nil {
-		return 0, err
-	}
-	if q.Object.Resource == "pods" && q.Object.Group == "" {
-		of := q
-		of.Type = "container.*"
-		if newest, err := newestEvent(c.Context(), h, of); err != nil || newest != 0 {
-			return newest, err
-		}
-	}
-	newest, err := newestEvent(c.Context(), h, q)
-	if err == nil && newest == 0 {
-		err = fmt.Errorf("there never was an object %s", name)
-	}
-	return newest, err
-}
-
-// newestEvent returns the sequence of the newest event of a query, 0 if it has
-// none.
-func newestEvent(ctx context.Context, h *historian.Client, q history.Query) (uint64, error) {
-	q.Backward, q.Limit = true, 1
-	for e, err := range h.Events(ctx, q) {
-		return e.Sequence, err
-	}
-	return 0, nil
-}
-
-// printChain prints an event and below it, each a step further in, what led to
-// it, and says where it all began.
-func printChain(p printer, chain []events.Event) error {
-	for i := range chain {
-		indent := ""
-		if i > 0 {
-			indent = strings.Repeat("   ", i-1) + "└─ "
-		}
-		if err := p.event(&chain[i], indent); err != nil {
+	for _, next := range t.Then {
+		if err := p.tree(next, depth+1); err != nil {
 			return err
 		}
 	}
-	if p.format == "json" || p.format == "yaml" || p.format == "text" || len(chain) == 0 {
+	return nil
+}
+
+// nested is a tree as an object: the event, and what followed from it under
+// "then".
+func nested(t *history.Tree) (map[string]any, error) {
+	o, err := cloudEvent(&t.Told)
+	if err != nil {
+		return nil, err
+	}
+	var then []any
+	for _, next := range t.Then {
+		of, err := nested(next)
+		if err != nil {
+			return nil, err
+		}
+		then = append(then, of)
+	}
+	if then != nil {
+		o["then"] = then
+	}
+	return o, nil
+}
+
+// ends is how many events of a long chain are shown from its two ends each.
+const ends = 12
+
+// chain prints an event and below it, each a step further in, what led to it, and
+// says where it all began. The middle of a long chain is left out for people.
+func (p printer) chain(found iter.Seq2[history.Told, error]) error {
+	var chain []history.Told
+	for told, err := range found {
+		if err != nil {
+			return err
+		}
+		chain = append(chain, told)
+	}
+	if p.format == "json" || p.format == "yaml" {
+		var because map[string]any
+		for _, told := range slices.Backward(chain) {
+			o, err := cloudEvent(&told)
+			if err != nil {
+				return err
+			}
+			if because != nil {
+				o["because"] = because
+			}
+			because = o
+		}
+		return p.object(because)
+	}
+	depth := 0
+	for i := 0; i < len(chain); i++ {
+		if left := len(chain) - ends; i == ends && left > i+1 && p.format == "" {
+			if _, err := fmt.Fprintf(p.w, "%*s  %s… %d more: %s (-o wide shows them)\n", len("2006-01-02 15:04:05"), "", limb(depth), left-i, types(chain[i:left])); err != nil {
+				return err
+			}
+			i = left
+			depth++
+		}
+		if err := p.event(&chain[i], limb(depth)); err != nil {
+			return err
+		}
+		depth++
+	}
+	return p.beginning(chain)
+}
+
+// types counts what happened.
+func types(chain []history.Told) string {
+	count := map[string]int{}
+	for i := range chain {
+		count[chain[i].Event.Type]++
+	}
+	var all []string
+	for _, typ := range slices.Sorted(maps.Keys(count)) {
+		all = append(all, fmt.Sprintf("%d %s", count[typ], typ))
+	}
+	return strings.Join(all, ", ")
+}
+
+// beginning says where a chain began.
+func (p printer) beginning(chain []history.Told) error {
+	if !p.forPeople() || len(chain) == 0 {
 		return nil
 	}
-	root := chain[len(chain)-1]
+	root := chain[len(chain)-1].Event
 	began := "an outside fact, as " + root.Actor.String() + " saw it"
 	if root.User != "" {
 		began = "a command of " + root.User

@@ -12,9 +12,19 @@ func TestWrongWordsAreAnswered(t *testing.T) {
 		"nonsense":        "there is no command \"nonsense\"; `reprise --help`",
 		"images lst":      "(did you mean list?); `reprise images --help`",
 		"history":         "Say for example: reprise history pod/web-1",
+		"history pod web": "reprise history pod/web",
 		"why pod web":     "reprise why pod/web",
 		"why":             "@812",
 		"events -o xml":   "none of wide, json",
+
+		"history -A -n shop":               "contradict each other",
+		"history pod/web --limit -1":       "less than none",
+		"history pod/web --reverse -f":     "contradict each other",
+		"history -A --since 1h --from @12": "both say where to begin",
+		"why @12 --limit 0":                "would show nothing",
+		"diff":                             "Say for example: reprise diff --from -15m",
+		"diff --from -15m -l a==b==c":      "--selector",
+		"diff --from -15m -o text":         "wide, json or yaml",
 	} {
 		var out strings.Builder
 		m := &Main{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &out}

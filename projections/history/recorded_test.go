@@ -108,14 +108,18 @@ func (r recorded) At(ref events.Ref, sequence uint64) (*projections.Entry, error
 }
 
 func (r recorded) ListAt(ctx context.Context, group, resource, namespace string, sequence uint64) iter.Seq2[*projections.Entry, error] {
+	return r.ListFrom(ctx, events.Ref{Group: group, Resource: resource}, namespace, sequence)
+}
+
+func (r recorded) ListFrom(ctx context.Context, from events.Ref, namespace string, sequence uint64) iter.Seq2[*projections.Entry, error] {
 	return func(yield func(*projections.Entry, error) bool) {
 		s, err := r.StateAt(ctx, sequence)
 		if err != nil {
 			yield(nil, err)
 			return
 		}
-		for e := range s.View().List(group, resource, namespace) {
-			if !yield(e, nil) {
+		for e := range s.View().List(from.Group, from.Resource, namespace) {
+			if e.Ref.Compare(from) >= 0 && !yield(e, nil) {
 				return
 			}
 		}

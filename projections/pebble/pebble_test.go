@@ -229,7 +229,7 @@ func TestHistory(t *testing.T) {
 			t.Fatalf("event %d goes back to %s", i, root.Headline())
 		}
 	}
-	tree, _, err := history.Down(t.Context(), s, 1, 10000)
+	tree, _, err := history.Down(history.Told{Event: h.Events[0]}, 10000, history.Following(t.Context(), s))
 	if err != nil || len(tree.Then) == 0 {
 		t.Fatalf("nothing followed from the first event: %v", err)
 	}

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/reprise-run/reprise/agents/historian"
+	"github.com/reprise-run/reprise/projections/history"
+)
+
+// selection is which events a person asks for, in flags and at most one name.
+type selection struct {
+	namespace       string
+	everywhere      bool
+	uid             string
+	typ             string
+	actor, user     string
+	from, to        string
+	since           time.Duration
+	namespaceForced bool
+}
+
+// flags adds what narrows a question down.
+func (s *selection) flags(c *cobra.Command) {
+	f := c.Flags()
+	f.StringVarP(&s.namespace, "namespace", "n", "default", "the namespace; without an OBJECT, all of what happened in it")
+	f.BoolVarP(&s.everywhere, "all-namespaces", "A", false, "all namespaces, and what is in none")
+	f.StringVar(&s.uid, "uid", "", "of several objects that bore the name one after the other, the one with this uid")
+	f.StringVar(&s.typ, "type", "", "only events of a type, as pod.bound, 'container.*' or '*.created'")
+	f.StringVar(&s.actor, "actor", "", "only what an actor wrote, as scheduler or controller:deployment")
+	f.StringVar(&s.user, "user", "", "only what was done on request of a user")
+	f.StringVar(&s.from, "from", "", "only from a moment on: "+moments)
+	f.StringVar(&s.to, "to", "", "only up to a moment")
+	f.DurationVar(&s.since, "since", 0, "only the last while, as 10m")
+}
+
+// moments says how a point in time is written.
+const moments = "10:42, '2026-11-26 10:42', RFC 3339, -15m, @812 (an event)"
+
+// check refuses what contradicts itself, and to tell all that ever happened unless
+// that is asked for.
+func (s *selection) check(c *cobra.Command, args []string) error {
+	s.namespaceForced = c.Flags().Changed("namespace")
+	switch {
+	case s.everywhere && s.namespaceForced:
+		return errors.New("--namespace and --all-namespaces contradict each other: give one of them")
+	case s.since != 0 && s.from != "":
+		return errors.New("--since and --from both say where to begin: give one of them")
+	case s.since < 0:
+		return fmt.Errorf("--since %s is in the future: write it without a sign, as 10m", s.since)
+	case len(args) > 0 || s.everywhere || s.namespaceForced || s.uid != "" || s.typ != "" || s.actor != "" || s.user != "":
+		return nil
+	}
+	return fmt.Errorf("what history? Say for example: %s pod/web-1, %s -n shop, or --help", c.CommandPath(), c.CommandPath())
+}
+
+// query is the question, with the name looked up and the moments found.
+func (s *selection) query(ctx context.Context, h *historian.Client, args []string) (q history.Query, err error) {
+	switch {
+	case len(args) > 0:
+		if q, err = s.find(ctx, h, args[0]); err != nil {
+			return q, err
+		}
+	case s.uid != "":
+		if q, err = s.find(ctx, h, s.uid); err != nil {
+			return q, err
+		}
+	case s.namespaceForced:
+		q.Namespace = s.namespace
+	}
+	q.Type, q.Actor, q.User = s.typ, s.actor, s.user
+	if s.since > 0 {
+		q.Since = time.Now().Add(-s.since)
+	}
+	if s.from != "" {
+		p, sequence, err := resolvePoint(ctx, h, s.from)
+		if err != nil {
+			return q, fmt.Errorf("--from: %w", err)
+		}
+		if q.Since = p.Time; p.Time.IsZero() {
+			q.First = sequence
+		}
+	}
+	if s.to != "" {
+		p, sequence, err := resolvePoint(ctx, h, s.to)
+		if err != nil {
+			return q, fmt.Errorf("--to: %w", err)
+		}
+		if q.Until = p.Time; p.Time.IsZero() {
+			q.Last = sequence
+		}
+	}
+	return q, nil
+}
+
+// find looks a name up, and sees to it that the uid that was asked for is one of
+// those that bore it.
+func (s *selection) find(ctx context.Context, h *historian.Client, text string) (history.Query, error) {
+	name := history.Name{Text: text, Namespace: s.namespace, Asked: s.namespaceForced}
+	q, err := h.Find(ctx, name)
+	if err != nil || s.uid == "" || q.UID == s.uid {
+		return q, err
+	}
+	of, err := h.Find(ctx, history.Name{Text: s.uid})
+	if err != nil {
+		return q, err
+	}
+	if of.Object != q.Object {
+		return q, fmt.Errorf("the uid %s is that of %s, not of %s", s.uid, of.Object, text)
+	}
+	return of, nil
+}
