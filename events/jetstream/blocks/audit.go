@@ -1,0 +1,111 @@
+package blocks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"runtime"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/reprise-run/reprise/events/proof"
+)
+
+// Result is what came of an audit of the files.
+type Result struct {
+	// Finding says what is wrong with the log, nil if nothing is.
+	Finding *proof.Finding
+	// Remark is what an auditor should know though it proves nothing, "" for
+	// nothing.
+	Remark string
+	// Newer is set if only a newer version of this program can read on from there.
+	Newer error
+}
+
+// Audit reads all blocks, several at a time, and gives their events to an audit in
+// order. after, which may be nil, is called after each block with the bytes read so
+// far and the last sequence. It fails only if the files cannot be read.
+func (s *Stream) Audit(ctx context.Context, a *proof.Audit, after func(read int64, sequence uint64)) (r Result, err error) {
+	type inspected struct {
+		block *Block
+		piece *proof.Piece
+	}
+	group, inner := errgroup.WithContext(ctx)
+	// Each worker holds a block in memory, and one more waits for its turn.
+	ahead := make(chan chan inspected, runtime.GOMAXPROCS(0))
+	group.Go(func() error {
+		defer close(ahead)
+		for i := range s.blocks {
+			done := make(chan inspected, 1)
+			select {
+			case ahead <- done:
+			case <-inner.Done():
+				return nil
+			}
+			group.Go(func() error {
+				b, err := s.Read(i)
+				if err != nil {
+					return err
+				}
+				piece := proof.Inspect(b.Events)
+				b.Events = nil
+				done <- inspected{b, piece}
+				return nil
+			})
+		}
+		return nil
+	})
+	group.Go(func() error {
+		var read int64
+		n := 0
+		for done := range ahead {
+			var next inspected
+			select {
+			case next = <-done:
+			case <-inner.Done():
+				return inner.Err()
+			}
+			n++
+			if a.Join(next.piece) != nil {
+				return errFound
+			}
+			if f := next.block.Fault; f != nil {
+				r = next.block.judge(a, n == len(s.blocks))
+				return errFound
+			}
+			read += next.block.Size
+			if after != nil {
+				after(read, a.Taken())
+			}
+		}
+		return nil
+	})
+	if err := group.Wait(); err != nil && !errors.Is(err, errFound) {
+		return r, err
+	}
+	if r.Finding == nil && r.Newer == nil {
+		r.Finding = a.End()
+		if r.Finding != nil && r.Remark != "" {
+			r.Finding.Reason += "; " + r.Remark
+			r.Remark = ""
+		}
+	}
+	return r, ctx.Err()
+}
+
+var errFound = errors.New("something was found")
+
+// judge says what the fault of a block comes to.
+func (b *Block) judge(a *proof.Audit, last bool) Result {
+	f := b.Fault
+	at := a.Taken() + 1
+	where := fmt.Sprintf("block %s at byte %d", filepath.Base(b.Path), f.At)
+	switch {
+	case f.Newer != nil:
+		return Result{Newer: fmt.Errorf("in %s: %w", where, f.Newer)}
+	case last && f.Tail:
+		return Result{Remark: fmt.Sprintf("behind event %d, in %s, the log ends in what is no event (%s): a crash leaves that of an append which was never acknowledged, and so does damage to what was the end", at-1, where, f.Reason)}
+	}
+	return Result{Finding: &proof.Finding{First: at, Last: at, Reason: "in " + where + ": " + f.Reason}}
+}
