@@ -3,6 +3,7 @@ package controllers_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -13,6 +14,9 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/reprise-run/reprise/agents/replay"
+	"github.com/reprise-run/reprise/agents/replay/replaytest"
 )
 
 // One cluster serves all of these: starting an API takes longer than they do.
@@ -31,6 +35,12 @@ func TestTogether(t *testing.T) {
 	})
 	t.Run("custom objects own", c.testCustom)
 	t.Run("a namespace goes with all that is in it", c.testNamespaceEnd)
+	report := replaytest.Check(t, c.history.After(t, 0), replay.Options{})
+	for _, agent := range report.Agents() {
+		if agent.Equal == 0 && !strings.HasPrefix(agent.Agent, "node:") {
+			t.Errorf("no decision of %s could be compared", agent.Agent)
+		}
+	}
 }
 
 func (c *cluster) testNamespace(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/reprise-run/reprise/events"
@@ -30,12 +31,13 @@ type Asked struct {
 	// Setup is that of a Tuned decider.
 	Setup json.RawMessage `json:"setup,omitempty"`
 	// Saw holds the volatile objects that the decider looked at: their log has
-	// forgotten them when they are asked for.
+	// forgotten them when they are asked for. Kubernetes Events are not among them,
+	// for nothing that lasts may rest on one.
 	Saw []Seen `json:"saw,omitempty"`
 	// Cut says that the rest was too large to be recorded, and what it was.
 	Cut string `json:"cut,omitempty"`
-	// Answers is how many commands and decisions the decider answered with, and
-	// Digest is Result.Digest of them.
+	// Answers is how many commands and decisions of the decider's answer are about
+	// what lasts, and Digest is Result.Digest of them.
 	Answers int    `json:"answers"`
 	Digest  string `json:"digest"`
 }
@@ -82,6 +84,16 @@ func (a Asked) encode() []byte {
 		panic(fmt.Sprintf("cannot encode what was asked about %s: %v", a.Item, err))
 	}
 	return out
+}
+
+// Lasting is the result without what it does to volatile objects, which is no
+// history.
+func (r Result) Lasting() Result {
+	r.Commands = slices.DeleteFunc(slices.Clone(r.Commands), func(c Command) bool { return events.Volatile(c.Object) })
+	r.Decisions = slices.DeleteFunc(slices.Clone(r.Decisions), func(d events.Decision) bool {
+		return len(d.Changes) > 0 && events.Volatile(d.Changes[0].Object)
+	})
+	return r
 }
 
 // Digest is a hash of all that the result would do, in order: its commands and
@@ -136,7 +148,7 @@ type witness struct {
 const maxSeen = 100
 
 func (w *witness) saw(e *projections.Entry) *projections.Entry {
-	if e == nil || len(w.list) > maxSeen || w.seen[e.Ref] != nil {
+	if e == nil || e.Ref.Resource == "events" || len(w.list) > maxSeen || w.seen[e.Ref] != nil {
 		return e
 	}
 	if w.seen == nil {
@@ -199,6 +211,7 @@ func watched(v View) (View, *witness) {
 
 // asked is the record of a question that led to something.
 func (r *Runner) asked(item Item, saw *witness, result Result) []byte {
+	result = result.Lasting()
 	n := len(result.Commands) + len(result.Decisions)
 	if n == 0 {
 		return nil

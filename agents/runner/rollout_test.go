@@ -13,6 +13,8 @@ import (
 
 	"github.com/reprise-run/reprise/agents/controllers/deployment"
 	"github.com/reprise-run/reprise/agents/controllers/replicaset"
+	"github.com/reprise-run/reprise/agents/replay"
+	"github.com/reprise-run/reprise/agents/replay/replaytest"
 	"github.com/reprise-run/reprise/agents/runner"
 	"github.com/reprise-run/reprise/agents/runner/runnertest"
 	"github.com/reprise-run/reprise/events"
@@ -74,6 +76,7 @@ type town struct {
 	*live.Live
 	gate     runnertest.Gate
 	proposer events.Proposer
+	log      events.Log
 }
 
 func newTown(t testing.TB) *town {
@@ -86,7 +89,7 @@ func newTown(t testing.TB) *town {
 		t.Fatal(err)
 	}
 	c := committer.New(log, l, committer.Options{})
-	w := &town{Live: l, gate: runnertest.Gate{Projection: l, Proposer: c, Now: time.Now}, proposer: c}
+	w := &town{Live: l, gate: runnertest.Gate{Projection: l, Proposer: c, Now: time.Now}, proposer: c, log: log}
 	run := []func(context.Context) error{c.Run}
 	for _, d := range []runner.Decider{deployment.New(), replicaset.New(), binder{}, hollow{}} {
 		o := runner.Options{Projection: l, Proposer: c, Gate: w.gate, Logger: quiet}
@@ -248,6 +251,41 @@ func TestRollout(t *testing.T) {
 	if got := fmt.Sprint(images(w.View())); got != "map[web:1:5]" {
 		t.Errorf("there are %s", got)
 	}
+	report := replaytest.Check(t, w.events(t), replay.Options{Make: withToys})
+	for _, a := range report.Agents() {
+		if a.Equal == 0 || a.Equal != a.Decisions {
+			t.Errorf("of %d decisions of %s only %d were compared", a.Decisions, a.Agent, a.Equal)
+		}
+	}
+}
+
+// withToys knows the deciders of the town.
+func withToys(actor string, setup []byte) (runner.Decider, bool, error) {
+	switch actor {
+	case "scheduler":
+		return binder{}, true, nil
+	case "node:n1":
+		return hollow{}, true, nil
+	}
+	return replay.Deciders(actor, setup)
+}
+
+// events reads the town's log so far.
+func (w *town) events(t testing.TB) []events.Event {
+	t.Helper()
+	last, err := w.log.Last(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []events.Event
+	for sequence := range last {
+		e, err := w.log.Get(t.Context(), sequence+1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, e)
+	}
+	return all
 }
 
 // BenchmarkPods is the cost of a pod to the controllers, the runner and the log

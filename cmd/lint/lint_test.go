@@ -46,6 +46,7 @@ var pure = []string{
 	"projections",
 	"projections/history",
 	"agents/scheduler",
+	"agents/replay",
 	"agents/controllers/...",
 	"agents/node/plan",
 	"events/schema",

@@ -250,7 +250,7 @@ func (p *controlPlane) startDeciders(ctx context.Context) error {
 	p.keep(ctx, "the election of who decides", func(ctx context.Context) error {
 		return committer.Elect(ctx, lease, func(ctx context.Context) error {
 			group, ctx := errgroup.WithContext(ctx)
-			for _, d := range p.deciders() {
+			for _, d := range deciders(p.api.CA()) {
 				r := runner.New(d, runner.Options{
 					Projection: p.sealer.Reading(p.history), Volatile: p.volatile, Proposer: p.proposer, Gate: p.api.Gate(),
 					Logger: p.log, Version: programVersion,
@@ -270,12 +270,12 @@ func (p *controlPlane) startDeciders(ctx context.Context) error {
 	return nil
 }
 
-// deciders are all that decide.
-func (p *controlPlane) deciders() []runner.Decider {
+// deciders are all that decide, given the certificate authority of the API.
+func deciders(ca []byte) []runner.Decider {
 	return []runner.Decider{
 		scheduler.New("default-scheduler"),
 		deployment.New(), replicaset.New(), nodelifecycle.New(nodelifecycle.Options{Since: time.Now()}), podgc.New(podgc.Options{}),
-		namespace.New(), garbage.New(), serviceaccount.New(), rootca.New(p.api.CA()), roleaggregation.New(),
+		namespace.New(), garbage.New(), serviceaccount.New(), rootca.New(ca), roleaggregation.New(),
 		recorder.New(),
 	}
 }

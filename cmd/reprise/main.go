@@ -124,7 +124,7 @@ func commands(env *environment) []*cobra.Command {
 	grouped := map[string][]*cobra.Command{
 		"run": {newUpCommand(env), newDownCommand(env)},
 		"use": {newKubectlCommand(env), newImagesCommand(env), newIntegratorCommand(env)},
-		"ask": {newHistoryCommand(env), newWhyCommand(env), newDiffCommand(env), newEventsCommand(env), newVerifyCommand(env), newCheckpointCommand(env)},
+		"ask": {newHistoryCommand(env), newWhyCommand(env), newDiffCommand(env), newEventsCommand(env), newVerifyCommand(env), newReplayCommand(env), newCheckpointCommand(env)},
 	}
 	var all []*cobra.Command
 	for _, group := range []string{"run", "use", "ask"} {

@@ -57,7 +57,7 @@ func (a *Reader) Batches() iter.Seq2[[]events.Event, error] {
 			whole := 0
 			for i := range found {
 				e := found[i]
-				e.Data, e.Note = bytes.Clone(e.Data), bytes.Clone(e.Note)
+				e.Data, e.Note, e.Asked = bytes.Clone(e.Data), bytes.Clone(e.Note), bytes.Clone(e.Asked)
 				if pending = append(pending, e); !e.More {
 					whole = len(pending)
 				}

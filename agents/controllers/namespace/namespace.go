@@ -127,10 +127,20 @@ func (c *content) collect(list func(func(*projections.Entry) bool)) {
 
 // deletions are the commands for what is not on its way out already. After a
 // refusal they begin with the next one, so that what is refused holds up no
-// other.
+// other. The rest comes last, so that no command that lasts depends on it.
 func (c content) deletions(because uint64, failures int) []runner.Command {
+	out := deletionsOf(c.objects, because)
+	if len(out) > 0 {
+		first := failures % len(out)
+		out = slices.Concat(out[first:], out[:first])
+	}
+	out = append(out, deletionsOf(c.rest, because)...)
+	return out[:min(len(out), maxCommands)]
+}
+
+func deletionsOf(objects []*projections.Entry, because uint64) []runner.Command {
 	var out []runner.Command
-	for _, e := range slices.Concat(c.objects, c.rest) {
+	for _, e := range objects {
 		if e.Meta().DeletionTimestamp == nil {
 			out = append(out, runner.Command{
 				Verb: runner.Delete, Object: e.Ref, Because: because, UID: e.UID,
@@ -138,12 +148,7 @@ func (c content) deletions(because uint64, failures int) []runner.Command {
 			})
 		}
 	}
-	if len(out) == 0 {
-		return nil
-	}
-	first := failures % len(out)
-	out = slices.Concat(out[first:], out[:first])
-	return out[:min(len(out), maxCommands)]
+	return out
 }
 
 // end takes away the finalizer that the namespace was kept by; with the last of
