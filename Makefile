@@ -56,6 +56,15 @@ bench-start: build tools images $(STAMPS)/kubectl ## measure start, apply to run
 	go test -tags e2e -run '^$$' -bench 'Start|Apply' -benchtime 5x -timeout $(TIMEOUT) ./cmd/reprise/e2e
 	go test -tags e2e -run '^$$' -bench Idle -benchtime 1x -timeout $(TIMEOUT) ./cmd/reprise/e2e
 
+EVENTS ?= 1000000
+
+.PHONY: bench-history
+bench-history: ## measure what the past costs on a log of EVENTS events (a million): questions about it, and making it
+	go test -run '^$$' -bench . -benchtime 1000000x -timeout $(TIMEOUT) ./events/eventsgen
+	go test -run '^$$' -bench 'History(Object|Why|Sequence)' -benchtime 1000x -timeout $(TIMEOUT) ./projections/pebble -events $(EVENTS)
+	go test -run '^$$' -bench 'History(List|State|Events|Load)' -benchtime 10x -timeout $(TIMEOUT) ./projections/pebble -events $(EVENTS)
+	go test -run '^$$' -bench 'Rebuild' -benchtime 1x -timeout $(TIMEOUT) ./projections/pebble -events $(EVENTS)
+
 .PHONY: lint
 lint: ## check the format, the architecture and what the compiler lets pass
 	@unformatted=$$(gofmt -l agents cmd events projections schemas); \
