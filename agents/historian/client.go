@@ -235,7 +235,11 @@ func (c *Client) ask(ctx context.Context, method string, call any) (*nats.Msg, e
 	if err != nil {
 		return nil, err
 	}
-	m, err := c.nc.RequestWithContext(ctx, subject(c.prefix, method), body)
+	return c.request(ctx, subject(c.prefix, method), body)
+}
+
+func (c *Client) request(ctx context.Context, subject string, body []byte) (*nats.Msg, error) {
+	m, err := c.nc.RequestWithContext(ctx, subject, body)
 	if errors.Is(err, nats.ErrNoResponders) {
 		return nil, errors.New("no server answers questions about the history: start one with `reprise up`")
 	}

@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"sync"
@@ -32,6 +33,8 @@ type Source struct {
 	Verify func(ctx context.Context) (Verification, error)
 	// Checkpoint returns a signed checkpoint of the log as it is now.
 	Checkpoint func(ctx context.Context) ([]byte, error)
+	// Export writes an archive of a part of the history. It may be nil.
+	Export func(ctx context.Context, r ExportRange, w io.Writer) error
 }
 
 // Verification is what came of comparing the projection with the log.
@@ -93,30 +96,34 @@ type eventsCall struct {
 
 type server struct {
 	Source
-	ctx context.Context
+	ctx       context.Context
+	nc        *nats.Conn
+	prefix    string
+	answering gate
+	exporting chan struct{} // holds one for each export under way
 }
 
 // Serve answers until stop is called, which waits for the answers under way:
 // after it nothing reads the source any more.
 func Serve(nc *nats.Conn, prefix string, s Source) (stop func(), err error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	h := &server{Source: s, ctx: ctx}
+	h := &server{Source: s, ctx: ctx, nc: nc, prefix: prefix, exporting: make(chan struct{}, exports)}
 	var subscriptions []*nats.Subscription
-	var answering gate
 	stop = func() {
 		for _, sub := range subscriptions {
 			_ = sub.Drain() // A closed connection has no subscriptions.
 		}
 		cancel()
-		answering.close()
+		h.answering.close()
 	}
 	for method, answer := range map[string]func(*nats.Msg) (*nats.Msg, error){
 		methodEvents: h.events, methodTell: h.tell, methodFind: h.find, methodSubject: h.subject, methodWhy: h.why,
 		methodFollowing: h.following, methodBetween: h.between, methodPoint: h.point, methodVerify: h.verify,
 		methodCheckpoint: h.checkpoint,
+		methodExport:     h.begin,
 	} {
 		sub, err := nc.QueueSubscribe(subject(prefix, method), "history", func(m *nats.Msg) {
-			started := answering.start(func() {
+			started := h.answering.start(func() {
 				reply, err := answer(m)
 				if err != nil {
 					reply = refusal(err)
