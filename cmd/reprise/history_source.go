@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 
+	"github.com/reprise-run/reprise/agents/api/seal"
 	"github.com/reprise-run/reprise/agents/historian"
 	"github.com/reprise-run/reprise/agents/integrator"
 	"github.com/reprise-run/reprise/events"
@@ -18,6 +19,7 @@ const operator = "operator"
 func (p *controlPlane) startHistory(log events.Log, store *pebble.Store) error {
 	publish, subscribe := historian.Permissions(subjectPrefix)
 	publish = append(publish, integrator.Permissions(subjectPrefix)...)
+	publish = append(publish, seal.Permissions(subjectPrefix)...)
 	if _, err := p.server.AddUser(operator, jetstream.Permissions{Publish: publish, Subscribe: subscribe}); err != nil {
 		return err
 	}

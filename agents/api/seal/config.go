@@ -191,6 +191,42 @@ func EnsureConfig(ctx context.Context, file string, vault events.Vault, now time
 	return writeConfig(file, []apiserver.Key{newKey(now)})
 }
 
+// RotateFile rotates to a new key in a file that EnsureConfig has made: rotate is
+// called while the file has both, and afterwards the old ones are taken out of it.
+func RotateFile(file string, now time.Time, rotate func(Config) (Rotation, error)) (Rotation, error) {
+	old, err := keysOf(file)
+	if err != nil {
+		return Rotation{}, err
+	}
+	key := newKey(now)
+	if err := writeConfig(file, append([]apiserver.Key{key}, old...)); err != nil {
+		return Rotation{}, err
+	}
+	c, err := ReadConfig(file)
+	if err != nil {
+		return Rotation{}, err
+	}
+	done, err := rotate(c)
+	if err != nil {
+		return done, fmt.Errorf("%w; %s has the new key and the old ones, try again", err, file)
+	}
+	return done, writeConfig(file, []apiserver.Key{key})
+}
+
+// keysOf are those in a file that EnsureConfig has made.
+func keysOf(file string) ([]apiserver.Key, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	obj, _, err := codecs.UniversalDecoder().Decode(text, nil, nil)
+	config, ok := obj.(*apiserver.EncryptionConfiguration)
+	if err != nil || !ok || len(config.Resources) != 1 || len(config.Resources[0].Providers) != 1 || config.Resources[0].Providers[0].Secretbox == nil {
+		return nil, fmt.Errorf("%s is not as this program has written it: to rotate by hand, put a new key before the others, and keep those until the next start", file)
+	}
+	return config.Resources[0].Providers[0].Secretbox.Keys, nil
+}
+
 func newKey(now time.Time) apiserver.Key {
 	return apiserver.Key{Name: now.UTC().Format("2006-01-02-150405"), Secret: base64.StdEncoding.EncodeToString(newSecret())}
 }

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -19,6 +18,7 @@ import (
 // clusterRecord is a cluster key as the vault keeps it for a KMS plugin: encrypted
 // by the plugin, and so of no use without it.
 type clusterRecord struct {
+	ID          string            `json:"id"` // the cluster key's
 	Plugin      string            `json:"plugin"`
 	KeyID       string            `json:"keyId"`
 	Annotations map[string][]byte `json:"annotations,omitempty"`
@@ -51,12 +51,12 @@ func (c *kmsConfig) keys(ctx context.Context, vault events.Vault) ([]*clusterKey
 		if err != nil {
 			return nil, err
 		}
-		if !strings.HasPrefix(kept.Name, clusterPrefix) {
+		if strings.HasPrefix(kept.Name, objectPrefix) {
 			continue
 		}
-		var rec clusterRecord
-		if err := json.Unmarshal(kept.Value, &rec); err != nil {
-			return nil, fmt.Errorf("%s in the vault cannot be read: %w", kept.Name, err)
+		rec, err := clusterOf(kept)
+		if err != nil {
+			return nil, err
 		}
 		if rec.Plugin != c.name {
 			continue
@@ -86,17 +86,20 @@ func (c *kmsConfig) keys(ctx context.Context, vault events.Vault) ([]*clusterKey
 // create makes a cluster key and has the plugin encrypt it.
 func (c *kmsConfig) create(ctx context.Context, plugin kmsservice.Service, vault events.Vault) (*clusterKey, error) {
 	secret := newSecret()
+	key, err := newClusterKey("kms-"+c.name, secret)
+	if err != nil {
+		return nil, err
+	}
 	encrypted, err := plugin.Encrypt(ctx, string(uuid.NewUUID()), secret)
 	if err != nil {
 		return nil, fmt.Errorf("KMS plugin %s cannot encrypt a cluster key: %w", c.name, err)
 	}
-	value, err := json.Marshal(clusterRecord{Plugin: c.name, KeyID: encrypted.KeyID, Annotations: encrypted.Annotations, Ciphertext: encrypted.Ciphertext})
+	value, err := json.Marshal(clusterRecord{
+		ID: key.id, Plugin: c.name, KeyID: encrypted.KeyID, Annotations: encrypted.Annotations, Ciphertext: encrypted.Ciphertext,
+	})
 	if err != nil {
 		return nil, err
 	}
 	name := sha256.Sum256(value)
-	if err := vault.Create(ctx, clusterPrefix+hex.EncodeToString(name[:8]), value); err != nil && !errors.Is(err, events.ErrKept) {
-		return nil, err
-	}
-	return newClusterKey("kms-"+c.name, secret)
+	return key, vault.Create(ctx, clusterPrefix+hex.EncodeToString(name[:8]), value)
 }

@@ -69,23 +69,26 @@ func (v openView) List(group, resource, namespace string) iter.Seq[*projections.
 	}
 }
 
-// RevealEntry is Reveal for an object of the past, or of now.
+// RevealEntry is Reveal for an entry. One that cannot be opened is shown without
+// values, so that it does not keep others in a list from being seen, and the log of
+// the program says why.
 func (k *Keeper) RevealEntry(e *projections.Entry) ([]byte, error) {
-	return k.Reveal(context.Background(), e.Ref, e.UID, e.Raw)
+	doc, err := k.Reveal(context.Background(), e.Ref, e.UID, e.Raw)
+	if err == nil {
+		return doc, nil
+	}
+	k.log.Error("an object cannot be decrypted; it is shown without its values", "object", e.Ref.String(), "error", err)
+	return blank(e.Ref, e.Raw)
 }
 
-// entry is an entry with its values. What cannot be opened is shown without, and
-// the log of the program says why.
+// entry is an entry with its values.
 func (k *Keeper) entry(e *projections.Entry) *projections.Entry {
 	if e == nil || !sealable(e.Ref.Group, e.Ref.Resource) || !hasSealed(e.Raw) {
 		return e
 	}
 	doc, err := k.RevealEntry(e)
 	if err != nil {
-		k.log.Error("an object cannot be decrypted; it is shown without its values", "object", e.Ref.String(), "error", err)
-		if doc, err = blank(e.Ref, e.Raw); err != nil {
-			return e
-		}
+		return e
 	}
 	opened := projections.NewEntry(e.Ref, e.UID, e.Created, e.Sequence, doc)
 	opened.Version = e.Version

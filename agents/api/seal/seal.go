@@ -83,31 +83,11 @@ func New(ctx context.Context, o Options) (*Keeper, error) {
 	if err != nil {
 		return nil, err
 	}
-	k.ring.Store(r)
-	if err := k.check(ctx); err != nil {
+	if err := r.check(ctx, o.Vault); err != nil {
 		return nil, err
 	}
+	k.ring.Store(r)
 	return k, nil
-}
-
-// check makes sure that every key in the vault can be used.
-func (k *Keeper) check(ctx context.Context) error {
-	r := k.ring.Load()
-	for kept, err := range k.vault.All(ctx) {
-		if err != nil {
-			return err
-		}
-		rec, ok, err := recordOf(kept)
-		if err != nil {
-			return err
-		}
-		if !ok || r.has(rec.By) {
-			continue
-		}
-		return fmt.Errorf("the key of %s was wrapped by cluster key %s, which is neither in the encryption configuration nor known to its KMS plugin: put that key back, as it was, behind the first one; nothing was changed: %w",
-			events.Ref(rec.Object), rec.By, errNoClusterKey)
-	}
-	return nil
 }
 
 // Covers says whether the objects of a resource are sealed.
@@ -225,13 +205,18 @@ func (k *Keeper) Reveal(ctx context.Context, r events.Ref, uid string, doc []byt
 // Forget destroys the key of an object that is gone, or was never there. If that
 // fails, Run tries again.
 func (k *Keeper) Forget(ctx context.Context, r events.Ref, uid string) {
-	if uid == "" || !sealable(r.Group, r.Resource) {
-		return
+	if uid != "" && sealable(r.Group, r.Resource) {
+		_ = k.erase(ctx, r, uid) // It has said so.
 	}
+}
+
+func (k *Keeper) erase(ctx context.Context, r events.Ref, uid string) error {
 	k.keys.Remove(keyName(uid))
-	if err := k.vault.Erase(ctx, keyName(uid)); err != nil {
+	err := k.vault.Erase(ctx, keyName(uid))
+	if err != nil {
 		k.log.Warn("the key of an object that is gone is still there; it will be erased later", "object", r.String(), "error", err)
 	}
+	return err
 }
 
 // keyName is where the vault keeps an object's key.

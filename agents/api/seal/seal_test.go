@@ -20,14 +20,17 @@ func configOf(t testing.TB, resources string, keys ...string) Config {
 	var b strings.Builder
 	fmt.Fprintf(&b, "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n- resources: [%s]\n  providers:\n  - secretbox:\n      keys:\n", resources)
 	for _, k := range keys {
-		secret := bytes.Repeat([]byte(k), keySize)[:keySize]
-		fmt.Fprintf(&b, "      - {name: %s, secret: %s}\n", k, base64.StdEncoding.EncodeToString(secret))
+		fmt.Fprintf(&b, "      - {name: %s, secret: %s}\n", k, secretOf(k))
 	}
 	c, err := parseConfig([]byte(b.String()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return c
+}
+
+func secretOf(key string) string {
+	return base64.StdEncoding.EncodeToString(bytes.Repeat([]byte(key), keySize)[:keySize])
 }
 
 func keeperOf(t testing.TB, v events.Vault, c Config) *Keeper {
@@ -191,15 +194,7 @@ func TestClusterKeys(t *testing.T) {
 	if doc, err := k.Open(t.Context(), db, "u-1", sealed); err != nil || string(doc) != secretDoc {
 		t.Errorf("%s, %v", doc, err)
 	}
-	for kept := range v.All(t.Context()) {
-		rec, _, err := recordOf(kept)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if did, err := k.rewrap(t.Context(), k.ring.Load(), kept, rec); err != nil || !did {
-			t.Errorf("not wrapped anew: %v", err)
-		}
-	}
+	wrapAll(t, k)
 	k = keeperOf(t, v, configOf(t, "secrets", "two"))
 	if doc, err := k.Open(t.Context(), db, "u-1", sealed); err != nil || string(doc) != secretDoc {
 		t.Errorf("after the old key is gone: %s, %v", doc, err)

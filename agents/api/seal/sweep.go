@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/projections/live"
@@ -23,17 +24,20 @@ func recordOf(kept events.Kept) (rec record, ok bool, err error) {
 	return rec, true, nil
 }
 
+// errLeft says that a key could not be erased.
+var errLeft = errors.New("a key is left")
+
 // Run erases keys as their objects go, and those that a crash has left without an
 // object, until ctx ends. All keys come to be wrapped by the cluster key that is to
 // be used now. last says where the log ends.
 func (k *Keeper) Run(ctx context.Context, p live.Projection, last func(context.Context) (uint64, error)) error {
 	for {
-		at, young, err := k.sweep(ctx, p, last)
+		at, again, err := k.sweep(ctx, p, last)
 		if err != nil {
 			return err
 		}
 		follow, cancel := ctx, context.CancelFunc(func() {})
-		if young {
+		if again {
 			follow, cancel = context.WithTimeout(ctx, k.grace)
 		}
 		err = k.follow(follow, p, at)
@@ -41,6 +45,12 @@ func (k *Keeper) Run(ctx context.Context, p live.Projection, last func(context.C
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
+		case errors.Is(err, errLeft):
+			select {
+			case <-time.After(k.grace):
+			case <-ctx.Done():
+				return ctx.Err()
+			}
 		case errors.Is(err, live.ErrTooOld), errors.Is(err, context.DeadlineExceeded):
 		default:
 			return err
@@ -60,8 +70,11 @@ func (k *Keeper) follow(ctx context.Context, p live.Projection, after uint64) er
 			return err
 		}
 		for _, c := range batch {
-			if c.After == nil && c.Before != nil && sealable(c.Before.Ref.Group, c.Before.Ref.Resource) && hasSealed(c.Before.Raw) {
-				k.Forget(ctx, c.Before.Ref, c.Before.UID)
+			if c.After != nil || c.Before == nil || !sealable(c.Before.Ref.Group, c.Before.Ref.Resource) || !hasSealed(c.Before.Raw) {
+				continue
+			}
+			if err := k.erase(ctx, c.Before.Ref, c.Before.UID); err != nil {
+				return fmt.Errorf("%w: %w", errLeft, err)
 			}
 		}
 	}
@@ -69,12 +82,13 @@ func (k *Keeper) follow(ctx context.Context, p live.Projection, after uint64) er
 
 // sweep looks at every key: it erases those without an object, and wraps anew
 // those that are wrapped by an older cluster key. It returns the sequence that it
-// has looked at, and whether there are keys without an object that are too young to
-// be erased: the write that they were made for may be on its way.
+// has looked at, and whether there are keys without an object that it has left: they
+// could not be erased, or are so young that the write that they were made for may
+// be on its way.
 //
 // The keys are listed first and the objects looked at as of a later moment, so that
 // a key which is old enough and has no object has no write that could still come.
-func (k *Keeper) sweep(ctx context.Context, p live.Projection, last func(context.Context) (uint64, error)) (at uint64, young bool, err error) {
+func (k *Keeper) sweep(ctx context.Context, p live.Projection, last func(context.Context) (uint64, error)) (at uint64, again bool, err error) {
 	var all []events.Kept
 	listed := k.now()
 	for kept, err := range k.vault.All(ctx) {
@@ -90,8 +104,8 @@ func (k *Keeper) sweep(ctx context.Context, p live.Projection, last func(context
 	if err != nil {
 		return 0, false, err
 	}
-	view, r := p.View(), k.ring.Load()
-	var erased, rewrapped int
+	view := p.View()
+	erased := 0
 	for _, kept := range all {
 		rec, ok, err := recordOf(kept)
 		if err != nil {
@@ -103,47 +117,22 @@ func (k *Keeper) sweep(ctx context.Context, p live.Projection, last func(context
 		object := events.Ref(rec.Object)
 		switch e := view.Get(object); {
 		case e != nil && e.UID == rec.UID:
-			did, err := k.rewrap(ctx, r, kept, rec)
-			if err != nil {
-				return 0, false, err
-			}
-			if did {
-				rewrapped++
-			}
 		case listed.Sub(kept.Since) < k.grace:
-			young = true
+			again = true
 		default:
-			k.Forget(ctx, object, rec.UID)
+			if k.erase(ctx, object, rec.UID) != nil {
+				again = true
+				continue
+			}
 			erased++
 		}
 	}
 	if erased > 0 {
 		k.log.Info("erased keys of objects that are gone", "keys", erased)
 	}
-	if rewrapped > 0 {
-		k.log.Info("wrapped keys by the cluster key that is in use now", "keys", rewrapped)
+	done, err := k.rewrap(ctx)
+	if done.Rewrapped > 0 {
+		k.log.Info("wrapped keys by the cluster key that is in use now", "keys", done.Rewrapped)
 	}
-	return view.Sequence(), young, nil
-}
-
-// rewrap wraps a key by the cluster key that is to be used now, unless it is.
-func (k *Keeper) rewrap(ctx context.Context, r *ring, kept events.Kept, rec record) (did bool, err error) {
-	object := events.Ref(rec.Object)
-	to := r.primary(object)
-	if to == nil || to.id == rec.By {
-		return false, nil
-	}
-	secret, err := r.unwrap(rec)
-	if err != nil {
-		return false, err
-	}
-	value, err := to.wrap(object, rec.UID, secret)
-	if err != nil {
-		return false, err
-	}
-	err = k.vault.Replace(ctx, kept, value)
-	if errors.Is(err, events.ErrNotKept) {
-		return false, nil // It was erased or wrapped meanwhile.
-	}
-	return err == nil, err
+	return view.Sequence(), again, err
 }

@@ -71,6 +71,12 @@ spec:
 		t.Errorf("after a crash the Secret says %q", out)
 	}
 
+	if out := c.must("reprise", "secrets", "rotate"); !strings.Contains(out, "wrapped anew") {
+		t.Errorf("rotate says %q", out)
+	}
+	if now := c.vaultRecord(`"name":"db"`); now == "" || now == record {
+		t.Errorf("after the rotation the vault has %q", now)
+	}
 	c.kubectl("delete", "pod/user", "secret/db")
 	if left := c.vaultRecord(`"name":"db"`); left != "" {
 		t.Errorf("the Secret is deleted, and its key is in a file: %s", left)
