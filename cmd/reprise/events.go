@@ -16,12 +16,15 @@ func newEventsCommand(env *environment) *cobra.Command {
 	var q history.Query
 	var follow bool
 	var since time.Duration
+	var to string
+	var r receiver
 	c := &cobra.Command{
 		Use:   "events",
-		Short: "Show the events of the whole cluster",
+		Short: "Show the events of the whole cluster, or deliver them to a URL",
 		Example: `  reprise events --filter pod.bound
   reprise events --filter 'container.*' --namespace shop --since 10m
-  reprise events --user admin --follow`,
+  reprise events --user admin --follow
+  reprise events --to https://example.com/events --filter 'pod.*' --durable billing`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := p.check(); err != nil {
@@ -29,6 +32,13 @@ func newEventsCommand(env *environment) *cobra.Command {
 			}
 			if since > 0 {
 				q.Since = time.Now().Add(-since)
+			}
+			var err error
+			if q.Last, err = r.reads(to); err != nil {
+				return err
+			}
+			if r.url != "" {
+				return env.deliver(c.Context(), q, r)
 			}
 			return env.ask(func(h *historian.Client) error {
 				n, err := p.told((&telling{follow: follow}).events(c.Context(), h, q))
@@ -47,8 +57,10 @@ func newEventsCommand(env *environment) *cobra.Command {
 	f.StringVar(&q.Actor, "actor", "", "only events that an actor wrote, as scheduler or node:n1")
 	f.StringVar(&q.User, "user", "", "only events on request of a user")
 	f.Uint64Var(&q.First, "from", 0, "only events from a sequence on")
-	f.Uint64Var(&q.Last, "to", 0, "only events up to a sequence; with --follow it ends there")
+	f.StringVar(&to, "to", "", "only events up to a sequence; or the URL to deliver them to, as CloudEvents over HTTP")
 	f.DurationVar(&since, "since", 0, "only events of the last while, as 10m")
 	f.BoolVarP(&follow, "follow", "f", false, "wait for more")
+	r.flags(c)
+	c.AddCommand(newDeadLettersCommand(env))
 	return c
 }

@@ -20,6 +20,7 @@ func (p *controlPlane) startHistory(log events.Log, store *pebble.Store) error {
 	publish, subscribe := historian.Permissions(subjectPrefix)
 	publish = append(publish, integrator.Permissions(subjectPrefix)...)
 	publish = append(publish, seal.Permissions(subjectPrefix)...)
+	publish = append(publish, jetstream.DeliveryPermissions(subjectPrefix)...)
 	if _, err := p.server.AddUser(operator, jetstream.Permissions{Publish: publish, Subscribe: subscribe}); err != nil {
 		return err
 	}

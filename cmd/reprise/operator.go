@@ -59,5 +59,5 @@ func (p *controlPlane) serveIntegrators(ctx context.Context, log *jetstream.Log)
 		return err
 	}
 	p.onClose(func() error { stop(); return nil })
-	return nil
+	return jetstream.MakeDeliveries(ctx, p.nats, jetstream.Config{})
 }

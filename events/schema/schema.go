@@ -161,15 +161,16 @@ func (d *description) describeWhole(s object) {
 		s["then"] = object{"properties": object{"value": object{"type": "string", "contentEncoding": "base64"}}}
 		s["else"] = object{"required": []string{"metadata"}}
 	}
-	s["properties"] = object{
-		"apiVersion": apiVersion, "kind": kind,
-		"metadata": object{
-			"type": "object", "required": []string{"name"},
-			"properties": object{
-				"name": object{"type": "string"}, "namespace": object{"type": "string"}, "uid": object{"type": "string"},
-			},
+	metadata := object{
+		"type": "object",
+		"properties": object{
+			"name": object{"type": "string"}, "namespace": object{"type": "string"}, "uid": object{"type": "string"},
 		},
 	}
+	if d.resource != "*" { // What the API server keeps for itself may have no name.
+		metadata["required"] = []string{"name"}
+	}
+	s["properties"] = object{"apiVersion": apiVersion, "kind": kind, "metadata": metadata}
 }
 
 // Kind is a kind of object that every cluster has.
