@@ -51,11 +51,17 @@ const longNote = 8 << 10
 // headers that say where it goes in the stream.
 func Encode(e *events.Event) (nats.Header, []byte) {
 	h := make(nats.Header, 20)
-	set := func(key, value string) {
+	body := encode(e, func(key, value string) {
 		if value != "" {
 			h[key] = []string{value}
 		}
-	}
+	})
+	return h, body
+}
+
+// encode says what each header is, "" for those that are left out, and returns the
+// body.
+func encode(e *events.Event, set func(key, value string)) []byte {
 	body := e.Data
 	set(hSpec, "1.0")
 	set(hSchema, strconv.Itoa(schema))
@@ -83,13 +89,20 @@ func Encode(e *events.Event) (nats.Header, []byte) {
 	} else {
 		set(hNote, escape(string(e.Note), ""))
 	}
-	return h, body
+	return body
 }
 
 // Decode is the inverse of Encode for the message at a sequence. It fails with
 // events.ErrNewerLog (wrapped) on an envelope of a later version, and with
 // events.ErrDamaged on what is none. The event shares the body's memory.
 func Decode(h nats.Header, body []byte, sequence uint64) (events.Event, error) {
+	return decode(h, body, sequence)
+}
+
+// getter is a block of headers: nats.Header, or one that is checked to the byte.
+type getter interface{ Get(key string) string }
+
+func decode(h getter, body []byte, sequence uint64) (events.Event, error) {
 	d := decoder{header: h}
 	if v := d.number(hSchema); v > schema {
 		return events.Event{}, fmt.Errorf("event %d has an envelope of version %d, and this program knows %d: %w", sequence, v, schema, events.ErrNewerLog)
@@ -138,7 +151,7 @@ func Decode(h nats.Header, body []byte, sequence uint64) (events.Event, error) {
 
 // decoder reads headers and remembers the first that makes no sense.
 type decoder struct {
-	header nats.Header
+	header getter
 	bad    string
 }
 
@@ -148,12 +161,7 @@ func (d *decoder) fail(key string) {
 	}
 }
 
-func (d *decoder) get(key string) string {
-	if v := d.header[key]; len(v) > 0 {
-		return v[0]
-	}
-	return ""
-}
+func (d *decoder) get(key string) string { return d.header.Get(key) }
 
 func (d *decoder) text(key string) string { return d.unescape(key, d.get(key)) }
 

@@ -1,54 +1,89 @@
 package jetstream
 
 import (
+	"errors"
 	"fmt"
-
-	"github.com/nats-io/nats.go"
+	"strings"
 
 	"github.com/reprise-run/reprise/events"
 )
-
-// ours are the headers that an append has beside those of the event.
-var ours = map[string]bool{hExpect: true, hBatch: true, hNumber: true, hCommit: true}
 
 // DecodeExact is Decode for a message as it lies in the stream of a prefix: its
 // subject, its block of headers and its body. It refuses, with events.ErrDamaged,
 // also what can be read as an event and is not what Append writes for that event.
 func DecodeExact(prefix string, lies, headers, body []byte, sequence uint64) (events.Event, error) {
-	h, err := nats.DecodeHeadersMsg(headers)
-	if err != nil {
-		return events.Event{}, fmt.Errorf("message %d of the log is no event, for its headers cannot be read (%w): %w", sequence, err, events.ErrDamaged)
-	}
-	e, err := Decode(h, body, sequence)
-	if err != nil {
-		return e, err
-	}
 	bad := func(what string, is any) (events.Event, error) {
 		return events.Event{}, fmt.Errorf("message %d of the log is not as it was written: its %s is %q: %w", sequence, what, is, events.ErrDamaged)
 	}
-	want, content := Encode(&e)
-	if s := subject(prefix, &e); s != string(lies) {
-		return bad("subject", lies)
-	}
-	if string(content) != string(body) {
-		return bad("body", body)
-	}
-	size, events := len("NATS/1.0\r\n\r\n"), 0
-	for key, values := range h {
-		if len(values) != 1 {
-			return bad("header "+key, values)
-		}
-		size += len(key) + len(": ") + len(values[0]) + len("\r\n")
-		if ours[key] {
-			continue
-		}
-		if w := want[key]; len(w) != 1 || w[0] != values[0] {
-			return bad("header "+key, values[0])
-		}
-		events++
-	}
-	if events != len(want) || size != len(headers) {
+	h, err := parseLines(string(headers))
+	if err != nil {
 		return bad("block of headers", headers)
 	}
+	e, err := decode(h, body, sequence)
+	if err != nil {
+		return e, err
+	}
+	wrong, expected := "", 0
+	content := encode(&e, func(key, value string) {
+		if h.Get(key) != value {
+			wrong = key
+		}
+		if value != "" {
+			expected++
+		}
+	})
+	switch {
+	case wrong != "":
+		return bad("header "+wrong, h.Get(wrong))
+	case expected != len(h):
+		return bad("block of headers", headers)
+	case string(content) != string(body):
+		return bad("body", body)
+	case subject(prefix, &e) != string(lies):
+		return bad("subject", lies)
+	}
 	return e, nil
+}
+
+// lines are the headers of an event as they lie in the stream, without those by
+// which Append addresses JetStream.
+type lines []line
+
+type line struct{ key, value string }
+
+// Get returns the value of a header, "" if it is not there.
+func (l lines) Get(key string) string {
+	for i := range l {
+		if l[i].key == key {
+			return l[i].value
+		}
+	}
+	return ""
+}
+
+var errLines = errors.New("not a block of headers as the client writes it")
+
+// parseLines reads a block of headers, each of which is there once and has a value.
+func parseLines(s string) (lines, error) {
+	s, ok := strings.CutPrefix(s, "NATS/1.0\r\n")
+	all := make(lines, 0, 24)
+	for ok && s != "\r\n" {
+		var l line
+		if l.key, s, ok = strings.Cut(s, ": "); !ok {
+			break
+		}
+		l.value, s, ok = strings.Cut(s, "\r\n")
+		switch l.key {
+		case hExpect, hBatch, hNumber, hCommit:
+			continue
+		}
+		if l.value == "" || all.Get(l.key) != "" {
+			return nil, errLines
+		}
+		all = append(all, l)
+	}
+	if !ok {
+		return nil, errLines
+	}
+	return all, nil
 }

@@ -179,7 +179,7 @@ func decompress(content []byte) (raw []byte, reason string) {
 		return nil, "the block is cut short"
 	}
 	end := len(content) - checkSize
-	out := bytes.NewBuffer(make([]byte, 0, min(info.OriginalSize, 64<<20)+checkSize))
+	out := bytes.NewBuffer(make([]byte, 0, min(info.OriginalSize, 64<<20)+bytes.MinRead))
 	if _, err := io.Copy(out, s2.NewReader(bytes.NewReader(content[n:end]))); err != nil {
 		return out.Bytes(), "the block cannot be decompressed from there on: " + err.Error()
 	}
@@ -196,6 +196,7 @@ type parser struct {
 }
 
 func (p *parser) all() (all []events.Event, fault *Fault) {
+	all = make([]events.Event, 0, len(p.raw)/1200+16) // about as many as there are
 	for at := 0; at < len(p.raw); {
 		r, reason := p.record(at)
 		var e events.Event

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -328,12 +329,21 @@ func BenchmarkAudit(b *testing.B) {
 			dir := b.TempDir()
 			write(b, dir, n)
 			s := open(b, dir)
+			var before, after syscall.Rusage
+			if err := syscall.Getrusage(syscall.RUSAGE_SELF, &before); err != nil {
+				b.Fatal(err)
+			}
 			for b.Loop() {
 				a := proof.NewAudit(nil)
 				if r, err := s.Audit(b.Context(), a, nil); err != nil || r.Finding != nil || a.Taken() != n {
 					b.Fatal(err, r, a.Taken())
 				}
 			}
+			if err := syscall.Getrusage(syscall.RUSAGE_SELF, &after); err != nil {
+				b.Fatal(err)
+			}
+			spent := after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano()
+			b.ReportMetric(float64(spent)/1000/float64(n)/float64(b.N), "cpu-µs/event")
 			b.ReportMetric(float64(n)*float64(b.N)/b.Elapsed().Seconds(), "events/s")
 			b.ReportMetric(float64(s.Bytes())/float64(n), "bytes/event")
 		})
