@@ -212,7 +212,7 @@ func (c *checker) str() bool {
 	if !c.skip('"') {
 		return false
 	}
-	for c.i < len(c.doc) {
+	for c.i = plainEnd(c.doc, c.i); c.i < len(c.doc); c.i = plainEnd(c.doc, c.i) {
 		switch b := c.doc[c.i]; {
 		case b == '"':
 			c.i++
@@ -223,8 +223,6 @@ func (c *checker) str() bool {
 			}
 		case b < ' ':
 			return false
-		case b < utf8.RuneSelf:
-			c.i++
 		default:
 			r, n := utf8.DecodeRune(c.doc[c.i:])
 			if r == utf8.RuneError && n == 1 {

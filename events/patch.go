@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"slices"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -147,117 +145,6 @@ func checkPointer(path string) error {
 	}
 	return nil
 }
-
-// Apply returns the canonical document that a patch makes of another. A removal
-// of the root gives nil.
-func Apply(doc, patch []byte) ([]byte, error) {
-	ops, err := ParsePatch(patch)
-	if err != nil {
-		return nil, err
-	}
-	return ApplyOps(doc, ops)
-}
-
-// ApplyOps is Apply with a patch that was parsed before. The result may share
-// the memory of doc or ops.
-func ApplyOps(doc []byte, ops []Op) ([]byte, error) {
-	for _, op := range ops {
-		if op.Path == "" {
-			doc = op.Value
-			continue
-		}
-		var err error
-		if doc, err = op.apply(doc); err != nil {
-			return nil, fmt.Errorf("%s %s: %w", op.Op, op.Path, err)
-		}
-	}
-	return doc, nil
-}
-
-// apply goes down to the object or array that the operation is about and
-// splices it. An empty document stands for none.
-func (o Op) apply(doc []byte) ([]byte, error) {
-	at, rest, more := 0, o.Path[1:], true
-	for depth := 0; ; depth++ {
-		var token string
-		token, rest, more = strings.Cut(rest, "/")
-		token = unescapeToken(token)
-		if depth >= maxDepth || at >= len(doc) || (doc[at] != '{' && doc[at] != '[') {
-			return nil, fmt.Errorf("no such place: %q would be in neither an object nor an array", token)
-		}
-		var k child
-		var ok bool
-		var name []byte
-		if doc[at] == '{' {
-			name = appendString(nil, token)
-			k, ok = find(doc, at, name)
-		} else {
-			var err error
-			if k, ok, err = o.element(doc, at, token, !more); err != nil {
-				return nil, err
-			}
-		}
-		if !ok && (more || o.Op != "add") {
-			return nil, fmt.Errorf("there is no %q", token)
-		}
-		if !more {
-			if k.start < 1 || k.end >= len(doc) {
-				return nil, errors.New("the document is not canonical JSON")
-			}
-			return o.splice(doc, doc[at] == '[', k, ok, name), nil
-		}
-		at = k.from
-	}
-}
-
-// element finds an element of an array by its token. Adding may name the place
-// after the last, also as "-".
-func (o Op) element(doc []byte, at int, token string, last bool) (child, bool, error) {
-	n, err := strconv.Atoi(token)
-	adding := last && o.Op == "add"
-	if token == "-" && adding {
-		n, err = -1, nil
-	} else if err != nil || strconv.Itoa(n) != token || n < 0 {
-		return child{}, false, fmt.Errorf("%q is not the number of an element", token)
-	}
-	k, length, ok := element(doc, at, n)
-	if !ok && n >= 0 && !(adding && n == length) {
-		return child{}, false, fmt.Errorf("no element %d in an array of %d", n, length)
-	}
-	return k, ok, nil
-}
-
-// splice puts the value in, or takes it out: k is the child that the operation
-// names, or where it is to be if it is not there. The name, as JSON, is that of
-// a member.
-func (o Op) splice(doc []byte, array bool, k child, there bool, name []byte) []byte {
-	switch {
-	case o.Op == "remove":
-		start, end := k.start, k.end
-		// One comma goes too: the one behind, or that before the last child.
-		if doc[end] == ',' {
-			end++
-		} else if doc[start-1] == ',' {
-			start--
-		}
-		return slices.Concat(doc[:start], doc[end:])
-	case o.Op == "replace", there && !array:
-		return slices.Concat(doc[:k.from], o.Value, doc[k.end:])
-	}
-	var before, after []byte
-	if b := doc[k.start-1]; b != ',' && b != '{' && b != '[' {
-		before = comma
-	}
-	if a := doc[k.start]; a != '}' && a != ']' {
-		after = comma
-	}
-	if name != nil {
-		name = append(name, ':')
-	}
-	return slices.Concat(doc[:k.start], before, name, o.Value, after, doc[k.start:])
-}
-
-var comma = []byte{','}
 
 // appendToken appends one step of a JSON pointer.
 func appendToken(path []byte, token string) []byte {

@@ -168,7 +168,7 @@ func checkDiff(t testing.TB, before, after []byte) {
 	if err != nil || !bytes.Equal(got, after) {
 		t.Fatalf("%s\napplied to %s\nis %s, %v\nwant %s", patch, before, got, err, after)
 	}
-	if before[0] != '{' && before[0] != '[' || after[0] != '{' && after[0] != '[' || bytes.ContainsAny(patch, "\\\ufffd") {
+	if before[0] != '{' && before[0] != '[' || after[0] != '{' && after[0] != '[' || bytes.ContainsAny(patch, "\\\ufffd") || bytes.Contains(patch, []byte(`//`)) {
 		return // the other implementation knows no scalars as documents, and stumbles over odd names
 	}
 	other, err := jsonpatch.DecodePatch(patch)
@@ -245,7 +245,7 @@ func FuzzApply(f *testing.F) {
 			t.Fatalf("%s on %s makes %s, which is not canonical", patch, doc, got)
 		}
 		other, err := jsonpatch.DecodePatch(patch)
-		if err != nil || bytes.Contains(patch, []byte(`"path":""`)) || bytes.Contains(patch, []byte(`\`)) {
+		if err != nil || bytes.Contains(patch, []byte(`"path":""`)) || bytes.Contains(patch, []byte(`//`)) || bytes.Contains(patch, []byte(`\`)) {
 			return
 		}
 		theirs, err := other.ApplyWithOptions(doc, &jsonpatch.ApplyOptions{})

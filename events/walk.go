@@ -2,8 +2,11 @@ package events
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
+	"math/bits"
 	"strings"
+	"unicode/utf8"
 )
 
 // The functions here find their way in the bytes of canonical documents. They
@@ -27,20 +30,55 @@ func skipValue(doc []byte, i int) int {
 }
 
 func skipString(doc []byte, i int) int {
-	for i++; i < len(doc); {
-		n := bytes.IndexByte(doc[i:], '"')
-		if n < 0 {
-			break
-		}
-		slashes := 0
-		for n-1-slashes >= 0 && doc[i+n-1-slashes] == '\\' {
-			slashes++
-		}
-		if i += n + 1; slashes%2 == 0 {
-			return i
+	for i = textEnd(doc, i+1); i < len(doc); i = textEnd(doc, i+2) {
+		if doc[i] == '"' {
+			return i + 1
 		}
 	}
 	return len(doc)
+}
+
+// The bytes of a word, for looking at eight bytes of a document at once.
+const (
+	ones        = 0x0101010101010101
+	tops        = 0x80 * ones
+	quotes      = '"' * ones
+	backslashes = '\\' * ones
+	blanks      = ' ' * ones
+)
+
+// zeros has the top bit of the lowest byte of w that is zero, and perhaps of some
+// above it.
+func zeros(w uint64) uint64 { return (w - ones) &^ w & tops }
+
+// textEnd returns the index, from i on, of the first byte that is a quote or a
+// backslash, or at least len(doc).
+func textEnd(doc []byte, i int) int {
+	for ; i+8 <= len(doc); i += 8 {
+		w := binary.LittleEndian.Uint64(doc[i:])
+		if found := zeros(w^quotes) | zeros(w^backslashes); found != 0 {
+			return i + bits.TrailingZeros64(found)/8
+		}
+	}
+	for i < len(doc) && doc[i] != '"' && doc[i] != '\\' {
+		i++
+	}
+	return i
+}
+
+// plainEnd is textEnd for who must look at control characters and at what is not
+// ASCII as well.
+func plainEnd(doc []byte, i int) int {
+	for ; i+8 <= len(doc); i += 8 {
+		w := binary.LittleEndian.Uint64(doc[i:])
+		if found := zeros(w^quotes) | zeros(w^backslashes) | (w-blanks)&^w&tops | w&tops; found != 0 {
+			return i + bits.TrailingZeros64(found)/8
+		}
+	}
+	for i < len(doc) && doc[i] != '"' && doc[i] != '\\' && doc[i] >= ' ' && doc[i] < utf8.RuneSelf {
+		i++
+	}
+	return i
 }
 
 func skipNested(doc []byte, i int) int {
@@ -145,7 +183,8 @@ func compareNames(a, b []byte) int {
 
 func unquoteJSON(s []byte) string {
 	var text string
-	if json.Unmarshal(s, &text) != nil {
+	// A copy, so that what is compared need not be on the heap.
+	if json.Unmarshal(bytes.Clone(s), &text) != nil {
 		return ""
 	}
 	return text

@@ -102,7 +102,15 @@ func BenchmarkHistoryWhyDown(b *testing.B) {
 	l, d := newLaps(b), dice(4)
 	for b.Loop() {
 		l.time(func() error {
-			_, _, err := history.Down(b.Context(), s, some[d.below(len(some))].Sequence, 1000)
+			ev, err := s.Event(some[d.below(len(some))].Sequence)
+			if err != nil {
+				return err
+			}
+			told, err := history.Tell(s, ev)
+			if err != nil {
+				return err
+			}
+			_, _, err = history.Down(told, 1000, history.Following(b.Context(), s))
 			return err
 		})
 	}

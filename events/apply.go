@@ -1,0 +1,192 @@
+package events
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// Apply returns the canonical document that a patch makes of another. A removal
+// of the root gives nil.
+func Apply(doc, patch []byte) ([]byte, error) {
+	ops, err := ParsePatch(patch)
+	if err != nil {
+		return nil, err
+	}
+	return ApplyOps(doc, ops)
+}
+
+// ApplyOps is Apply with a patch that was parsed before. The result may share
+// the memory of doc.
+func ApplyOps(doc []byte, ops []Op) ([]byte, error) {
+	return ApplyPatches(doc, ops)
+}
+
+// ApplyPatches applies several patches one after the other. It costs less than to
+// apply each by itself, because what lies between them is never made.
+func ApplyPatches(doc []byte, patches ...[]Op) ([]byte, error) {
+	if !slices.ContainsFunc(patches, func(ops []Op) bool { return len(ops) > 0 }) {
+		return doc, nil
+	}
+	e := workspaces.Get().(*editor)
+	defer e.release()
+	e.doc = append(e.doc[:0], doc...)
+	for _, ops := range patches {
+		for i := range ops {
+			if err := e.apply(&ops[i]); err != nil {
+				return nil, fmt.Errorf("%s %s: %w", ops[i].Op, ops[i].Path, err)
+			}
+		}
+	}
+	if len(e.doc) == 0 {
+		return nil, nil
+	}
+	return bytes.Clone(e.doc), nil
+}
+
+// editor is a document that is being changed in place. An empty one stands for
+// none.
+//
+// Most patches touch one part of a document several times, so the editor
+// remembers where the member of the root is that it has last been in: what is
+// changed within it does not move its beginning.
+type editor struct {
+	doc    []byte
+	within string // the pointer of that member with a slash behind it, "" for none
+	at     int    // where its value begins
+}
+
+// workspaces are editors that are not in use: to make a new document of 4 kB for
+// each operation would cost more than to find the place.
+var workspaces = sync.Pool{New: func() any { return new(editor) }}
+
+// large documents are not kept.
+const large = 256 << 10
+
+func (e *editor) release() {
+	if cap(e.doc) <= large {
+		*e = editor{doc: e.doc[:0]}
+		workspaces.Put(e)
+	}
+}
+
+// apply goes down to the object or array that the operation is about and splices
+// it.
+func (e *editor) apply(o *Op) error {
+	if o.Path == "" {
+		e.doc, e.within = append(e.doc[:0], o.Value...), ""
+		return nil
+	}
+	at, rest, depth := 0, o.Path[1:], 0
+	if e.within != "" && strings.HasPrefix(o.Path, e.within) {
+		at, rest, depth = e.at, o.Path[len(e.within):], 1
+	} else {
+		e.within = ""
+	}
+	var space [64]byte // for the name, which is short
+	for ; ; depth++ {
+		token, below, more := strings.Cut(rest, "/")
+		token = unescapeToken(token)
+		if depth >= maxDepth || at >= len(e.doc) || (e.doc[at] != '{' && e.doc[at] != '[') {
+			return fmt.Errorf("no such place: %q would be in neither an object nor an array", token)
+		}
+		var k child
+		var ok bool
+		var name []byte
+		if e.doc[at] == '{' {
+			name = appendString(space[:0], token)
+			k, ok = find(e.doc, at, name)
+		} else {
+			var err error
+			if k, ok, err = o.element(e.doc, at, token, !more); err != nil {
+				return err
+			}
+		}
+		if !ok && (more || o.Op != "add") {
+			return fmt.Errorf("there is no %q", token)
+		}
+		if !more {
+			if k.start < 1 || k.end >= len(e.doc) {
+				return errors.New("the document is not canonical JSON")
+			}
+			e.change(o, e.doc[at] == '[', k, ok, name)
+			return nil
+		}
+		if at == 0 {
+			e.within, e.at = o.Path[:len(o.Path)-len(below)], k.from
+		}
+		at, rest = k.from, below
+	}
+}
+
+// element finds an element of an array by its token. Adding may name the place
+// after the last, also as "-".
+func (o *Op) element(doc []byte, at int, token string, last bool) (child, bool, error) {
+	n, err := strconv.Atoi(token)
+	adding := last && o.Op == "add"
+	if token == "-" && adding {
+		n, err = -1, nil
+	} else if err != nil || strconv.Itoa(n) != token || n < 0 {
+		return child{}, false, fmt.Errorf("%q is not the number of an element", token)
+	}
+	k, length, ok := element(doc, at, n)
+	if !ok && n >= 0 && !(adding && n == length) {
+		return child{}, false, fmt.Errorf("no element %d in an array of %d", n, length)
+	}
+	return k, ok, nil
+}
+
+// change puts the value in, or takes it out: k is the child that the operation
+// names, or where it is to be if it is not there. The name, as JSON, is that of
+// a member.
+func (e *editor) change(o *Op, array bool, k child, there bool, name []byte) {
+	switch {
+	case o.Op == "remove":
+		start, end := k.start, k.end
+		// One comma goes too: the one behind, or that before the last child.
+		if e.doc[end] == ',' {
+			end++
+		} else if e.doc[start-1] == ',' {
+			start--
+		}
+		e.splice(start, end)
+		return
+	case o.Op == "replace", there && !array:
+		e.splice(k.from, k.end, o.Value)
+		return
+	}
+	var before, colon, after []byte
+	if b := e.doc[k.start-1]; b != ',' && b != '{' && b != '[' {
+		before = comma
+	}
+	if a := e.doc[k.start]; a != '}' && a != ']' {
+		after = comma
+	}
+	if name != nil {
+		colon = colonBytes
+	}
+	e.splice(k.start, k.start, before, name, colon, o.Value, after)
+}
+
+var comma, colonBytes = []byte{','}, []byte{':'}
+
+// splice puts parts in the place of what lies from start to end.
+func (e *editor) splice(start, end int, parts ...[]byte) {
+	grows := start - end
+	for _, p := range parts {
+		grows += len(p)
+	}
+	length := len(e.doc)
+	if grows > 0 {
+		e.doc = slices.Grow(e.doc, grows)
+	}
+	e.doc = e.doc[:length+grows]
+	copy(e.doc[end+grows:], e.doc[end:length:length])
+	for _, p := range parts {
+		start += copy(e.doc[start:], p)
+	}
+}
