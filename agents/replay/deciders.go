@@ -20,7 +20,7 @@ func Deciders(actor string, setup []byte) (runner.Decider, bool, error) {
 	var d runner.Decider
 	switch actor {
 	case "scheduler":
-		d = scheduler.New("")
+		return withPolicy(setup)
 	case "controller:deployment":
 		d = deployment.New()
 	case "controller:replicaset":
@@ -44,6 +44,15 @@ func Deciders(actor string, setup []byte) (runner.Decider, bool, error) {
 		return nil, false, nil
 	}
 	return d, true, nil
+}
+
+func withPolicy(setup []byte) (runner.Decider, bool, error) {
+	p, err := scheduler.ParsePolicy(orEmpty(setup))
+	if err != nil {
+		return nil, true, err
+	}
+	s, err := scheduler.NewWith("", p)
+	return s, true, err
 }
 
 func nodeLifecycle(setup []byte) (runner.Decider, bool, error) {

@@ -16,6 +16,7 @@ import (
 
 // batch is one pass over the queue.
 type batch struct {
+	policy   *policy
 	memo     *memo
 	profiles map[string]*profile
 	hosts    []host
@@ -72,12 +73,12 @@ type profile struct {
 
 // look is how a host appears to a class.
 type look struct {
-	reasons         reasons
-	static          reasons // those that no binding changes
-	taints          int64   // scores before weighting, each 0 to 100
-	affinity        int64
-	images          int64
-	least, balanced int64
+	reasons       reasons
+	static        reasons // those that no binding changes
+	taints        int64   // scores before weighting, each 0 to 100
+	affinity      int64
+	images        int64
+	fit, balanced int64
 }
 
 // reasons is a set of reasons to refuse a host, as bits.
@@ -129,7 +130,11 @@ func (c *class) text(reason int) string {
 
 // class returns the class of a pod, looking at all hosts if it is the first.
 func (b *batch) class(p *v1.Pod, volumes []*projections.Entry) *class {
-	key := classKey(p, b.isRelated(p), volumes)
+	var spread []v1.TopologySpreadConstraint
+	if len(b.policy.Spread) > 0 {
+		spread = b.constraints(p)
+	}
+	key := classKey(p, b.isRelated(p), spread, volumes)
 	if c, ok := b.classes[key]; ok {
 		return c
 	}
@@ -140,7 +145,7 @@ func (b *batch) class(p *v1.Pod, volumes []*projections.Entry) *class {
 
 // classKey is all of a pod that the scheduler looks at, as text: with what other
 // pods see of it, if it has to do with them.
-func classKey(p *v1.Pod, related bool, volumes []*projections.Entry) string {
+func classKey(p *v1.Pod, related bool, spread []v1.TopologySpreadConstraint, volumes []*projections.Entry) string {
 	type container struct {
 		Image     string                   `json:"i"`
 		Resources *v1.ResourceRequirements `json:"r"`
@@ -163,7 +168,7 @@ func classKey(p *v1.Pod, related bool, volumes []*projections.Entry) string {
 		of(p.Spec.Containers), of(p.Spec.InitContainers), imageVolumes(p),
 	}
 	if related {
-		parts = append(parts, p.Namespace, p.Labels, p.Spec.Affinity, p.Spec.TopologySpreadConstraints)
+		parts = append(parts, p.Namespace, p.Labels, p.Spec.Affinity, p.Spec.TopologySpreadConstraints, spread)
 	}
 	for _, e := range volumes {
 		parts = append(parts, e.Ref.Name, e.Sequence)
@@ -176,7 +181,7 @@ func classKey(p *v1.Pod, related bool, volumes []*projections.Entry) string {
 }
 
 func newClass(b *batch, key string, p *v1.Pod, volumes []*projections.Entry) *class {
-	c := &class{batch: b, seen: len(b.taken), profile: b.profile(key, func() *profile { return newProfile(b.hosts, p, volumes) })}
+	c := &class{batch: b, seen: len(b.taken), profile: b.profile(key, func() *profile { return newProfile(b, p, volumes) })}
 	c.looks = slices.Clone(c.static)
 	c.totals = make([]int64, len(c.looks))
 	c.neighbours = b.neighbours(p)
@@ -191,7 +196,8 @@ func newClass(b *batch, key string, p *v1.Pod, volumes []*projections.Entry) *cl
 
 // newProfile finds out what no binding changes: static reasons, and the scores
 // of taints, affinity and images.
-func newProfile(hosts []host, p *v1.Pod, volumes []*projections.Entry) *profile {
+func newProfile(b *batch, p *v1.Pod, volumes []*projections.Entry) *profile {
+	hosts := b.hosts
 	c := &profile{request: requestsOf(p), static: make([]look, len(hosts))}
 	for name, n := range c.request.others {
 		if n > 0 {
@@ -205,7 +211,11 @@ func newProfile(hosts []host, p *v1.Pod, volumes []*projections.Entry) *profile 
 	var mostTaints, mostAffinity int64
 	for i := range hosts {
 		node, l := hosts[i].node, &c.static[i]
-		if l.static = staticReason(p, node, required); l.static == 0 && !isInReach(node, volumes) {
+		switch l.static = staticReason(p, node, required); {
+		case l.static != 0:
+		case !b.policy.allows(node):
+			l.static = 1 << mismatched
+		case !isInReach(node, volumes):
 			l.static = 1 << outOfReach
 		}
 		l.reasons = l.static
@@ -215,6 +225,9 @@ func newProfile(hosts []host, p *v1.Pod, volumes []*projections.Entry) *profile 
 		l.taints = preferNoSchedule(node, prefer)
 		if preferred != nil {
 			l.affinity = preferred.Score(node)
+		}
+		if b.policy.preferred != nil {
+			l.affinity += b.policy.preferred.Score(node)
 		}
 		mostTaints, mostAffinity = max(mostTaints, l.taints), max(mostAffinity, l.affinity)
 	}

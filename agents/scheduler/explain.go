@@ -27,10 +27,12 @@ type score struct {
 	Affinity int64  `json:"affinity"`
 	Balanced int64  `json:"balancedAllocation"`
 	Images   int64  `json:"images"`
-	Least    int64  `json:"leastAllocated"`
+	Least    *int64 `json:"leastAllocated,omitempty"`
+	Most     *int64 `json:"mostAllocated,omitempty"`
 	Node     string `json:"node"`
 	Pods     int64  `json:"podAffinity,omitempty"`
 	Spread   int64  `json:"podTopologySpread,omitempty"`
+	Ratio    *int64 `json:"requestedToCapacityRatio,omitempty"`
 	Taints   int64  `json:"taints"`
 	Total    int64  `json:"total"`
 }
@@ -57,7 +59,15 @@ func (c *class) explain(chosen int) []byte {
 		l := &c.looks[i]
 		s := score{
 			Node: c.batch.hosts[i].node.Name, Total: c.ranking[i],
-			Taints: l.taints, Affinity: l.affinity, Images: l.images, Least: l.least, Balanced: l.balanced,
+			Taints: l.taints, Affinity: l.affinity, Images: l.images, Balanced: l.balanced,
+		}
+		switch c.batch.policy.Fit {
+		case MostAllocated:
+			s.Most = &l.fit
+		case RequestedToCapacityRatio:
+			s.Ratio = &l.fit
+		default:
+			s.Least = &l.fit
 		}
 		if c.neighbours != nil {
 			s.Pods, s.Spread = c.neighbours.views[i].pods, c.neighbours.views[i].spread

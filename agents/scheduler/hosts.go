@@ -44,6 +44,8 @@ func (h *host) take(r *request) {
 // memo remembers what was computed from versions of nodes and pods. It changes
 // nothing but the time that deciding takes.
 type memo struct {
+	policy *policy
+
 	mu    sync.Mutex
 	nodes map[string]nodeFacts
 	pods  map[string]*podFacts // by uid
@@ -62,8 +64,8 @@ type podFacts struct {
 	seen    uint64 // the view that it was last seen in
 }
 
-func newMemo() *memo {
-	return &memo{nodes: map[string]nodeFacts{}, pods: map[string]*podFacts{}, profiles: map[string]*profile{}}
+func newMemo(p *policy) *memo {
+	return &memo{policy: p, nodes: map[string]nodeFacts{}, pods: map[string]*podFacts{}, profiles: map[string]*profile{}}
 }
 
 // batch returns a pass over the nodes in the order of their names, with what the
@@ -92,7 +94,7 @@ func (m *memo) batch(v runner.View, waiting []waitingPod) *batch {
 	}
 	m.forget(v.Sequence())
 	return &batch{
-		memo: m, profiles: m.profiles, hosts: hosts, classes: map[string]*class{},
+		policy: m.policy, memo: m, profiles: m.profiles, hosts: hosts, classes: map[string]*class{},
 		view: v, picky: picky, topologies: map[string]*topology{}, parsed: map[*v1.Pod]*terms{},
 	}
 }

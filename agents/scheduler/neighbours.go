@@ -221,7 +221,7 @@ func (b *batch) neighbours(p *v1.Pod) *neighbours {
 
 // isRelated says whether other pods matter for a pod.
 func (b *batch) isRelated(p *v1.Pod) bool {
-	return b.picky || len(p.Spec.TopologySpreadConstraints) > 0
+	return b.picky || len(b.constraints(p)) > 0
 }
 
 // findResidents lists the pods that were bound before.
@@ -279,8 +279,11 @@ func (n *neighbours) heed(r resident) {
 	}
 	for i := range theirs.must {
 		if t := &theirs.must[i]; n.batch.matches(t, n.pod) {
-			n.in(n.pull, t.key).add(r.host, 1)
+			n.in(n.pull, t.key).add(r.host, n.batch.policy.hard)
 		}
+	}
+	if n.batch.policy.DeafToPods && len(n.own.prefer) == 0 {
+		return
 	}
 	for i := range theirs.prefer {
 		if t := &theirs.prefer[i]; n.batch.matches(t, n.pod) {

@@ -58,14 +58,15 @@ func (c *class) lookAgain(i int) {
 		c.totals[i] = none
 		return
 	}
-	l.least = (left(h.cpuScore+c.request.cpuScore, h.allocatable.cpu) + left(h.memoryScore+c.request.memoryScore, h.allocatable.memory)) / present(h)
+	l.fit = c.batch.policy.fitScore(h, &c.request)
 	l.balanced = 0
 	if c.request.cpu != 0 || c.request.memory != 0 {
 		with := balance(h.used.cpu+c.request.cpu, h.used.memory+c.request.memory, h)
 		without := balance(h.used.cpu, h.used.memory, h)
 		l.balanced = 50 + (50+with-without)/2
 	}
-	c.totals[i] = taintsWeight*l.taints + affinityWeight*l.affinity + l.images + l.least + l.balanced
+	p := c.batch.policy
+	c.totals[i] = p.taints*l.taints + p.affinity*l.affinity + p.images*l.images + p.fit*l.fit + p.balanced*l.balanced
 }
 
 // count adds n to the number of hosts refused for each reason.

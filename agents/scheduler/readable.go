@@ -52,7 +52,7 @@ func (s *score) text() string {
 		name  string
 		value int64
 	}{
-		{"least allocated", s.Least}, {"balanced", s.Balanced}, {"images", s.Images}, {"taints", s.Taints},
+		{"least allocated", orZero(s.Least)}, {"most allocated", orZero(s.Most)}, {"requested to capacity", orZero(s.Ratio)}, {"balanced", s.Balanced}, {"images", s.Images}, {"taints", s.Taints},
 		{"node affinity", s.Affinity}, {"pod affinity", s.Pods}, {"spread", s.Spread},
 	} {
 		if part.value != 0 {
@@ -60,4 +60,11 @@ func (s *score) text() string {
 		}
 	}
 	return strings.TrimSuffix(fmt.Sprintf("%s %d: %s", s.Node, s.Total, strings.Join(parts, ", ")), ": ")
+}
+
+func orZero(n *int64) int64 {
+	if n == nil {
+		return 0
+	}
+	return *n
 }

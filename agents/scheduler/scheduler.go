@@ -17,6 +17,7 @@ package scheduler
 
 import (
 	"cmp"
+	"reflect"
 	"slices"
 	"time"
 
@@ -37,15 +38,33 @@ const (
 
 // Scheduler is the runner.Decider that binds pods.
 type Scheduler struct {
-	name string
-	memo *memo
+	name  string
+	setup []byte // nil for the default policy
+	memo  *memo
 }
 
 // New returns a scheduler for the pods whose spec.schedulerName is name; empty
 // stands for that of pods that ask for none.
 func New(name string) *Scheduler {
-	return &Scheduler{name: cmp.Or(name, v1.DefaultSchedulerName), memo: newMemo()}
+	p, _ := newPolicy(Policy{}) // The zero value is good.
+	return &Scheduler{name: cmp.Or(name, v1.DefaultSchedulerName), memo: newMemo(p)}
 }
+
+// NewWith returns a scheduler like New that has a policy.
+func NewWith(name string, p Policy) (*Scheduler, error) {
+	ready, err := newPolicy(p)
+	if err != nil {
+		return nil, err
+	}
+	s := &Scheduler{name: cmp.Or(name, v1.DefaultSchedulerName), memo: newMemo(ready)}
+	if !reflect.DeepEqual(p, Policy{}) {
+		s.setup = encode(p)
+	}
+	return s, nil
+}
+
+// Setup is the policy, unless it is the default.
+func (s *Scheduler) Setup() []byte { return s.setup }
 
 // Actor is the scheduler.
 func (s *Scheduler) Actor() events.Actor { return events.Actor{Kind: "scheduler"} }

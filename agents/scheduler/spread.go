@@ -23,7 +23,7 @@ type spreadRule struct {
 }
 
 func (b *batch) spreadRules(p *v1.Pod) []spreadRule {
-	all := p.Spec.TopologySpreadConstraints
+	all := b.constraints(p)
 	if len(all) == 0 {
 		return nil
 	}

@@ -57,6 +57,7 @@ type controlPlane struct {
 	nats        *nats.Conn
 	closers     []func() error
 	stopped     chan error // holds why a part stopped by itself
+	binder      *scheduler.Scheduler
 }
 
 // close stops everything in the reverse order of its start.
@@ -250,7 +251,7 @@ func (p *controlPlane) startDeciders(ctx context.Context) error {
 	p.keep(ctx, "the election of who decides", func(ctx context.Context) error {
 		return committer.Elect(ctx, lease, func(ctx context.Context) error {
 			group, ctx := errgroup.WithContext(ctx)
-			for _, d := range deciders(p.api.CA()) {
+			for _, d := range deciders(p.api.CA(), p.binder) {
 				r := runner.New(d, runner.Options{
 					Projection: p.sealer.Reading(p.history), Volatile: p.volatile, Proposer: p.proposer, Gate: p.api.Gate(),
 					Logger: p.log, Version: programVersion,
@@ -270,10 +271,11 @@ func (p *controlPlane) startDeciders(ctx context.Context) error {
 	return nil
 }
 
-// deciders are all that decide, given the certificate authority of the API.
-func deciders(ca []byte) []runner.Decider {
+// deciders are all that decide, given the certificate authority of the API and
+// the scheduler. Replay must know each: see replay.Deciders.
+func deciders(ca []byte, binds *scheduler.Scheduler) []runner.Decider {
 	return []runner.Decider{
-		scheduler.New("default-scheduler"),
+		binds,
 		deployment.New(), replicaset.New(), nodelifecycle.New(nodelifecycle.Options{Since: time.Now()}), podgc.New(podgc.Options{}),
 		namespace.New(), garbage.New(), serviceaccount.New(), rootca.New(ca), roleaggregation.New(),
 		recorder.New(),

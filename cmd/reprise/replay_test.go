@@ -7,11 +7,12 @@ import (
 
 	"github.com/reprise-run/reprise/agents/replay"
 	"github.com/reprise-run/reprise/agents/runner"
+	"github.com/reprise-run/reprise/agents/scheduler"
 )
 
 // Replay knows each decider that the server runs, set up in the same way.
 func TestReplayKnowsTheDeciders(t *testing.T) {
-	for _, d := range deciders([]byte("certificate")) {
+	for _, d := range deciders([]byte("certificate"), scheduler.New("")) {
 		by := d.Actor().String()
 		if by == "controller:recorder" {
 			continue // what it writes is no history

@@ -49,13 +49,14 @@ control plane and leaves the containers running; 'reprise down' stops them too.`
 	c.Flags().StringVar(&o.node, "node", hostname(), "name of this machine's node")
 	c.Flags().StringVar(&o.encryption, "encryption-config", "", "an EncryptionConfiguration of Kubernetes: which resources to encrypt, by which key or KMS v2 plugin (default: Secrets, by a key that is made at the first start)")
 	c.Flags().StringVar(&o.level, "log-level", "warn", "what the parts report to standard error: debug, info, warn or error")
+	c.Flags().StringVar(&o.scheduler, "scheduler-config", "", "a KubeSchedulerConfiguration: how the scheduler prefers nodes (default: as kube-scheduler does)")
 	o.checkpoints.flags(c)
 	return c
 }
 
 type upOptions struct {
 	*environment
-	listen, node, level, encryption string
+	listen, node, level, encryption, scheduler string
 
 	checkpoints notaryOptions
 }
@@ -75,6 +76,10 @@ func (o *upOptions) run(ctx context.Context) error {
 	if err := level.UnmarshalText([]byte(o.level)); err != nil {
 		return fmt.Errorf("--log-level %q: %w", o.level, err)
 	}
+	binder, err := readScheduler(o.scheduler)
+	if err != nil {
+		return err
+	}
 	log := slog.New(slog.NewTextHandler(o.Stderr, &slog.HandlerOptions{Level: level}))
 	slog.SetDefault(log)
 	life, end := context.WithCancelCause(ctx)
@@ -89,7 +94,7 @@ func (o *upOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p := &controlPlane{log: log, name: fmt.Sprintf("%s-%d", hostname(), os.Getpid()), stopped: make(chan error, 1), checkpoints: o.checkpoints}
+	p := &controlPlane{log: log, name: fmt.Sprintf("%s-%d", hostname(), os.Getpid()), stopped: make(chan error, 1), checkpoints: o.checkpoints, binder: binder}
 	say := newProgress(o.Stdout)
 	// Most of a start is upstream's API server, which makes its tables once: to
 	// collect garbage meanwhile costs a quarter more. Afterwards it is given back.
