@@ -86,6 +86,10 @@ func (c *comparison) values(at place, before, after any) {
 		c.objects(at, b, a)
 		return
 	}
+	if (isObject && before == nothing{} && at.spread(a)) || (wasObject && after == nothing{} && at.spread(b)) {
+		c.objects(at, b, a)
+		return
+	}
 	bl, wasList := before.([]any)
 	al, isList := after.([]any)
 	if (wasList && isList) || (wasList && after == nothing{}) || (isList && before == nothing{}) {
@@ -285,6 +289,21 @@ func bookkeeping(names []string) bool {
 // whole says whether an object here is compared as one: its members say little
 // without each other.
 func (p place) whole() bool { return p.condition() || p.containerState() }
+
+// spread says whether an object that came or went here is told by its members, as
+// labels are.
+func (p place) spread(object map[string]any) bool {
+	if len(object) == 0 || p.inList || p.whole() {
+		return false
+	}
+	for _, v := range object {
+		switch v.(type) {
+		case map[string]any, []any:
+			return false
+		}
+	}
+	return true
+}
 
 func (p place) condition() bool { return p.inList && p.last() == "conditions" }
 
