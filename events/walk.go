@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"iter"
 	"math/bits"
 	"strings"
 	"unicode/utf8"
@@ -205,6 +206,31 @@ func Lookup(doc []byte, names ...string) []byte {
 		i, end = k.from, k.end
 	}
 	return doc[i:end]
+}
+
+// Members yields the members of a canonical JSON object, in order, and nothing for
+// another value: each name as JSON, and its value. Both share doc's memory.
+func Members(doc []byte) iter.Seq2[[]byte, []byte] {
+	return func(yield func(name, value []byte) bool) {
+		if len(doc) == 0 || doc[0] != '{' {
+			return
+		}
+		for all := childrenOf(doc, 0); ; {
+			k, ok := all.next()
+			if !ok || !yield(k.name, doc[k.from:k.end]) {
+				return
+			}
+		}
+	}
+}
+
+// Elements returns the elements of a canonical JSON array, which share its memory,
+// and none of another value.
+func Elements(doc []byte) [][]byte {
+	if len(doc) == 0 || doc[0] != '[' {
+		return nil
+	}
+	return elements(doc)
 }
 
 // Text returns what a JSON string says, and false for another value.

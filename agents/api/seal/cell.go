@@ -83,7 +83,7 @@ func (k *objectKey) place(path string) []byte {
 }
 
 // seal returns a value in its sealed form.
-func (k *objectKey) seal(path string, value []byte) json.RawMessage {
+func (k *objectKey) seal(path string, value []byte) []byte {
 	text := pad(plain(value))
 	place := k.place(path)
 	mac := hmac.New(sha256.New, k.nonce)
@@ -105,7 +105,7 @@ func (k *objectKey) seal(path string, value []byte) json.RawMessage {
 var errAltered = errors.New("the sealed value was altered, or belongs to another object or place")
 
 // open undoes seal.
-func (k *objectKey) open(path string, sealed []byte) (json.RawMessage, error) {
+func (k *objectKey) open(path string, sealed []byte) ([]byte, error) {
 	if !isSealed(sealed) || sealed[len(sealed)-1] != '"' {
 		return nil, errAltered
 	}

@@ -25,151 +25,119 @@ var simple = map[string][]string{
 // history tells which of them were changed.
 var byKey = []string{"data", "stringData", "binaryData"}
 
-// replacer says what to put in place of a value. path is a JSON pointer to it. No
-// value takes it away.
-type replacer func(path string, value json.RawMessage) (json.RawMessage, error)
-
-// members are those of a JSON object, the values as they stand.
-type members map[string]json.RawMessage
+// replacer says what to put in place of a value; both are canonical. path is a JSON
+// pointer to it. Nothing takes it away.
+type replacer func(path string, value []byte) ([]byte, error)
 
 // edit has every value replaced that is to be sealed in an object of the resource:
 // everything but apiVersion, kind and metadata, and within metadata what repeats
-// values. The result is canonical.
+// values. Both documents are canonical, and nothing is decoded: values may be large.
 func edit(r events.Ref, doc []byte, replace replacer) ([]byte, error) {
-	var top members
-	if err := json.Unmarshal(doc, &top); err != nil {
-		return nil, fmt.Errorf("%s is no JSON object: %w", r, err)
+	if len(doc) == 0 || doc[0] != '{' {
+		return nil, fmt.Errorf("%s is no JSON object", r)
 	}
 	plain, isSimple := simple[r.GroupResource()]
-	for name, value := range top {
-		var err error
+	return editMembers(doc, func(name string, value []byte) ([]byte, error) {
 		switch {
 		case name == "apiVersion" || name == "kind" || slices.Contains(plain, name) || string(value) == "null":
-			continue
+			return value, nil
 		case name == "metadata":
-			value, err = editMetadata(value, isSimple, replace)
+			return editMetadata(value, isSimple, replace)
 		case slices.Contains(byKey, name) && value[0] == '{':
-			value, err = editMembers("/"+name, value, replace)
-		default:
-			value, err = replace("/"+escape(name), value)
+			return editMembers(value, func(key string, value []byte) ([]byte, error) {
+				return replace("/"+name+"/"+escape(key), value)
+			})
 		}
-		if err != nil {
-			return nil, err
-		}
-		top.set(name, value)
-	}
-	return top.encode()
+		return replace("/"+escape(name), value)
+	})
 }
 
-func editMembers(path string, doc json.RawMessage, replace replacer) (json.RawMessage, error) {
-	var all members
-	if err := json.Unmarshal(doc, &all); err != nil {
-		return nil, err
+// editMembers replaces values of an object by name. What is no object stays.
+func editMembers(doc []byte, replace replacer) ([]byte, error) {
+	if doc[0] != '{' {
+		return doc, nil
 	}
-	for name, value := range all {
-		value, err := replace(path+"/"+escape(name), value)
+	// Sealing makes short values longer, and long ones by a third.
+	out := append(make([]byte, 0, len(doc)+len(doc)/2+256), '{')
+	for name, value := range events.Members(doc) {
+		text, _ := events.Text(name)
+		value, err := replace(text, value)
 		if err != nil {
 			return nil, err
 		}
-		all.set(name, value)
+		if value == nil {
+			continue
+		}
+		if len(out) > 1 {
+			out = append(out, ',')
+		}
+		out = append(append(append(out, name...), ':'), value...)
 	}
-	return all.encode()
+	return append(out, '}'), nil
 }
 
 // editMetadata leaves metadata readable but for the annotation of kubectl. The
 // managed fields of a Secret or ConfigMap name keys; those of other kinds may hold
 // the elements of sets.
-func editMetadata(doc json.RawMessage, isSimple bool, replace replacer) (json.RawMessage, error) {
-	var meta members
-	if err := json.Unmarshal(doc, &meta); err != nil {
-		return nil, err
-	}
-	if annotations := meta["annotations"]; bytes.Contains(annotations, []byte(lastApplied)) {
-		var all members
-		if err := json.Unmarshal(annotations, &all); err != nil {
-			return nil, err
+func editMetadata(doc []byte, isSimple bool, replace replacer) ([]byte, error) {
+	return editMembers(doc, func(name string, value []byte) ([]byte, error) {
+		switch {
+		case name == "annotations" && bytes.Contains(value, []byte(lastApplied)):
+			return editMembers(value, func(name string, value []byte) ([]byte, error) {
+				if name != lastApplied {
+					return value, nil
+				}
+				return replace("/metadata/annotations/"+escape(lastApplied), value)
+			})
+		case name == "managedFields" && value[0] == '[' && !isSimple:
+			return editManagers(value, replace)
 		}
-		if value, there := all[lastApplied]; there {
-			value, err := replace("/metadata/annotations/"+escape(lastApplied), value)
-			if err != nil {
-				return nil, err
+		return value, nil
+	})
+}
+
+func editManagers(doc []byte, replace replacer) ([]byte, error) {
+	out := []byte{'['}
+	for i, m := range events.Elements(doc) {
+		m, err := editMembers(m, func(name string, value []byte) ([]byte, error) {
+			if name != "fieldsV1" {
+				return value, nil
 			}
-			all.set(lastApplied, value)
-			if meta["annotations"], err = all.encode(); err != nil {
-				return nil, err
-			}
-		}
-	}
-	if fields := meta["managedFields"]; len(fields) > 0 && fields[0] == '[' && !isSimple {
-		edited, err := editManagers(fields, replace)
+			// Not by place: the order of managers changes without their fields.
+			return replace("/metadata/managedFields/fieldsV1", value)
+		})
 		if err != nil {
 			return nil, err
 		}
-		meta["managedFields"] = edited
-	}
-	return meta.encode()
-}
-
-func editManagers(doc json.RawMessage, replace replacer) (json.RawMessage, error) {
-	var managers []members
-	if err := json.Unmarshal(doc, &managers); err != nil {
-		return nil, err
-	}
-	for _, m := range managers {
-		value, there := m["fieldsV1"]
-		if !there {
-			continue
+		if i > 0 {
+			out = append(out, ',')
 		}
-		// Not by place: the order of managers changes without their fields.
-		value, err := replace("/metadata/managedFields/fieldsV1", value)
-		if err != nil {
-			return nil, err
-		}
-		m.set("fieldsV1", value)
+		out = append(out, m...)
 	}
-	return encode(managers)
+	return append(out, ']'), nil
 }
 
-func (m members) set(name string, value json.RawMessage) {
-	if value == nil {
-		delete(m, name)
-	} else {
-		m[name] = value
-	}
-}
-
-func (m members) encode() (json.RawMessage, error) { return encode(m) }
-
-func encode(v any) (json.RawMessage, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
-}
+var pointerToken = strings.NewReplacer("~", "~0", "/", "~1")
 
 // escape makes a member's name a token of a JSON pointer.
 func escape(name string) string {
-	return strings.NewReplacer("~", "~0", "/", "~1").Replace(name)
+	return pointerToken.Replace(name)
 }
 
 // sealAll seals all values of a document that are to be.
 func (k *objectKey) sealAll(r events.Ref, doc []byte) ([]byte, error) {
-	sealed, err := edit(r, doc, func(path string, value json.RawMessage) (json.RawMessage, error) {
-		value, err := events.Canonical(value)
-		return k.seal(path, value), err
-	})
-	if err != nil {
-		return nil, err
+	if !events.IsCanonical(doc) {
+		var err error
+		if doc, err = events.Canonical(doc); err != nil {
+			return nil, err
+		}
 	}
-	return events.Canonical(sealed)
+	return edit(r, doc, func(path string, value []byte) ([]byte, error) { return k.seal(path, value), nil })
 }
 
-// openAll opens all values of a document that are sealed.
+// openAll opens all values of a canonical document that are sealed.
 func (k *objectKey) openAll(r events.Ref, doc []byte) ([]byte, error) {
-	opened, err := edit(r, doc, func(path string, value json.RawMessage) (json.RawMessage, error) {
+	return edit(r, doc, func(path string, value []byte) ([]byte, error) {
 		if !isSealed(value) {
 			return value, nil
 		}
@@ -179,62 +147,43 @@ func (k *objectKey) openAll(r events.Ref, doc []byte) ([]byte, error) {
 		}
 		return value, err
 	})
-	if err != nil {
-		return nil, err
-	}
-	return events.Canonical(opened)
 }
 
-// blank takes all that is sealed out of a document and says in it why.
+// blank takes all that is sealed out of a canonical document and says in it why.
 func blank(r events.Ref, doc []byte) ([]byte, error) {
-	doc, err := edit(r, doc, func(path string, value json.RawMessage) (json.RawMessage, error) {
-		_, keyed := simple[r.GroupResource()]
+	_, keyed := simple[r.GroupResource()]
+	doc, err := edit(r, doc, func(path string, value []byte) ([]byte, error) {
 		switch {
 		case !isSealed(value):
 			return value, nil
 		case strings.HasPrefix(path, "/metadata/annotations/"):
 			return nil, nil
 		case strings.HasPrefix(path, "/metadata/managedFields/"):
-			return json.RawMessage("{}"), nil
+			return []byte("{}"), nil
 		case keyed:
-			return json.RawMessage(`""`), nil
+			return []byte(`""`), nil
 		}
 		return nil, nil
 	})
+	if err != nil || events.Lookup(doc, "metadata") == nil {
+		return doc, err
+	}
+	var annotations map[string]any
+	if all := events.Lookup(doc, "metadata", "annotations"); all != nil {
+		if err := json.Unmarshal(all, &annotations); err != nil {
+			return nil, err
+		}
+	}
+	if annotations == nil {
+		annotations = map[string]any{}
+	}
+	annotations[Erased] = erasedText
+	text, err := json.Marshal(annotations)
+	if err == nil {
+		text, err = events.Canonical(text)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if doc, err = annotate(doc, Erased, erasedText); err != nil {
-		return nil, err
-	}
-	return events.Canonical(doc)
-}
-
-func annotate(doc []byte, name, value string) ([]byte, error) {
-	var top struct {
-		Metadata struct {
-			Annotations map[string]string `json:"annotations"`
-		} `json:"metadata"`
-	}
-	if err := json.Unmarshal(doc, &top); err != nil {
-		return nil, err
-	}
-	all := top.Metadata.Annotations
-	if all == nil {
-		all = map[string]string{}
-	}
-	all[name] = value
-	value2, err := encode(all)
-	if err != nil {
-		return nil, err
-	}
-	op := "replace"
-	if top.Metadata.Annotations == nil {
-		op = "add"
-	}
-	doc, err = events.Canonical(doc)
-	if err != nil {
-		return nil, err
-	}
-	return events.ApplyOps(doc, []events.Op{{Op: op, Path: "/metadata/annotations", Value: value2}})
+	return events.ApplyOps(doc, []events.Op{{Op: "add", Path: "/metadata/annotations", Value: text}})
 }
