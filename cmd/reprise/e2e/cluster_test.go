@@ -28,6 +28,7 @@ const patience = 2 * time.Minute
 type cluster struct {
 	t         testing.TB
 	dir, run  string
+	up        []string // what `reprise up` is told besides
 	process   *exec.Cmd
 	exited    chan struct{}
 	output    *transcript
@@ -108,7 +109,7 @@ func (c *cluster) start() {
 	c.t.Helper()
 	c.output = &transcript{}
 	c.exited = make(chan struct{})
-	c.process = c.command("reprise", "up")
+	c.process = c.command("reprise", append([]string{"up"}, c.up...)...)
 	c.process.Stdout, c.process.Stderr = c.output, c.output
 	c.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := c.process.Start(); err != nil {
