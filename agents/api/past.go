@@ -16,6 +16,7 @@ import (
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 	genericoptions "k8s.io/apiserver/pkg/server/options"
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app/options"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
 
@@ -92,6 +93,7 @@ func pastFilters(l net.Listener, keys *pki.Dir) (*genericapiserver.Config, error
 		return nil, err
 	}
 	c := genericapiserver.NewConfig(legacyscheme.Codecs)
+	c.FeatureGate = utilfeature.DefaultFeatureGate
 	if err := serving.ApplyTo(&c.SecureServing); err != nil {
 		return nil, err
 	}

@@ -124,7 +124,7 @@ func commands(env *environment) []*cobra.Command {
 	grouped := map[string][]*cobra.Command{
 		"run": {newUpCommand(env), newDownCommand(env), newSecretsCommand(env)},
 		"use": {newKubectlCommand(env), newImagesCommand(env), newIntegratorCommand(env)},
-		"ask": {newHistoryCommand(env), newWhyCommand(env), newDiffCommand(env), newEventsCommand(env), newVerifyCommand(env), newReplayCommand(env), newCheckpointCommand(env)},
+		"ask": {newHistoryCommand(env), newWhyCommand(env), newDiffCommand(env), newEventsCommand(env), newRewindCommand(env), newVerifyCommand(env), newReplayCommand(env), newCheckpointCommand(env)},
 	}
 	var all []*cobra.Command
 	grouped["ask"] = append(grouped["ask"], newExportCommand(env))

@@ -2,12 +2,9 @@ package past
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
-	"time"
 
 	"google.golang.org/grpc/test/bufconn"
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -160,39 +157,4 @@ func insideChain(s *genericapiserver.GenericAPIServer, c genericapiserver.Comple
 	h = filters.WithRequestInfo(h, c.RequestInfoResolver)
 	h = filters.WithRequestReceivedTimestamp(h)
 	return filters.WithAuditInit(h)
-}
-
-// patience is how long a chain may take to start, on a machine that does little else.
-const patience = 2 * time.Minute
-
-// ready waits until the chain says that it is.
-func ready(pipe *bufconn.Listener) error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return pipe.DialContext(ctx) }}
-	defer transport.CloseIdleConnections()
-	t := time.NewTicker(5 * time.Millisecond)
-	defer t.Stop()
-	for {
-		r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://past/readyz?verbose", nil)
-		if err != nil {
-			return err
-		}
-		resp, err := transport.RoundTrip(r)
-		if err != nil {
-			return err
-		}
-		body, err := io.ReadAll(resp.Body)
-		if err := errors.Join(err, resp.Body.Close()); err != nil {
-			return err
-		}
-		if resp.StatusCode == http.StatusOK {
-			return nil
-		}
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			return fmt.Errorf("upstream's servers do not become ready: %s", body)
-		}
-	}
 }

@@ -128,6 +128,8 @@ func TestPast(t *testing.T) {
 	t.Run("rights", c.in(testRights))
 	t.Run("writes", c.in(testWrites))
 	t.Run("points", c.in(testPoints))
+	t.Run("definitions", c.in(testDefinitions))
+	t.Run("watches", c.in(testWatches))
 }
 
 func (c *cluster) in(f func(*testing.T, *cluster)) func(*testing.T) {
