@@ -130,3 +130,10 @@ const anyIP = "0.0.0.0"
 func (p port) conflicts(o port) bool {
 	return p.number == o.number && p.protocol == o.protocol && (p.ip == o.ip || p.ip == anyIP || o.ip == anyIP)
 }
+
+// Requests is how much CPU, in thousandths of a core, and memory, in bytes, a pod
+// takes up on its node.
+func Requests(p *v1.Pod) (cpu, memory int64) {
+	r := requestsOf(p)
+	return r.cpu, r.memory
+}

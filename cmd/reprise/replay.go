@@ -10,6 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/reprise-run/reprise/agents/replay"
+	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/projections"
 )
 
 // replayFlags are what a replay is asked for.
@@ -29,10 +31,15 @@ answers with what the history says. A program that behaves as the one that wrote
 the history reports no difference; so run it with a new version before you
 upgrade. Exits with 1 if there is a difference.
 
+With --scheduler-config it tells instead where pods would have run if the scheduler
+had been set up so: what would be on another node and why, how nodes would have
+been used, and how long pods would have waited.
+
 It reads the history of the cluster that runs here, or that in an archive.`,
 		Example: `  reprise replay
   reprise replay --from -1h
-  reprise replay incident.archive -o json`,
+  reprise replay incident.archive -o json
+  reprise replay --scheduler-config packed.yaml`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			switch f.output {
@@ -44,11 +51,17 @@ It reads the history of the cluster that runs here, or that in an archive.`,
 			if len(args) > 0 {
 				file = args[0]
 			}
-			return env.past(file, func(p pastLog) error { return env.replay(c.Context(), p, f) })
+			return env.past(file, func(p pastLog) error {
+				if f.scheduler != "" {
+					return env.try(c.Context(), p, f)
+				}
+				return env.replay(c.Context(), p, f)
+			})
 		},
 	}
 	c.Flags().StringVar(&f.from, "from", "", "compare only what was decided from a point on, as 10:42, -15m or @812")
 	c.Flags().StringVar(&f.to, "to", "", "compare only what was decided up to a point")
+	c.Flags().StringVar(&f.scheduler, "scheduler-config", "", "a KubeSchedulerConfiguration: tell what would have been with it")
 	c.Flags().StringVarP(&f.output, "output", "o", "", "wide shows lines whole, json is for programs")
 	return c
 }
@@ -70,17 +83,9 @@ func (e *environment) replay(ctx context.Context, past pastLog, f replayFlags) e
 		return err
 	}
 	r := replay.New(o)
-	meter := newMeter(e.Stderr, "replayed")
-	for batch, err := range past.batches(ctx, o.To) {
-		if err != nil {
-			return err
-		}
-		if err := r.Feed(batch); err != nil {
-			return err
-		}
-		meter.at(batch[len(batch)-1].Sequence)
+	if err := e.read(ctx, past, "replayed", 0, o.To, reader{feed: r.Feed}); err != nil {
+		return err
 	}
-	meter.end()
 	report, err := r.Finish()
 	if err != nil {
 		return err
@@ -101,6 +106,41 @@ func (e *environment) replay(ctx context.Context, past pastLog, f replayFlags) e
 	if f.output != "json" {
 		fmt.Fprintln(e.Stdout, "no differences: this program decides as it was decided")
 	}
+	return nil
+}
+
+// reader takes a history as it is read: what lies before it is folded into state.
+type reader struct {
+	state *projections.State
+	feed  func([]events.Event) error
+}
+
+// read reads a history once, for all who want it, and says how far it is.
+func (e *environment) read(ctx context.Context, past pastLog, doing string, from, to uint64, readers ...reader) error {
+	meter := newMeter(e.Stderr, doing)
+	for batch, err := range past.batches(ctx, to) {
+		if err != nil {
+			return err
+		}
+		before := 0
+		for before < len(batch) && batch[before].Sequence < from {
+			before++
+		}
+		for _, r := range readers {
+			if before > 0 {
+				if _, err := r.state.Fold(batch[:before:before]); err != nil {
+					return err
+				}
+			}
+			if before < len(batch) {
+				if err := r.feed(batch[before:]); err != nil {
+					return err
+				}
+			}
+		}
+		meter.at(batch[len(batch)-1].Sequence)
+	}
+	meter.end()
 	return nil
 }
 
