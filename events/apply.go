@@ -23,23 +23,15 @@ func Apply(doc, patch []byte) ([]byte, error) {
 // ApplyOps is Apply with a patch that was parsed before. The result may share
 // the memory of doc.
 func ApplyOps(doc []byte, ops []Op) ([]byte, error) {
-	return ApplyPatches(doc, ops)
-}
-
-// ApplyPatches applies several patches one after the other. It costs less than to
-// apply each by itself, because what lies between them is never made.
-func ApplyPatches(doc []byte, patches ...[]Op) ([]byte, error) {
-	if !slices.ContainsFunc(patches, func(ops []Op) bool { return len(ops) > 0 }) {
+	if len(ops) == 0 {
 		return doc, nil
 	}
 	e := workspaces.Get().(*editor)
 	defer e.release()
 	e.doc = append(e.doc[:0], doc...)
-	for _, ops := range patches {
-		for i := range ops {
-			if err := e.apply(&ops[i]); err != nil {
-				return nil, fmt.Errorf("%s %s: %w", ops[i].Op, ops[i].Path, err)
-			}
+	for i := range ops {
+		if err := e.apply(&ops[i]); err != nil {
+			return nil, fmt.Errorf("%s %s: %w", ops[i].Op, ops[i].Path, err)
 		}
 	}
 	if len(e.doc) == 0 {

@@ -61,7 +61,11 @@ func AppendPatch(b []byte, ops []Op) []byte {
 // ParsePatch reads a patch, refusing operations that are not in use and paths
 // that are not JSON pointers. The values of the result may share the patch's
 // memory.
-func ParsePatch(patch []byte) ([]Op, error) {
+func ParsePatch(patch []byte) ([]Op, error) { return AppendOps(nil, patch) }
+
+// AppendOps is ParsePatch that appends the operations to others: patches that
+// follow each other can be applied in one go.
+func AppendOps(ops []Op, patch []byte) ([]Op, error) {
 	if !IsCanonical(patch) {
 		var err error
 		if patch, err = Canonical(patch); err != nil {
@@ -71,21 +75,26 @@ func ParsePatch(patch []byte) ([]Op, error) {
 	if patch[0] != '[' {
 		return nil, errors.New("not a JSON Patch: it is no array")
 	}
-	var ops []Op
+	text := "" // Of the patch, once for all paths.
+	first := len(ops)
 	for all := childrenOf(patch, 0); ; {
 		k, ok := all.next()
 		if !ok {
 			return ops, nil
 		}
-		op, err := parsePatchOp(patch[k.from:k.end])
+		if text == "" {
+			text = string(patch)
+		}
+		op, err := parsePatchOp(patch[k.from:k.end], text[k.from:k.end])
 		if err != nil {
-			return nil, fmt.Errorf("operation %d of the patch: %w", len(ops), err)
+			return nil, fmt.Errorf("operation %d of the patch: %w", len(ops)-first, err)
 		}
 		ops = append(ops, op)
 	}
 }
 
-func parsePatchOp(doc []byte) (Op, error) {
+// parsePatchOp reads an operation, which is given as text too.
+func parsePatchOp(doc []byte, text string) (Op, error) {
 	var op Op
 	if doc[0] != '{' {
 		return op, errors.New("is no object")
@@ -101,7 +110,10 @@ func parsePatchOp(doc []byte) (Op, error) {
 		case name == `"op"` && value[0] == '"':
 			op.Op = opName(value)
 		case name == `"path"` && value[0] == '"':
-			op.Path, pathed = unquoteName(value), true
+			op.Path, pathed = text[k.from+1:k.end-1], true
+			if strings.IndexByte(op.Path, '\\') >= 0 {
+				op.Path = unquoteJSON(value)
+			}
 		case name == `"value"`:
 			op.Value = value
 		default:

@@ -24,31 +24,49 @@ func (s *Store) damaged(key []byte, err error) error {
 	return fmt.Errorf("the projection in %s is damaged at the %s: %w; restart the server, and it will be rebuilt from the log", s.dir, describe(key), err)
 }
 
-// thread gathers the steps of an object's history, in order, into what it was
-// after the last of them.
+// thread gathers the steps of an object's history, from the newest back to the
+// nearest version that is whole, and makes of them what the object was. It may be
+// used again for another object.
 type thread struct {
-	whole   []byte // nil while there is no object
-	patches [][]byte
+	bytes   []byte // the data of all steps
+	whole   []byte // the version that the patches follow on
+	patches []part // the newest first
+	ops     []events.Op
 	newest  step
-	at      uint64
+	at      uint64 // the newest step's sequence, 0 while there is none
 }
 
-// add takes a step. It keeps none of its bytes.
-func (t *thread) add(sequence uint64, st step) {
-	switch st.kind {
-	case stepSkipped:
-		return
-	case stepRemoved:
-		*t = thread{}
-		return
-	case stepPatch:
-		t.patches = append(t.patches, bytes.Clone(st.data))
-	case stepWhole:
-		t.whole, t.patches = bytes.Clone(st.data), nil
-	case stepFrame:
-		t.whole, t.patches = bytes.Clone(st.frame), nil
+// part is where in thread.bytes something lies.
+type part struct{ from, to int }
+
+func (t *thread) reset() {
+	*t = thread{bytes: t.bytes[:0], patches: t.patches[:0], ops: t.ops[:0]}
+}
+
+// add takes the step before those that it has, and says whether the next one
+// before matters. It keeps none of the step's bytes.
+func (t *thread) add(sequence uint64, st step) (more bool) {
+	if st.kind == stepSkipped {
+		return true
 	}
-	t.newest, t.at = step{created: st.created, version: st.version, uid: st.uid}, sequence
+	if st.kind == stepRemoved {
+		return false
+	}
+	if t.at == 0 {
+		t.newest, t.at = step{created: st.created, version: st.version, uid: st.uid}, sequence
+	}
+	switch st.kind {
+	case stepWhole:
+		t.whole = bytes.Clone(st.data)
+		return false
+	case stepFrame:
+		t.whole = bytes.Clone(st.frame)
+		return false
+	}
+	from := len(t.bytes)
+	t.bytes = append(t.bytes, st.data...)
+	t.patches = append(t.patches, part{from, len(t.bytes)})
+	return true
 }
 
 // object is what the thread has come to, nil for none.
@@ -59,12 +77,15 @@ func (t *thread) object(ref events.Ref) (*projections.Entry, error) {
 	if t.whole == nil {
 		return nil, fmt.Errorf("the history of %s has no beginning", ref)
 	}
-	raw := t.whole
-	for _, patch := range t.patches {
+	for i := len(t.patches) - 1; i >= 0; i-- {
 		var err error
-		if raw, err = events.Apply(raw, patch); err != nil {
+		if t.ops, err = events.AppendOps(t.ops, t.bytes[t.patches[i].from:t.patches[i].to]); err != nil {
 			return nil, err
 		}
+	}
+	raw, err := events.ApplyOps(t.whole, t.ops)
+	if err != nil {
+		return nil, err
 	}
 	e := projections.NewEntry(ref, t.newest.uid, t.newest.created, t.at, raw)
 	e.Version = t.newest.version
@@ -79,32 +100,34 @@ func (s *Store) At(ref events.Ref, sequence uint64) (e *projections.Entry, err e
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
-	return s.find(it, ref, sequence)
+	return s.find(it, new(thread), ref, sequence)
 }
 
-// find goes back from a sequence to the object's nearest version that is whole,
-// and forward again.
-func (s *Store) find(it *pebble.Iterator, ref events.Ref, sequence uint64) (*projections.Entry, error) {
+// find goes back from a sequence to the object's nearest version that is whole.
+func (s *Store) find(it *pebble.Iterator, t *thread, ref events.Ref, sequence uint64) (*projections.Entry, error) {
+	t.reset()
 	prefix := refKey(historyKey, ref)
 	bound := after(prefix)
 	if sequence < math.MaxUint64 {
 		bound = binary.BigEndian.AppendUint64(bytes.Clone(prefix), sequence+1)
 	}
-	ok := it.SeekLT(bound)
-	for ; ok && bytes.HasPrefix(it.Key(), prefix); ok = it.Prev() {
-		_, st, err := s.step(it)
+	for ok := it.SeekLT(bound); ok && bytes.HasPrefix(it.Key(), prefix); ok = it.Prev() {
+		n, st, err := s.step(it)
 		if err != nil {
 			return nil, err
 		}
-		if st.kind == stepWhole || st.kind == stepFrame || st.kind == stepRemoved {
+		if !t.add(n, st) {
 			break
 		}
 	}
-	if !ok || !bytes.HasPrefix(it.Key(), prefix) {
-		ok = it.SeekGE(prefix)
+	if err := it.Error(); err != nil {
+		return nil, err
 	}
-	e, _, err := s.read(it, ok, ref, sequence)
-	return e, err
+	e, err := t.object(ref)
+	if err != nil {
+		return nil, s.damaged(prefix, err)
+	}
+	return e, nil
 }
 
 // step reads the step that an iterator stands at.
@@ -120,41 +143,16 @@ func (s *Store) step(it *pebble.Iterator) (sequence uint64, st step, err error) 
 	return binary.BigEndian.Uint64(key[len(key)-8:]), st, nil
 }
 
-// read follows an object's steps from where the iterator stands to the sequence,
-// and says whether the iterator then stands at another step.
-func (s *Store) read(it *pebble.Iterator, ok bool, ref events.Ref, sequence uint64) (*projections.Entry, bool, error) {
-	prefix := refKey(historyKey, ref)
-	var t thread
-	for ; ok && bytes.HasPrefix(it.Key(), prefix); ok = it.Next() {
-		n, st, err := s.step(it)
-		if err != nil {
-			return nil, ok, err
-		}
-		if n > sequence {
-			break
-		}
-		t.add(n, st)
-	}
-	if err := it.Error(); err != nil {
-		return nil, false, err
-	}
-	e, err := t.object(ref)
-	if err != nil {
-		return nil, ok, s.damaged(prefix, err)
-	}
-	return e, ok, nil
-}
-
 // ListAt implements history.Reader.
 func (s *Store) ListAt(ctx context.Context, group, resource, namespace string, sequence uint64) iter.Seq2[*projections.Entry, error] {
-	prefix := resourcePrefix(historyKey, group, resource, namespace)
+	prefix := resourcePrefix(lifeKey, group, resource, namespace)
 	return s.versions(ctx, prefix, prefix, sequence)
 }
 
 // ListFrom implements history.Reader.
 func (s *Store) ListFrom(ctx context.Context, from events.Ref, namespace string, sequence uint64) iter.Seq2[*projections.Entry, error] {
-	prefix := resourcePrefix(historyKey, from.Group, from.Resource, namespace)
-	lower := refKey(historyKey, from)
+	prefix := resourcePrefix(lifeKey, from.Group, from.Resource, namespace)
+	lower := refKey(lifeKey, from)
 	if bytes.Compare(lower, prefix) < 0 {
 		lower = prefix
 	}
@@ -167,7 +165,7 @@ func (s *Store) StateAt(ctx context.Context, sequence uint64) (*projections.Stat
 		return nil, fmt.Errorf("sequence %d has not come yet: the projection is at %d: %w", sequence, folded, events.ErrNotFound)
 	}
 	state := projections.NewState()
-	for e, err := range s.versions(ctx, []byte{historyKey}, []byte{historyKey}, sequence) {
+	for e, err := range s.versions(ctx, []byte{lifeKey}, []byte{lifeKey}, sequence) {
 		if err != nil {
 			return nil, err
 		}
@@ -177,8 +175,9 @@ func (s *Store) StateAt(ctx context.Context, sequence uint64) (*projections.Stat
 	return state, nil
 }
 
-// versions yields the objects whose history keys have a prefix, and are not below
-// lower, as they were.
+// versions yields the objects whose lifetimes have keys with a prefix, and not
+// below lower, as they were. It reads the histories of no others: many more may
+// have lived before and since. It reads ahead on all processors, a few at first.
 func (s *Store) versions(ctx context.Context, prefix, lower []byte, sequence uint64) iter.Seq2[*projections.Entry, error] {
 	return func(yield func(*projections.Entry, error) bool) {
 		it, err := s.db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: lower, UpperBound: after(prefix)})
@@ -187,30 +186,49 @@ func (s *Store) versions(ctx context.Context, prefix, lower []byte, sequence uin
 			return
 		}
 		defer it.Close()
-		for ok := it.First(); ok; {
-			ref, _, err := parseHistory(it.Key())
-			if err != nil {
-				yield(nil, s.damaged(it.Key(), err))
+		ok := it.First()
+		for ahead := 32; ok; ahead = min(2*ahead, 2048) {
+			var refs []events.Ref
+			if refs, ok, err = s.alive(it, sequence, ahead); err != nil {
+				yield(nil, err)
 				return
 			}
-			var e *projections.Entry
-			if e, ok, err = s.read(it, ok, ref, sequence); err == nil {
-				err = ctx.Err()
-			}
+			entries, err := s.resolve(ctx, refs, sequence)
 			if err != nil {
 				yield(nil, err)
 				return
 			}
-			if e != nil && !yield(e, nil) {
-				return
-			}
-			// What is left of the object came later.
-			if object := refKey(historyKey, ref); ok && bytes.HasPrefix(it.Key(), object) {
-				ok = it.SeekGE(after(object))
+			for _, e := range entries {
+				if !yield(e, nil) {
+					return
+				}
 			}
 		}
 		if err := it.Error(); err != nil {
 			yield(nil, err)
 		}
 	}
+}
+
+// alive returns the next objects, n at most, that lived at a sequence, and says
+// whether the iterator over lifetimes then stands at another.
+func (s *Store) alive(it *pebble.Iterator, sequence uint64, n int) (refs []events.Ref, ok bool, err error) {
+	for ok = true; ok && len(refs) < n; ok = it.Next() {
+		key, value := it.Key(), it.Value()
+		if len(key) < 9 || len(value) != 0 && len(value) != 8 {
+			return nil, false, s.damaged(key, errValue)
+		}
+		if binary.BigEndian.Uint64(key[len(key)-8:]) > sequence {
+			continue // It came later.
+		}
+		if len(value) == 8 && binary.BigEndian.Uint64(value) <= sequence {
+			continue // It was gone.
+		}
+		ref, _, err := parseRef(key[1:])
+		if err != nil {
+			return nil, false, s.damaged(key, err)
+		}
+		refs = append(refs, ref)
+	}
+	return refs, ok, nil
 }

@@ -11,7 +11,7 @@ import (
 
 // formatVersion is that of the key layout and of the values. A projection of
 // another format, older or newer, is rebuilt.
-const formatVersion = 2
+const formatVersion = 3
 
 // errValue says that a stored value cannot be read: the database is damaged.
 var errValue = errors.New("a stored value is cut short or garbled")

@@ -14,6 +14,7 @@ const (
 	causeKey   = 'c'
 	eventKey   = 'e'
 	historyKey = 'h'
+	lifeKey    = 'l'
 	objectKey  = 'o'
 	uidKey     = 'u'
 )
@@ -43,6 +44,11 @@ func resourcePrefix(kind byte, group, resource, namespace string) []byte {
 
 func historyAt(ref events.Ref, sequence uint64) []byte {
 	return binary.BigEndian.AppendUint64(refKey(historyKey, ref), sequence)
+}
+
+// lifeOf is the key of the lifetime of an object that was created at a sequence.
+func lifeOf(ref events.Ref, created uint64) []byte {
+	return binary.BigEndian.AppendUint64(refKey(lifeKey, ref), created)
 }
 
 func eventAt(sequence uint64) []byte {
@@ -111,6 +117,10 @@ func describe(key []byte) string {
 	case historyKey:
 		if ref, sequence, err := parseHistory(key); err == nil {
 			return fmt.Sprintf("history of %s at %d", ref, sequence)
+		}
+	case lifeKey:
+		if ref, rest, err := parseRef(key[1:]); err == nil && len(rest) == 8 {
+			return fmt.Sprintf("lifetime of %s from %d", ref, binary.BigEndian.Uint64(rest))
 		}
 	case objectKey:
 		if ref, _, err := parseRef(key[1:]); err == nil {

@@ -31,12 +31,18 @@ func (s *Store) objects(ctx context.Context) ([]*projections.Entry, error) {
 	if err != nil {
 		return nil, err
 	}
+	return s.resolve(ctx, refs, s.at.sequence)
+}
+
+// resolve reads objects, which are in order and were there, as of a sequence, on
+// all processors.
+func (s *Store) resolve(ctx context.Context, refs []events.Ref, sequence uint64) ([]*projections.Entry, error) {
 	all := make([]*projections.Entry, len(refs))
 	group, ctx := errgroup.WithContext(ctx)
-	workers := runtime.GOMAXPROCS(0)
+	workers := min(runtime.GOMAXPROCS(0), 1+len(refs)/64)
 	for w := range workers {
 		from, to := len(refs)*w/workers, len(refs)*(w+1)/workers
-		group.Go(func() error { return s.latest(ctx, refs[from:to], all[from:to]) })
+		group.Go(func() error { return s.versionsOf(ctx, refs[from:to], sequence, all[from:to]) })
 	}
 	return all, group.Wait()
 }
@@ -58,22 +64,23 @@ func (s *Store) current(ctx context.Context) (refs []events.Ref, err error) {
 	return refs, it.Error()
 }
 
-// latest reads the objects of refs, which are in order, into all.
-func (s *Store) latest(ctx context.Context, refs []events.Ref, all []*projections.Entry) (err error) {
+// versionsOf reads the objects of refs, which are in order, into all.
+func (s *Store) versionsOf(ctx context.Context, refs []events.Ref, sequence uint64, all []*projections.Entry) (err error) {
 	it, err := s.db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: []byte{historyKey}, UpperBound: []byte{historyKey + 1}})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
+	var t thread
 	for i, ref := range refs {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if all[i], err = s.find(it, ref, s.at.sequence); err != nil {
+		if all[i], err = s.find(it, &t, ref, sequence); err != nil {
 			return err
 		}
 		if all[i] == nil {
-			return fmt.Errorf("%s has no history", ref)
+			return s.damaged(refKey(historyKey, ref), fmt.Errorf("%s was there at sequence %d and has no history", ref, sequence))
 		}
 	}
 	return nil

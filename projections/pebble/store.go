@@ -10,13 +10,17 @@
 //	o group\0 resource\0 namespace\0 name\0         there is such an object now; its history says how it is
 //	h group\0 resource\0 namespace\0 name\0 SEQ     a step of an object's history: the event's data,
 //	                                                and for every 16th the whole object (a keyframe)
+//	l group\0 resource\0 namespace\0 name\0 SEQ     the lifetime of an object that was created at SEQ: empty, or the
+//	                                                sequence at which it was removed
 //	e SEQ                                           an event's envelope; its data is in the history
 //	c CAUSE SEQ                                     an event SEQ that followed from the event CAUSE
 //	u uid                                           the reference of the object with that uid
 //
 // SEQ and CAUSE are eight bytes, big-endian. The keys sort as events.Ref.Compare
 // and sequences do, so that one scan lists a resource, and one seek finds the
-// last step of an object at or before a sequence. There is no index by time,
+// last step of an object at or before a sequence. Lifetimes tell which objects
+// there were at a sequence, without a look into the histories of all that ever
+// were. There is no index by time,
 // because times never run backwards within a log: it is searched by halves.
 // There is none by namespace, actor or type either: to scan a million envelopes
 // takes about a second, and an index would cost every event a key more.
@@ -30,6 +34,7 @@
 package pebble
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -329,13 +334,16 @@ func write(b *pebble.Batch, ev *events.Event, c projections.Change) error {
 		st.kind = stepSkipped
 	case c.After == nil:
 		st.kind, st.created, st.version = stepRemoved, c.Before.Created, c.Before.Version+1
-		err = b.Delete(refKey(objectKey, ev.Object), nil)
+		err = errors.Join(
+			b.Delete(refKey(objectKey, ev.Object), nil),
+			b.Set(lifeOf(ev.Object, c.Before.Created), binary.BigEndian.AppendUint64(nil, ev.Sequence), nil))
 	default:
 		st.created, st.version = c.After.Created, c.After.Version
 		if c.Before == nil {
 			st.kind = stepWhole
 			err = errors.Join(
 				b.Set(refKey(objectKey, ev.Object), nil, nil),
+				b.Set(lifeOf(ev.Object, ev.Sequence), nil, nil),
 				b.Set(uidAt(ev.UID), appendRef(nil, ev.Object), nil))
 		} else if c.After.Version%frameEvery == 0 {
 			st.kind, st.frame = stepFrame, c.After.Raw
