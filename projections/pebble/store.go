@@ -71,13 +71,15 @@ type Options struct {
 
 // Store is the durable projection. One goroutine writes; anybody reads.
 type Store struct {
-	dir    string
-	opts   Options
-	db     *pebble.DB
-	at     cursor
-	folded atomic.Uint64
-	broken atomic.Pointer[string] // what Pebble says it cannot go on after
-	gaveUp chan struct{}          // closed when broken is set
+	dir  string
+	opts Options
+	// scratch is where Verify works, if not beside dir.
+	scratch string
+	db      *pebble.DB
+	at      cursor
+	folded  atomic.Uint64
+	broken  atomic.Pointer[string] // what Pebble says it cannot go on after
+	gaveUp  chan struct{}          // closed when broken is set
 	// stuck has the answer of a write that waits for a disk which takes nothing.
 	stuck <-chan error
 	// serving is set once the objects are loaded: from then on damage is mended at
@@ -232,6 +234,9 @@ func (s *Store) startOver(because error) error {
 // Close writes what is in memory and closes the database. What cannot be written
 // is folded again after the next start.
 func (s *Store) Close() error {
+	if s.scratch != "" {
+		return s.db.Close()
+	}
 	err := s.failure()
 	if err == nil {
 		err = s.flush()

@@ -10,6 +10,7 @@ import (
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/projections"
@@ -38,28 +39,42 @@ type Report struct {
 // Identical says whether nothing was found.
 func (r *Report) Identical() bool { return r.Damage == "" && r.Difference == "" }
 
+// Followed is as much of an events.Log as Verify needs.
+type Followed interface {
+	Last(ctx context.Context) (uint64, error)
+	Follow(ctx context.Context, from uint64) (events.Reader, error)
+}
+
 // Verify reads the whole log, checks its hash chain, folds it from zero into a
 // projection beside this one, and compares the two key by key. live, which may
 // be nil, is a view of what the process serves from memory, compared at its
 // sequence. The projection goes on being used meanwhile.
-func (s *Store) Verify(ctx context.Context, log events.Log, live projections.Reader) (report *Report, err error) {
+func (s *Store) Verify(ctx context.Context, log Followed, live projections.Reader) (report *Report, err error) {
 	s.verifying.Lock()
 	defer s.verifying.Unlock()
+	defer func() {
+		if s.scratch != "" && errors.Is(err, pebble.ErrCorruption) {
+			report, err = nil, &DamagedError{err}
+		}
+	}()
 	snapshot := s.db.NewSnapshot()
 	defer func() { err = errors.Join(err, snapshot.Close()) }()
 	end, err := readCursor(snapshot)
 	if err != nil {
 		return nil, err
 	}
-	dir := s.dir + ".verify"
-	if err := s.opts.FS.RemoveAll(dir); err != nil {
+	dir, opts := s.dir+".verify", s.opts
+	if s.scratch != "" {
+		dir, opts.FS = s.scratch, vfs.Default
+	}
+	if err := opts.FS.RemoveAll(dir); err != nil {
 		return nil, err
 	}
-	fresh, err := Open(dir, s.opts)
+	fresh, err := Open(dir, opts)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, fresh.Close(), s.opts.FS.RemoveAll(dir)) }()
+	defer func() { err = errors.Join(err, fresh.Close(), opts.FS.RemoveAll(dir)) }()
 	report = &Report{Sequence: end.sequence}
 	r := rebuild{store: fresh, state: projections.NewState(), live: live, report: report}
 	if err := r.run(ctx, log, end.sequence); err != nil {
@@ -80,7 +95,7 @@ type rebuild struct {
 	report *Report
 }
 
-func (r *rebuild) run(ctx context.Context, log events.Log, end uint64) error {
+func (r *rebuild) run(ctx context.Context, log Followed, end uint64) error {
 	if r.live != nil {
 		end = max(end, r.live.Sequence())
 	}
