@@ -9,9 +9,9 @@
 // # What is durable before what
 //
 // A checkpoint is of events that are in the log already. It is on disk in the files
-// before the log records it, so that a log which records a checkpoint that no file
-// has was not written by the notary. The tree is kept beside, for the next start
-// only: it is believed as far as a signed checkpoint confirms it.
+// before the log records it. The tree is kept beside, for the next start only: it is
+// believed as far as a signed checkpoint confirms it. At the start nothing is signed
+// before the last checkpoint was found to be of this very log.
 package notary
 
 import (
