@@ -54,6 +54,7 @@ func (p *controlPlane) serveIntegrators(ctx context.Context, log *jetstream.Log)
 	if err != nil {
 		return err
 	}
+	p.onClose(func() error { subscribers.Close(); return nil })
 	stop, err := integrator.Serve(p.nats, subjectPrefix, integrator.Server{Subscribers: subscribers, Last: log.Last, Now: time.Now})
 	if err != nil {
 		return err

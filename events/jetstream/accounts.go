@@ -11,7 +11,11 @@ import (
 
 // login is by what a subscriber is known: the public half of a key, or the hash
 // of a password.
-type login struct{ name, key, password string }
+type login struct {
+	name, key, password string
+	// begin is called before the first of its connections is let in.
+	begin func()
+}
 
 // admit lets a user with a login connect from now on.
 func (u *Users) admit(l login, as *server.User) {
@@ -42,6 +46,16 @@ func (u *Users) known(name, password string) *server.User {
 		return nil
 	}
 	return u.byPassword[name]
+}
+
+// arrive prepares for the connection of a user who has no other.
+func (u *Users) arrive(user *server.User) {
+	u.mu.Lock()
+	begin := u.logins[user.Username].begin
+	u.mu.Unlock()
+	if begin != nil && user.Account != nil && user.Account.NumConnections() == 0 {
+		begin()
+	}
 }
 
 // account returns an account in which these subjects of ours lead to us, and

@@ -1,14 +1,17 @@
 package jetstream
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -40,17 +43,24 @@ const (
 // have one stored in the log by naming a subject of the log for it.
 type Subscribers struct {
 	server  *Server
+	nc      *nats.Conn
 	js      jetstream.JetStream
 	stream  string
 	prefix  string
 	records jetstream.KeyValue
+	places  *positions
+	log     *slog.Logger
+	stop    func()
+
+	mu       sync.Mutex
+	admitted map[string]bool // whose consumers are there
 }
 
 var _ events.Subscribers = (*Subscribers)(nil)
 
 // OpenSubscribers opens the subscribers of the history, which must be there, and
 // lets those that were added before connect. What is wrong with one of them is told
-// to the log and does not concern the others.
+// to the log and does not concern the others. Until Close, positions are kept.
 func OpenSubscribers(ctx context.Context, on *Server, nc *nats.Conn, cfg Config, log *slog.Logger) (*Subscribers, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -60,13 +70,16 @@ func OpenSubscribers(ctx context.Context, on *Server, nc *nats.Conn, cfg Config,
 	if err != nil {
 		return nil, err
 	}
-	s := &Subscribers{server: on, js: js, stream: streamName(cfg.Prefix), prefix: cfg.Prefix}
+	s := &Subscribers{server: on, nc: nc, js: js, stream: streamName(cfg.Prefix), prefix: cfg.Prefix, log: log, admitted: map[string]bool{}}
 	s.records, err = js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
 		Bucket: cfg.Prefix + "-subscribers", Description: "Who may read the history from outside.",
 		Storage: jetstream.FileStorage, Replicas: cfg.Replicas, History: 1,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the subscribers: %w", err)
+	}
+	if s.places, err = openPositions(ctx, js, cfg); err != nil {
+		return nil, err
 	}
 	all, err := s.all(ctx)
 	if err != nil {
@@ -77,7 +90,62 @@ func OpenSubscribers(ctx context.Context, on *Server, nc *nats.Conn, cfg Config,
 			log.Warn("a subscriber cannot read", "subscriber", r.Name, "why", err)
 		}
 	}
+	s.start()
 	return s, nil
+}
+
+// start keeps positions until stop is called, which keeps them for the last time.
+func (s *Subscribers) start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(keepEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				s.keep(ctx)
+			case <-ctx.Done():
+				last, done := context.WithTimeout(context.Background(), 5*time.Second)
+				defer done()
+				s.keep(last)
+				return
+			}
+		}
+	}()
+	s.stop = sync.OnceFunc(func() { cancel(); <-ended })
+}
+
+// rewind sets a subscriber that comes back to the first event that it has not
+// acknowledged. Otherwise it would be sent the newer ones first, and those that it
+// had in hand when it went away when their time is up.
+func (s *Subscribers) rewind(name string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	answer, err := s.nc.RequestWithContext(ctx, "$JS.API.CONSUMER.RESET."+s.stream+"."+name, nil)
+	if err == nil && bytes.Contains(answer.Data, []byte(`"error"`)) {
+		err = errors.New(string(answer.Data))
+	}
+	if err != nil {
+		s.log.Warn("a subscriber may be sent newer events before those that it has not acknowledged", "subscriber", name, "why", err)
+	}
+}
+
+// Close keeps the positions as they are now. It must be called before the server
+// is shut down; after a crash up to a second's events are sent again.
+func (s *Subscribers) Close() { s.stop() }
+
+func (s *Subscribers) keep(ctx context.Context) {
+	s.mu.Lock()
+	admitted := maps.Clone(s.admitted)
+	s.mu.Unlock()
+	if len(admitted) == 0 {
+		return
+	}
+	if err := s.places.keep(ctx, admitted); err != nil && ctx.Err() == nil {
+		s.log.Warn("subscribers would be sent again what they have acknowledged", "why", err)
+	}
 }
 
 // record is what is kept of a subscriber.
@@ -129,6 +197,7 @@ func checkSubscriber(sub events.Subscriber) error {
 func (s *Subscribers) admit(ctx context.Context, r record) error {
 	_, err := s.js.Consumer(ctx, s.stream, r.Name)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		r.After = max(r.After, s.places.of(r.Name).Done)
 		_, err = s.js.CreateConsumer(ctx, s.stream, s.consumer(r.Subscriber))
 	}
 	if err != nil {
@@ -143,12 +212,15 @@ func (s *Subscribers) admit(ctx context.Context, r record) error {
 	if err != nil {
 		return fmt.Errorf("cannot let subscriber %s in: %w", r.Name, err)
 	}
-	s.server.admit(login{name: r.Name, key: r.Key, password: r.Password}, &server.User{
+	s.server.admit(login{name: r.Name, key: r.Key, password: r.Password, begin: func() { s.rewind(r.Name) }}, &server.User{
 		Username: r.Name, Account: account, Permissions: &server.Permissions{
 			Publish:   &server.SubjectPermission{Allow: own},
 			Subscribe: &server.SubjectPermission{Allow: []string{nats.InboxPrefix + ">"}},
 		},
 	})
+	s.mu.Lock()
+	s.admitted[r.Name] = true
+	s.mu.Unlock()
 	return nil
 }
 
@@ -158,6 +230,7 @@ func (s *Subscribers) consumer(sub events.Subscriber) jetstream.ConsumerConfig {
 		AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait,
 		MaxAckPending: mostUnacknowledged, MaxWaiting: mostRequests, MaxRequestBatch: mostInRequest,
 		MaxRequestMaxBytes: mostBytesInRequest, MaxRequestExpires: longestRequest,
+		MemoryStorage: true, // See positions.
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: sub.After + 1,
 	}
 	var all []string
@@ -195,8 +268,14 @@ func (s *Subscribers) Remove(ctx context.Context, name string) error {
 	if err := s.server.disconnect(r.Account); err != nil {
 		return fmt.Errorf("cannot end the connections of subscriber %s: %w", name, err)
 	}
+	s.mu.Lock()
+	delete(s.admitted, name)
+	s.mu.Unlock()
 	if err := s.js.DeleteConsumer(ctx, s.stream, name); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return fmt.Errorf("cannot remove the consumer of subscriber %s: %w", name, err)
+	}
+	if err := s.places.forget(ctx, name); err != nil {
+		return err
 	}
 	if err := s.records.Purge(ctx, name); err != nil {
 		return fmt.Errorf("cannot forget subscriber %s: %w", name, err)
@@ -254,13 +333,12 @@ func (s *Subscribers) List(ctx context.Context) ([]events.SubscriberStatus, erro
 		if err != nil {
 			return nil, fmt.Errorf("cannot ask how far subscriber %s is: %w", r.Name, err)
 		}
-		info := c.CachedInfo()
-		st.Done, st.Delivered = info.AckFloor.Stream, info.Delivered.Stream
+		info, kept := c.CachedInfo(), s.places.of(r.Name)
+		at := placeOf(info)
+		st.Done, st.Delivered = max(at.Done, kept.Done, r.After), max(info.Delivered.Stream, kept.Done, r.After)
 		st.Unacknowledged, st.Pending = uint64(info.NumAckPending), info.NumPending
-		for _, t := range []*time.Time{info.AckFloor.Last, info.Delivered.Last} {
-			if t != nil && t.After(st.Seen) {
-				st.Seen = *t
-			}
+		if st.Seen = at.Seen; st.Seen.IsZero() {
+			st.Seen = kept.Seen
 		}
 		connections, err := s.server.connections(r.Account)
 		if err != nil {

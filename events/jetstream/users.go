@@ -115,23 +115,42 @@ func loadOrMakeKey(file string) (nkeys.KeyPair, error) {
 
 // Check is the NATS server's: it asks whether a client may connect.
 func (u *Users) Check(c server.ClientAuthentication) bool {
-	o := c.GetOpts()
+	user := u.find(c)
+	if user == nil {
+		return false
+	}
+	u.arrive(user)
 	// Whoever is registered before an expulsion is found by it.
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	var user *server.User
-	if o.Nkey != "" {
-		if user = u.byKey[o.Nkey]; user != nil && !signed(o, c.GetNonce()) {
-			user = nil
-		}
-	} else if o.Username != "" {
-		user = u.known(o.Username, o.Password)
-	}
-	if user == nil {
+	if u.user(c) != user {
 		return false
 	}
 	c.RegisterUser(user)
 	return true
+}
+
+// find returns the user that a client has shown to be, if any.
+func (u *Users) find(c server.ClientAuthentication) *server.User {
+	u.mu.Lock()
+	user := u.user(c)
+	u.mu.Unlock()
+	if user != nil && c.GetOpts().Nkey != "" && !signed(c.GetOpts(), c.GetNonce()) {
+		return nil
+	}
+	return user
+}
+
+// user returns the user that a client says to be. The caller holds the lock.
+func (u *Users) user(c server.ClientAuthentication) *server.User {
+	o := c.GetOpts()
+	switch {
+	case o.Nkey != "":
+		return u.byKey[o.Nkey]
+	case o.Username != "":
+		return u.known(o.Username, o.Password)
+	}
+	return nil
 }
 
 // signed says whether a client has the key that it names.

@@ -17,15 +17,16 @@ import (
 // TestSubscribe runs what docs/subscribe.md tells integrators to do.
 func TestSubscribe(t *testing.T) {
 	c := newCluster(t)
-	c.kubectl("create", "namespace", "shop")
-	c.kubectl("create", "namespace", "office")
+	for _, namespace := range []string{"shop", "shop-go", "shop-javascript", "shop-plain", "office"} {
+		c.kubectl("create", "namespace", namespace)
+	}
 	t.Run("examples", func(t *testing.T) {
 		for name, example := range map[string]func(*testing.T) subscriber{"go": goExample, "javascript": javascriptExample, "plain": plainExample} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				own := *c
 				own.t = t
-				own.resumes(example(t), "example-"+name)
+				own.resumes(example(t), "shop-"+name)
 			})
 		}
 	})
@@ -73,11 +74,11 @@ func plainExample(*testing.T) subscriber {
 	}
 }
 
-// resumes has a program read some events, kills it, lets more happen, and starts
-// it again: it must have read each, in order.
+// resumes has a program read what happens in the namespace of its name, kills it,
+// lets more happen, and starts it again: it must have read each event, in order.
 func (c *cluster) resumes(s subscriber, name string) {
 	secret := filepath.Join(c.t.TempDir(), "secret")
-	args := []string{"integrator", "create", name, "--allow", "configmaps.shop.>", "--out", secret}
+	args := []string{"integrator", "create", name, "--allow", "configmaps." + name + ".>", "--out", secret}
 	if s.password {
 		args = append(args, "--password")
 	}
@@ -92,7 +93,7 @@ func (c *cluster) resumes(s subscriber, name string) {
 		// What happens elsewhere is not for it.
 		c.kubectl("create", "configmap", fmt.Sprintf("%s-%d", name, round), "-n", "office")
 		want := fmt.Sprintf("%s-%d", name, round)
-		c.kubectl("create", "configmap", want, "-n", "shop", "--from-literal=key=välue")
+		c.kubectl("create", "configmap", want, "-n", name, "--from-literal=key=välue")
 		cmd := exec.Command(s.command[0], append(s.command[1:], url, name, secret)...)
 		out := &transcript{}
 		cmd.Stdout, cmd.Stderr = out, out
@@ -100,7 +101,7 @@ func (c *cluster) resumes(s subscriber, name string) {
 			c.t.Fatal(err)
 		}
 		c.eventually(name+" prints what happened to "+want, func() error {
-			if !strings.Contains(out.String(), "configmap.created configmaps/shop/"+want+" ") {
+			if !strings.Contains(out.String(), "configmap.created configmaps/"+name+"/"+want+" ") {
 				return fmt.Errorf("it prints %q", out)
 			}
 			return nil
@@ -113,12 +114,12 @@ func (c *cluster) resumes(s subscriber, name string) {
 	last := 0
 	for _, line := range all {
 		id, err := strconv.Atoi(strings.Fields(line)[0])
-		if err != nil || id <= last || !strings.Contains(line, "/shop/") {
+		if err != nil || id <= last || !strings.Contains(line, "configmaps/"+name+"/") {
 			c.t.Errorf("after event %d it printed %q", last, line)
 		}
 		last = id
 	}
-	if n := strings.Count(strings.Join(all, "\n"), "configmap.created configmaps/shop/"+name); n != 3 {
+	if n := strings.Count(strings.Join(all, "\n"), "configmap.created configmaps/"+name+"/"+name); n != 3 {
 		c.t.Errorf("it printed %d of 3 events:\n%s", n, strings.Join(all, "\n"))
 	}
 }

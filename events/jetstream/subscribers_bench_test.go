@@ -1,0 +1,214 @@
+package jetstream_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	natsjs "github.com/nats-io/nats.go/jetstream"
+
+	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/events/jetstream"
+)
+
+// readersAt makes the test binary a process of subscribers of the server at that
+// address, as integrators' programs are other processes.
+const readersAt = "REPRISE_TEST_READERS_AT"
+
+// crowd is how many subscribers the benchmark has.
+const crowd = 100
+
+// BenchmarkSubscribers appends the same events without subscribers and with a
+// hundred, by turns, and prints what the writers and the server's processor pay.
+//
+// In "each its part" every subscriber follows the pods of a namespace of its own,
+// and every tenth has stopped reading; in "none reads" all have; in "all read all"
+// each follows the whole log, so that every event is sent a hundred times.
+func BenchmarkSubscribers(b *testing.B) {
+	for _, size := range []int{1, 256} {
+		for _, c := range []struct {
+			name   string
+			filter func(i int) events.Filter
+			reads  func(i int) bool
+		}{
+			{"each its part", func(i int) events.Filter {
+				return events.Filter{Resource: "pods", Namespace: namespaceOf(i), Fact: "*"}
+			}, func(i int) bool { return i%10 != 9 }},
+			{"none reads", func(i int) events.Filter {
+				return events.Filter{Resource: "pods", Namespace: namespaceOf(i), Fact: "*"}
+			}, func(int) bool { return false }},
+			{"all read all", func(int) events.Filter {
+				return events.Filter{Group: "*", Resource: "*", Namespace: "*", Fact: "*"}
+			}, func(int) bool { return true }},
+		} {
+			b.Run(fmt.Sprintf("%s, appended %d at a time", c.name, size), func(b *testing.B) {
+				(&bench{size: size, filter: c.filter, reads: c.reads}).run(b)
+			})
+		}
+	}
+}
+
+func namespaceOf(i int) string { return fmt.Sprintf("shop-%d", i%crowd) }
+
+type bench struct {
+	size        int
+	filter      func(int) events.Filter
+	reads       func(int) bool
+	server      *jetstream.Server
+	log         events.Log
+	subscribers *jetstream.Subscribers
+	last        uint64
+}
+
+// cost is what a phase took.
+type cost struct {
+	events           int
+	wall, cpu, other time.Duration
+}
+
+func (c *cost) add(o cost) {
+	c.events += o.events
+	c.wall += o.wall
+	c.cpu += o.cpu
+	c.other += o.other
+}
+
+func (c *cost) rate() float64               { return float64(c.events) / c.wall.Seconds() }
+func (c *cost) per(d time.Duration) float64 { return float64(d.Microseconds()) / float64(c.events) }
+func processor(who int, b *testing.B) time.Duration {
+	var u syscall.Rusage
+	must(b, syscall.Getrusage(who, &u))
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+func (x *bench) run(b *testing.B) {
+	x.server = start(b, jetstream.ServerOptions{Dir: b.TempDir(), Listen: "127.0.0.1:0"})
+	x.log = openLog(b, x.server, false)
+	nc, err := x.server.Connect()
+	must(b, err)
+	defer nc.Close()
+	x.subscribers, err = jetstream.OpenSubscribers(b.Context(), x.server, nc, jetstream.Config{}, slog.New(slog.DiscardHandler))
+	must(b, err)
+	defer x.subscribers.Close()
+	var without, with cost
+	x.write(b)
+	for b.Loop() {
+		without.add(x.write(b))
+		stop := x.admit(b)
+		c := x.write(b)
+		c.other = stop()
+		with.add(c)
+	}
+	b.ReportMetric(without.rate(), "alone-events/s")
+	b.ReportMetric(with.rate(), "with-events/s")
+	b.ReportMetric(100*(1-with.rate()/without.rate()), "slower-%")
+	b.ReportMetric(without.per(without.cpu), "alone-cpu-us/event")
+	b.ReportMetric(with.per(with.cpu), "with-cpu-us/event")
+	b.ReportMetric(with.per(with.other), "readers-cpu-us/event")
+	b.ReportMetric(0, "ns/op")
+}
+
+// write appends for a while, in the namespaces in turn.
+func (x *bench) write(b *testing.B) (c cost) {
+	const lasting = 3 * time.Second
+	cpu, began := processor(syscall.RUSAGE_SELF, b), time.Now()
+	for time.Since(began) < lasting {
+		batch := some(x.last+1, x.size)
+		for i := range batch {
+			batch[i].Object.Namespace = namespaceOf(int(x.last) + i)
+		}
+		var err error
+		x.last, err = x.log.Append(b.Context(), x.last, batch)
+		must(b, err)
+		c.events += len(batch)
+	}
+	c.wall, c.cpu = time.Since(began), processor(syscall.RUSAGE_SELF, b)-cpu
+	return c
+}
+
+// admit adds the subscribers and starts the process in which they read. The
+// returned function ends it, removes them, and says what that process has used
+// since they were connected.
+func (x *bench) admit(b *testing.B) (stop func() time.Duration) {
+	sum := sha256.Sum256([]byte("secret"))
+	var reading []string
+	for i := range crowd {
+		name := fmt.Sprintf("s%d", i)
+		must(b, x.subscribers.Add(b.Context(), events.Subscriber{
+			Name: name, Filters: []events.Filter{x.filter(i)}, Password: hex.EncodeToString(sum[:]), After: x.last,
+		}))
+		if x.reads(i) {
+			reading = append(reading, name)
+		}
+	}
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), readersAt+"="+x.server.Addr()+" "+strings.Join(reading, " "))
+	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	in, err := cmd.StdinPipe()
+	must(b, err)
+	out, err := cmd.StdoutPipe()
+	must(b, err)
+	must(b, cmd.Start())
+	lines := bufio.NewScanner(out)
+	if !lines.Scan() {
+		b.Fatal("the readers did not start")
+	}
+	return func() time.Duration {
+		must(b, in.Close())
+		var used time.Duration
+		for lines.Scan() {
+			if n, err := time.ParseDuration(lines.Text()); err == nil {
+				used = n
+			}
+		}
+		must(b, cmd.Wait())
+		for i := range crowd {
+			must(b, x.subscribers.Remove(b.Context(), fmt.Sprintf("s%d", i)))
+		}
+		return used
+	}
+}
+
+// readAll is the process of the readers: it says when all are connected, reads
+// until its input ends, and says what processor time it used meanwhile.
+func readAll(at string) error {
+	words := strings.Fields(at)
+	var read atomic.Int64
+	for _, name := range words[1:] {
+		nc, err := nats.Connect("nats://"+words[0], nats.UserInfo(name, "secret"))
+		if err != nil {
+			return err
+		}
+		js, err := natsjs.New(nc)
+		if err != nil {
+			return err
+		}
+		c, err := js.Consumer(context.Background(), "REPRISE", name)
+		if err != nil {
+			return err
+		}
+		if _, err := c.Consume(func(m natsjs.Msg) { read.Add(1); _ = m.Ack() }); err != nil {
+			return err
+		}
+	}
+	var before, after syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &before)
+	fmt.Println("ready")
+	_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &after)
+	fmt.Fprintf(os.Stderr, "the readers have read %d events\n", read.Load())
+	fmt.Println(time.Duration(after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano()))
+	return nil
+}
