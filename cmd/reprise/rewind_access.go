@@ -91,14 +91,15 @@ func (a *access) resolve(ctx context.Context, point string) (m past.Moment, err 
 	if err != nil {
 		return m, fmt.Errorf("the kubeconfig %s does not do: %w", a.file(), err)
 	}
-	body, err := client.CoreV1().RESTClient().Get().AbsPath(past.Prefix + text).Do(ctx).Raw()
-	switch {
+	answer := client.CoreV1().RESTClient().Get().AbsPath(past.Prefix + text).Do(ctx)
+	switch err := answer.Error(); {
 	case apierrors.IsNotFound(err):
 		return m, fmt.Errorf("%s keeps no history: it answers nothing under %s", config.Host, past.Prefix)
 	case err != nil:
 		return m, err
 	}
-	if err := json.Unmarshal(body, &m); err != nil || m.Sequence == 0 {
+	body, err := answer.Raw()
+	if err != nil || json.Unmarshal(body, &m) != nil || m.Sequence == 0 {
 		return m, fmt.Errorf("%s keeps no history: it does not know what moment %s is", config.Host, text)
 	}
 	return m, nil

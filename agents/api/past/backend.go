@@ -3,6 +3,7 @@ package past
 import (
 	"context"
 	"fmt"
+	"iter"
 	"strings"
 	"time"
 
@@ -34,13 +35,14 @@ type backend struct {
 	epoch   uint64 // a sequence at which the definitions were the chain's
 	scratch *scratch
 	counts  *lru.Cache
+	chunk   int             // of a list without a limit
 	ended   context.Context // ends watches
 }
 
 func newBackend(ended context.Context, o Options, epoch uint64) *backend {
 	return &backend{
 		reader: o.Reader, keys: upstream.Keys(), reveal: o.Reveal, epoch: epoch,
-		scratch: newScratch(), counts: lru.New(256), ended: ended,
+		scratch: newScratch(), counts: lru.New(256), chunk: chunk, ended: ended,
 	}
 }
 
@@ -113,56 +115,73 @@ func (b *backend) List(ctx context.Context, prefix string, opts kubernetes.ListO
 	if err != nil || at == 0 || scope.Name != "" {
 		return resp, err
 	}
-	from, skip := scope, false
+	here := place{scope: scope, at: at}
 	if opts.Continue > prefix {
-		if from, ok = b.keys.Ref(strings.TrimSuffix(opts.Continue, "\x00")); !ok {
-			return resp, noSuchKey(opts.Continue)
+		here.from = opts.Continue
+	}
+	if a := aheadOf(ctx); a != nil && opts.Limit == 0 {
+		p := a.next(ctx, b, here)
+		resp.Kvs, resp.Count = p.kvs, int64(len(p.kvs))
+		if p.more {
+			resp.Count++ // Upstream asks again; how many follow it does not need to know.
 		}
-		skip = strings.HasSuffix(opts.Continue, "\x00")
+		return resp, p.err
 	}
 	more := false
-	for e, err := range b.reader.ListFrom(ctx, from, scope.Namespace, at) {
+	for kv, err := range b.from(ctx, here) {
 		if err != nil {
 			return resp, err
 		}
-		if skip && e.Ref == from {
-			continue
-		}
-		if opts.Limit > 0 && int64(len(resp.Kvs)) == opts.Limit {
-			more = true
+		if more = opts.Limit > 0 && int64(len(resp.Kvs)) == opts.Limit; more {
 			break
-		}
-		kv, err := b.value(b.keys.Key(e.Ref), e)
-		if err != nil {
-			return resp, err
 		}
 		resp.Kvs = append(resp.Kvs, kv)
 	}
 	resp.Count = int64(len(resp.Kvs))
 	if more {
-		resp.Count, err = b.remaining(ctx, scope, at, opts.Continue, resp.Kvs)
+		resp.Count, err = b.remaining(ctx, here, resp.Kvs)
 	}
 	return resp, err
 }
 
-// place is where a list goes on.
-type place struct {
-	scope events.Ref
-	at    uint64
-	from  string
+// from yields the objects of a list from a place on.
+func (b *backend) from(ctx context.Context, p place) iter.Seq2[*mvccpb.KeyValue, error] {
+	return func(yield func(*mvccpb.KeyValue, error) bool) {
+		start, skip := p.scope, false
+		if p.from != "" {
+			var ok bool
+			if start, ok = b.keys.Ref(strings.TrimSuffix(p.from, "\x00")); !ok {
+				yield(nil, noSuchKey(p.from))
+				return
+			}
+			skip = strings.HasSuffix(p.from, "\x00")
+		}
+		for e, err := range b.reader.ListFrom(ctx, start, p.scope.Namespace, p.at) {
+			var kv *mvccpb.KeyValue
+			if err == nil {
+				if skip && e.Ref == start {
+					continue
+				}
+				kv, err = b.value(b.keys.Key(e.Ref), e)
+			}
+			if !yield(kv, err) || err != nil {
+				return
+			}
+		}
+	}
 }
 
 // remaining counts the objects from a place on, of which those in page are the
 // first. It counts them once for a list, not once a page.
-func (b *backend) remaining(ctx context.Context, scope events.Ref, at uint64, from string, page []*mvccpb.KeyValue) (int64, error) {
+func (b *backend) remaining(ctx context.Context, here place, page []*mvccpb.KeyValue) (int64, error) {
 	var n int64
-	if known, ok := b.counts.Get(place{scope, at, from}); ok {
+	if known, ok := b.counts.Get(here); ok {
 		n = known.(int64)
 	} else {
 		n = int64(len(page))
 		last := string(page[len(page)-1].Key)
 		start, _ := b.keys.Ref(last)
-		for e, err := range b.reader.ListFrom(ctx, start, scope.Namespace, at) {
+		for e, err := range b.reader.ListFrom(ctx, start, here.scope.Namespace, here.at) {
 			if err != nil {
 				return 0, err
 			}
@@ -171,8 +190,9 @@ func (b *backend) remaining(ctx context.Context, scope events.Ref, at uint64, fr
 			}
 		}
 	}
-	next := string(page[len(page)-1].Key) + "\x00"
-	b.counts.Add(place{scope, at, next}, n-int64(len(page)))
+	next := here
+	next.from = string(page[len(page)-1].Key) + "\x00"
+	b.counts.Add(next, n-int64(len(page)))
 	return n, nil
 }
 
@@ -206,7 +226,9 @@ func (b *backend) value(key string, e *projections.Entry) (*mvccpb.KeyValue, err
 		if err != nil {
 			return nil, fmt.Errorf("%s at sequence %d: %w", e.Ref, e.Sequence, err)
 		}
-		e = projections.NewEntry(e.Ref, e.UID, e.Created, e.Sequence, raw)
+		if len(raw) == 0 || &raw[0] != &e.Raw[0] {
+			e = projections.NewEntry(e.Ref, e.UID, e.Created, e.Sequence, raw)
+		}
 	}
 	return storage.KeyValue([]byte(key), e)
 }

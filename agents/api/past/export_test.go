@@ -12,13 +12,15 @@ import (
 // Reads is what upstream's storage reads by, as of the sequence that is now the last.
 func Reads(o Options, keys *storage.Keys, last func() uint64) kubernetes.Interface {
 	b := newBackend(context.Background(), o, 1)
-	b.keys = keys
-	return reads{b, last}
+	b.keys, b.chunk = keys, 2
+	return reads{b, last, new(ahead)}
 }
 
 type reads struct {
 	*backend
 	last func() uint64
+	// ahead goes on from call to call, as within one request.
+	ahead *ahead
 }
 
 func (r reads) Get(ctx context.Context, key string, opts kubernetes.GetOptions) (kubernetes.GetResponse, error) {
@@ -26,7 +28,8 @@ func (r reads) Get(ctx context.Context, key string, opts kubernetes.GetOptions) 
 }
 
 func (r reads) List(ctx context.Context, prefix string, opts kubernetes.ListOptions) (kubernetes.ListResponse, error) {
-	return r.backend.List(within(ctx, Moment{Sequence: r.last()}), prefix, opts)
+	ctx = context.WithValue(within(ctx, Moment{Sequence: r.last()}), aheadKey{}, r.ahead)
+	return r.backend.List(ctx, prefix, opts)
 }
 
 // Scratch is the storage of what a chain of servers writes for itself.

@@ -95,7 +95,7 @@ type momentKey struct{}
 
 // within has what is read under the context be read at a moment.
 func within(ctx context.Context, m Moment) context.Context {
-	return context.WithValue(ctx, momentKey{}, m)
+	return context.WithValue(context.WithValue(ctx, momentKey{}, m), aheadKey{}, new(ahead))
 }
 
 // momentOf returns the moment that a request is about. The servers' own requests
