@@ -10,7 +10,7 @@ import (
 type Report struct {
 	// From and To are the events that were looked at, Events how many were
 	// folded, and Given how many of them nobody decided: what people asked for,
-	// and facts from outside.
+	// facts from outside, and signatures.
 	From, To    uint64
 	Events      int
 	Given       int

@@ -100,7 +100,15 @@ func isBinding(e *events.Event) bool {
 	return e.Type == scheduler.Bound && e.Actor.Kind == "scheduler"
 }
 
+// over says whether a pod has ended. It and nodeOf look at every change of a pod,
+// so they do not decode it.
 func over(e *projections.Entry) bool {
-	phase := projections.As[core.Pod](e).Status.Phase
-	return phase == core.PodSucceeded || phase == core.PodFailed
+	phase, _ := events.Text(events.Lookup(e.Raw, "status", "phase"))
+	return phase == string(core.PodSucceeded) || phase == string(core.PodFailed)
+}
+
+// nodeOf is the node of a pod, empty for none.
+func nodeOf(e *projections.Entry) string {
+	node, _ := events.Text(events.Lookup(e.Raw, "spec", "nodeName"))
+	return node
 }

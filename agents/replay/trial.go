@@ -193,7 +193,7 @@ func (t *Trial) followPod(c projections.Change) {
 	case boundByOthers(c):
 		t.fix(c.After)
 	case here == nil:
-	case ended || c.After.Meta().DeletionTimestamp != nil:
+	case ended || events.Lookup(c.After.Raw, "metadata", "deletionTimestamp") != nil:
 		t.followEnd(c, here)
 	case c.Event.Actor.Kind == "api":
 		t.amend(c, here)
@@ -205,11 +205,10 @@ func (t *Trial) arrive(c projections.Change) {
 	if over(c.After) {
 		return
 	}
-	pod := projections.As[core.Pod](c.After)
 	if old := t.world.View().Get(c.After.Ref); old != nil {
 		t.leave(old.Ref, old.UID) // A new pod of the name: the old one cannot go on.
 	}
-	if pod.Spec.NodeName != "" {
+	if nodeOf(c.After) != "" {
 		t.fix(c.After)
 		return
 	}
@@ -221,7 +220,7 @@ func (t *Trial) arrive(c projections.Change) {
 // boundByOthers says whether somebody else than the scheduler gave a pod its node.
 func boundByOthers(c projections.Change) bool {
 	return c.Before != nil && c.After != nil && !isBinding(c.Event) &&
-		projections.As[core.Pod](c.Before).Spec.NodeName == "" && projections.As[core.Pod](c.After).Spec.NodeName != ""
+		nodeOf(c.Before) == "" && nodeOf(c.After) != ""
 }
 
 // fix puts a pod where it was put by others than the scheduler.
@@ -239,7 +238,7 @@ func (t *Trial) fix(e *projections.Entry) {
 func (t *Trial) followEnd(c projections.Change, here *projections.Entry) {
 	l := t.survey.lives[here.UID]
 	ran := l != nil && !l.bound.IsZero()
-	switch waits := projections.As[core.Pod](here).Spec.NodeName == ""; {
+	switch waits := nodeOf(here) == ""; {
 	case waits && ran && l.byItself:
 		// It ended its work, which here it still has before it.
 	case waits:
@@ -332,7 +331,7 @@ func (t *Trial) bind(uid string, when int, e *projections.Entry, note []byte, at
 	if f == nil {
 		return
 	}
-	f.node[when], f.at[when], f.note[when] = projections.As[core.Pod](e).Spec.NodeName, at, note
+	f.node[when], f.at[when], f.note[when] = nodeOf(e), at, note
 	t.waited[when] = append(t.waited[when], max(at.Sub(f.created), 0))
 	if f.node[then] == "" || f.node[now] == "" {
 		return

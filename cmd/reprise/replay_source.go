@@ -162,6 +162,8 @@ func (a archivedLog) batches(ctx context.Context, to uint64) iter.Seq2[[]events.
 				err = errInterrupted
 			case to != 0 && batch[0].Sequence > to:
 				return
+			case to != 0:
+				batch = batch[:min(uint64(len(batch)), to-batch[0].Sequence+1)]
 			}
 			if !yield(batch, err) || err != nil {
 				return
