@@ -152,7 +152,9 @@ func asErrors(texts []string) (all []error) {
 // compareOnline has the server compare its projection with its log.
 func (v *verifier) compareOnline(ctx context.Context) error {
 	return v.ask(func(h *historian.Client) error {
+		bar := newBar(v.Stderr, "the server rebuilds the state", -1)
 		r, err := h.Verify(ctx)
+		_ = bar.Finish()
 		if err != nil {
 			return err
 		}
