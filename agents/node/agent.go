@@ -84,6 +84,9 @@ type Options struct {
 	// DNS and Domain are the cluster's; both may be empty.
 	DNS    []string
 	Domain string
+	// Hides says that the runtime's shim puts hidden texts in their place, so that
+	// values of Secrets can be kept from the runtime; see runtime.Config.Hides.
+	Hides bool
 	// MaxPods is how many pods the node takes, 110 if zero.
 	MaxPods int
 	// Clock and Log may be nil.
@@ -141,7 +144,7 @@ func New(o Options) (*Agent, error) {
 		actor: events.Actor{Kind: "node", Name: o.Name, Version: o.Version},
 		node: crispec.Node{
 			Name: o.Name, HostIPs: o.Addresses, Memory: machine.memory, Allocatable: machine.allocatable(o.MaxPods),
-			Logs: filepath.Join(o.RootDir, "logs"), DNS: o.DNS, Domain: o.Domain, Resolv: string(resolv),
+			Logs: filepath.Join(o.RootDir, "logs"), DNS: o.DNS, Domain: o.Domain, Resolv: string(resolv), Hides: o.Hides,
 		},
 		slots:   make(chan struct{}, busy),
 		workers: map[types.UID]*worker{},

@@ -195,14 +195,25 @@ func (t *task) runContainer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	config, err := t.a.node.Container(t.pod, c, objs, crispec.Attempt{
+	hidden, err := t.hidden(ctx, c)
+	if err != nil {
+		return err
+	}
+	attempt := crispec.Attempt{
 		Number: t.Attempt, Backoff: t.Backoff, ImageID: t.image.id, ImageUser: t.image.user,
 		IPs: podIPs(&t.p, t.a.node), Services: services(t.pod, objs), Extra: extra,
 		Seccomp: filepath.Join(t.a.o.RootDir, "seccomp"), Target: t.target(),
 		Mounts: func(m *v1.VolumeMount, expand func(string) string) (*runtimeapi.Mount, error) {
 			return t.a.volumes.Mount(t.pod, m, objs, expand)
 		},
-	})
+	}
+	if hidden != nil {
+		attempt.Hide = hidden.Hide
+	}
+	config, err := t.a.node.Container(t.pod, c, objs, attempt)
+	if err == nil && hidden != nil {
+		err = hidden.Save()
+	}
 	if err != nil {
 		return err
 	}

@@ -41,7 +41,7 @@ func (c *connection) close() error {
 func (p *controlPlane) serveBus(ctx context.Context) error {
 	serving := make(chan struct{})
 	p.keep(ctx, "the feed of the nodes", func(ctx context.Context) error {
-		return feed.Serve(ctx, p.nats, subjectPrefix, p.sealer.Reading(p.history), p.log, func() { close(serving) })
+		return feed.Serve(ctx, p.nats, subjectPrefix, p.sealer.Feeding(p.history), p.log, func() { close(serving) })
 	})
 	stop, err := calls.Serve(p.nats, subjectPrefix, p.api.Token)
 	if err != nil {

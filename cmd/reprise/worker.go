@@ -89,6 +89,7 @@ func (w *worker) run(ctx context.Context, c *connection) error {
 		Tokens:            c.Tokens,
 		Listener:          c.Listener,
 		RootDir:           config.DataDir,
+		Hides:             config.Hides(),
 		Addresses:         []string{machineAddress()},
 		PodCIDRs:          []string{config.PodCIDR.String()},
 		Domain:            clusterDomain,

@@ -28,7 +28,7 @@ containerd)
 	flags="-X $module/version.Version=$(version $module) -X $module/version.Package=$module"
 	tags=no_btrfs,no_devmapper,no_zfs
 	build "$flags" $module/cmd/containerd "$dist/bin/containerd" -tags $tags
-	build "$flags" ./shim "$dist/bin/containerd-shim-runc-v2" -tags no_grpc
+	build "$flags" ./shim "$dist/bin/containerd-shim-runc-v2" -tags no_grpc,reprise_hides
 	;;
 runc)
 	module=github.com/opencontainers/runc

@@ -1,6 +1,7 @@
 package seal
 
 import (
+	"bytes"
 	"context"
 	"iter"
 	"slices"
@@ -11,27 +12,41 @@ import (
 )
 
 // Reading returns a projection that shows the objects of another one with their
-// values, for those in this process who need them: the feed of the nodes, and
-// controllers. An object whose key is gone has none.
-func (k *Keeper) Reading(p live.Projection) live.Projection { return reading{p, k} }
+// values, for controllers in this process. An object whose key is gone has none.
+func (k *Keeper) Reading(p live.Projection) live.Projection { return reading{p, k.entry} }
+
+// Feeding is Reading for nodes, to which an object whose key is gone is gone too:
+// what they have made of it stays as it is, as when it is deleted, and is not
+// overwritten by nothing.
+func (k *Keeper) Feeding(p live.Projection) live.Projection {
+	return reading{p, func(e *projections.Entry) *projections.Entry {
+		opened := k.entry(e)
+		if opened != nil && opened != e && bytes.Contains(opened.Raw, []byte(`"`+Erased+`":`)) {
+			return nil
+		}
+		return opened
+	}}
+}
+
+type show func(*projections.Entry) *projections.Entry
 
 type reading struct {
 	live.Projection
-	keeper *Keeper
+	show show
 }
 
 // View implements live.Projection.
-func (r reading) View() projections.Reader { return openView{r.Projection.View(), r.keeper} }
+func (r reading) View() projections.Reader { return openView{r.Projection.View(), r.show} }
 
 // Changes implements live.Projection.
 func (r reading) Changes(ctx context.Context, after uint64) (live.Changes, error) {
 	c, err := r.Projection.Changes(ctx, after)
-	return openChanges{c, r.keeper}, err
+	return openChanges{c, r.show}, err
 }
 
 type openChanges struct {
 	live.Changes
-	keeper *Keeper
+	show show
 }
 
 // Next implements live.Changes.
@@ -39,8 +54,12 @@ func (c openChanges) Next(ctx context.Context) ([]projections.Change, error) {
 	batch, err := c.Changes.Next(ctx)
 	batch = slices.Clone(batch) // Others are given the same.
 	for i := range batch {
-		if sealable(batch[i].Event.Object.Group, batch[i].Event.Object.Resource) {
-			batch[i].Before, batch[i].After = c.keeper.entry(batch[i].Before), c.keeper.entry(batch[i].After)
+		if r := batch[i].Event.Object; !sealable(r.Group, r.Resource) {
+			continue
+		}
+		change := projections.Change{Event: batch[i].Event, Before: c.show(batch[i].Before), After: c.show(batch[i].After)}
+		if change.Before != nil || change.After != nil {
+			batch[i] = change
 		}
 	}
 	return batch, err
@@ -48,11 +67,11 @@ func (c openChanges) Next(ctx context.Context) ([]projections.Change, error) {
 
 type openView struct {
 	projections.Reader
-	keeper *Keeper
+	show show
 }
 
 // Get implements projections.Reader.
-func (v openView) Get(r events.Ref) *projections.Entry { return v.keeper.entry(v.Reader.Get(r)) }
+func (v openView) Get(r events.Ref) *projections.Entry { return v.show(v.Reader.Get(r)) }
 
 // List implements projections.Reader.
 func (v openView) List(group, resource, namespace string) iter.Seq[*projections.Entry] {
@@ -62,7 +81,7 @@ func (v openView) List(group, resource, namespace string) iter.Seq[*projections.
 	}
 	return func(yield func(*projections.Entry) bool) {
 		for e := range all {
-			if !yield(v.keeper.entry(e)) {
+			if e = v.show(e); e != nil && !yield(e) {
 				return
 			}
 		}

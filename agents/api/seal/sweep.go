@@ -106,7 +106,9 @@ func (k *Keeper) sweep(ctx context.Context, p live.Projection, last func(context
 	}
 	view := p.View()
 	erased := 0
+	known := map[string]bool{}
 	for _, kept := range all {
+		known[kept.Name] = true
 		rec, ok, err := recordOf(kept)
 		if err != nil {
 			return 0, false, err
@@ -130,9 +132,38 @@ func (k *Keeper) sweep(ctx context.Context, p live.Projection, last func(context
 	if erased > 0 {
 		k.log.Info("erased keys of objects that are gone", "keys", erased)
 	}
+	k.miss(ctx, p, known)
 	done, err := k.rewrap(ctx)
 	if done.Rewrapped > 0 {
 		k.log.Info("wrapped keys by the cluster key that is in use now", "keys", done.Rewrapped)
 	}
 	return view.Sequence(), again, err
+}
+
+// miss says which objects have values and no key, which nothing can mend: the vault
+// was lost, or is older than the log. Keys that came after those that are known were
+// listed are looked up.
+func (k *Keeper) miss(ctx context.Context, p live.Projection, known map[string]bool) {
+	missing, first := 0, events.Ref{}
+	view := p.View()
+	for r := range view.Resources() {
+		if !sealable(r.Group, r.Resource) {
+			continue
+		}
+		for e := range view.List(r.Group, r.Resource, "") {
+			if !hasSealed(e.Raw) || known[keyName(e.UID)] {
+				continue
+			}
+			_, err := k.vault.Get(ctx, keyName(e.UID))
+			if now := p.View().Get(e.Ref); !errors.Is(err, events.ErrNotKept) || now == nil || now.UID != e.UID {
+				continue
+			}
+			if missing++; missing == 1 {
+				first = e.Ref
+			}
+		}
+	}
+	if missing > 0 {
+		k.log.Error("the vault has no keys for objects that are there, and nobody can read their values: stop, and put back a copy of the vault that is as new as the log, or else write the objects anew; they show without values, and nodes keep what they have", "objects", missing, "first", first.String())
+	}
 }

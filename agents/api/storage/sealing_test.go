@@ -282,3 +282,47 @@ func (r recovered) Changes(ctx context.Context, after uint64) (live.Changes, err
 	r.stop()
 	return r.Log.Changes(ctx, after)
 }
+
+// TestLostVault starts without the keys of what is there.
+func TestLostVault(t *testing.T) {
+	r := newSealedRig(t)
+	at := r.mustPut(t, "u-1", "aHVudGVyMg==", 0)
+	if err := r.vault.Erase(t.Context(), r.kept(t)[0]); err != nil {
+		t.Fatal(err)
+	}
+	var said strings.Builder
+	k, err := seal.New(t.Context(), seal.Options{Vault: r.vault, Config: r.config, Log: slog.New(slog.NewTextHandler(&said, nil)), Now: r.clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	if err := k.Run(ctx, recovered{r.history, cancel}, func(context.Context) (uint64, error) { return r.history.Sequence(), nil }); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	if !strings.Contains(said.String(), "objects=1 first=secrets/shop/db") {
+		t.Errorf("it said %s", &said)
+	}
+	ref := events.Ref{Resource: "secrets", Namespace: "shop", Name: "db"}
+	if e := k.Reading(r.history).View().Get(ref); e == nil || !strings.Contains(string(e.Raw), `"password":""`) || !strings.Contains(string(e.Raw), seal.Erased) {
+		t.Errorf("controllers see %v", e)
+	}
+	if e := k.Feeding(r.history).View().Get(ref); e != nil {
+		t.Errorf("nodes see %s", e.Raw)
+	}
+	// It can be written anew, by a new key.
+	b, err := storage.New(t.Context(), storage.Options{
+		History: r.history.Source(), Volatile: storagetest.NewLog(t, true).Source(), Sealer: k,
+		Keys: storage.NewKeys("/registry", nil), Actor: events.Actor{Kind: "api", Version: "v1"}, Patience: time.Second,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	put, err := b.Client().Kubernetes.OptimisticPut(t.Context(), dbKey, secretOf("u-1", "bmV3"), at, kubernetes.PutOptions{})
+	if err != nil || !put.Succeeded {
+		t.Fatal(put, err)
+	}
+	if e := k.Feeding(r.history).View().Get(ref); e == nil || string(e.Raw) != string(secretOf("u-1", "bmV3")) {
+		t.Errorf("nodes see %v", e)
+	}
+}

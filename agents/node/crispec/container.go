@@ -29,12 +29,16 @@ type Attempt struct {
 	Seccomp string
 	// Target is the container whose processes an ephemeral one shares.
 	Target string
+	// Hide keeps a text that has got something of a Secret from the runtime, which
+	// writes down what it is told: it returns what stands for it. Nil: nothing is
+	// hidden.
+	Hide func(text string) string
 }
 
 // Container returns the configuration of an attempt at a container. Its errors
 // are ErrConfig where a change of an object would mend them.
 func (n Node) Container(pod *v1.Pod, c *v1.Container, objs Objects, a Attempt) (*runtimeapi.ContainerConfig, error) {
-	e := &environment{node: n, pod: pod, c: c, objs: objs, ips: a.IPs, services: a.Services}
+	e := &environment{node: n, pod: pod, c: c, objs: objs, ips: a.IPs, services: a.Services, hide: a.Hide}
 	envs, err := e.env()
 	if err != nil {
 		return nil, err
@@ -62,10 +66,10 @@ func (n Node) Container(pod *v1.Pod, c *v1.Container, objs Objects, a Attempt) (
 	}
 	config.Labels[kubelettypes.KubernetesContainerNameLabel] = c.Name
 	for _, s := range c.Command {
-		config.Command = append(config.Command, e.expand(s))
+		config.Command = append(config.Command, e.hidden(e.expanded(s)))
 	}
 	for _, s := range c.Args {
-		config.Args = append(config.Args, e.expand(s))
+		config.Args = append(config.Args, e.hidden(e.expanded(s)))
 	}
 	for i := range c.VolumeMounts {
 		m, err := a.Mounts(&c.VolumeMounts[i], e.expand)

@@ -63,6 +63,7 @@ func TestTranscripts(t *testing.T) {
 				Mounts: func(m *v1.VolumeMount, expand func(string) string) (*runtimeapi.Mount, error) {
 					return &runtimeapi.Mount{HostPath: "/volumes/" + m.Name + "/" + expand(m.SubPathExpr), ContainerPath: m.MountPath}, nil
 				}}
+			a.Hide = func(text string) string { return "hidden(" + text + ")" }
 			if d.HasArg("user") {
 				d.ScanArgs(t, "user", &a.ImageUser.Name)
 			}

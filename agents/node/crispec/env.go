@@ -31,11 +31,15 @@ type environment struct {
 	services map[string]string
 	values   map[string]string
 	order    []string
+	// fromSecret are the variables whose values come from Secrets.
+	fromSecret map[string]bool
+	// hide returns what stands for a value that comes from a Secret.
+	hide func(string) string
 }
 
 // env returns the variables of a container, and their values for $(NAME).
 func (e *environment) env() ([]*runtimeapi.KeyValue, error) {
-	e.values = map[string]string{}
+	e.values, e.fromSecret = map[string]string{}, map[string]bool{}
 	for i := range e.c.EnvFrom {
 		if err := e.from(&e.c.EnvFrom[i]); err != nil {
 			return nil, err
@@ -48,30 +52,51 @@ func (e *environment) env() ([]*runtimeapi.KeyValue, error) {
 	}
 	for _, k := range slices.Sorted(maps.Keys(e.services)) {
 		if _, own := e.values[k]; !own {
-			e.set(k, e.services[k])
+			e.set(k, e.services[k], false)
 		}
 	}
 	var out []*runtimeapi.KeyValue
 	for _, k := range e.order {
-		out = append(out, &runtimeapi.KeyValue{Key: k, Value: []byte(e.values[k])})
+		out = append(out, &runtimeapi.KeyValue{Key: k, Value: []byte(e.hidden(e.values[k], e.fromSecret[k]))})
 	}
 	return out, nil
 }
 
-func (e *environment) set(name, value string) {
+func (e *environment) set(name, value string, secret bool) {
 	if _, known := e.values[name]; !known {
 		e.order = append(e.order, name)
 	}
-	e.values[name] = value
+	e.values[name], e.fromSecret[name] = value, secret
 }
 
 // expand replaces $(NAME) by what is known of NAME.
 func (e *environment) expand(s string) string {
-	return expansion.Expand(s, expansion.MappingFuncFor(e.values, e.services))
+	text, _ := e.expanded(s)
+	return text
+}
+
+// expanded is expand, and says whether the text has got something of a Secret.
+func (e *environment) expanded(s string) (text string, secret bool) {
+	lookup := expansion.MappingFuncFor(e.values, e.services)
+	text = expansion.Expand(s, func(name string) string {
+		secret = secret || e.fromSecret[name]
+		return lookup(name)
+	})
+	return text, secret
+}
+
+// hidden is what the runtime is told in place of a text that may have got
+// something of a Secret.
+func (e *environment) hidden(text string, secret bool) string {
+	if !secret || e.hide == nil || text == "" {
+		return text
+	}
+	return e.hide(text)
 }
 
 func (e *environment) from(src *v1.EnvFromSource) error {
 	data := map[string]string{}
+	secret := src.SecretRef != nil
 	switch {
 	case src.ConfigMapRef != nil:
 		cm, err := e.configMap(src.ConfigMapRef.Name, is(src.ConfigMapRef.Optional))
@@ -97,14 +122,15 @@ func (e *environment) from(src *v1.EnvFromSource) error {
 		if len(utilvalidation.IsRelaxedEnvVarName(name)) > 0 {
 			continue // As upstream does: such a key is no variable.
 		}
-		e.set(name, data[k])
+		e.set(name, data[k], secret)
 	}
 	return nil
 }
 
 func (e *environment) one(v *v1.EnvVar) error {
 	if v.ValueFrom == nil {
-		e.set(v.Name, e.expand(v.Value))
+		text, secret := e.expanded(v.Value)
+		e.set(v.Name, text, secret)
 		return nil
 	}
 	value, found, err := e.value(v.ValueFrom)
@@ -112,7 +138,7 @@ func (e *environment) one(v *v1.EnvVar) error {
 		return fmt.Errorf("%w: variable %s: %w", ErrConfig, v.Name, err)
 	}
 	if found {
-		e.set(v.Name, value)
+		e.set(v.Name, value, v.ValueFrom.SecretKeyRef != nil)
 	}
 	return nil
 }

@@ -43,6 +43,8 @@ type Node struct {
 	Domain string
 	// Resolv is the content of the node's resolv.conf.
 	Resolv string
+	// Hides says that the node's shim knows what stands for a hidden text.
+	Hides bool
 }
 
 // Labels and annotations beside those of the kubelet.
@@ -51,6 +53,9 @@ const (
 	BackoffAnnotation = "reprise.run/backoff"
 	// ImageAnnotation keeps the image as the pod names it.
 	ImageAnnotation = "reprise.run/image"
+	// HidesAnnotation marks a sandbox whose shim knows what stands for a text that
+	// was hidden (Attempt.Hide). One that was made before an upgrade may not.
+	HidesAnnotation = "reprise.run/hides"
 	// MessagePathAnnotation and MessagePolicyAnnotation say where and how a
 	// container leaves its termination message, for when the pod is gone.
 	MessagePathAnnotation   = "io.kubernetes.container.terminationMessagePath"
@@ -103,6 +108,10 @@ func (n Node) Sandbox(pod *v1.Pod, attempt uint32, cgroupParent string) *runtime
 	}
 	for k, v := range pod.Annotations {
 		config.Annotations[k] = v
+	}
+	delete(config.Annotations, HidesAnnotation)
+	if n.Hides {
+		config.Annotations[HidesAnnotation] = "true"
 	}
 	if !pod.Spec.HostNetwork {
 		config.Hostname = Hostname(pod)

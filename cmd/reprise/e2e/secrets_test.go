@@ -17,15 +17,14 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/reprise-run/reprise/agents/api/seal"
 	"github.com/reprise-run/reprise/events/jetstream"
 )
 
-// TestSecrets leads a Secret from its creation to its end, with a pod that uses it,
-// and looks for what it says in everything that lies on the disk.
-func TestSecrets(t *testing.T) {
-	c := newCluster(t)
-	const password = "hunter2-and-a-horse"
-	c.apply(`
+const password = "hunter2-and-a-horse"
+
+// secretAndUser is a Secret and a pod that uses it in all the ways there are.
+const secretAndUser = `
 apiVersion: v1
 kind: Secret
 metadata: {name: db, labels: {app: shop}}
@@ -41,12 +40,26 @@ spec:
   - name: a
     image: reprise.run/demo:1
     volumeMounts: [{name: db, mountPath: /db}]
-`)
+    env:
+    - {name: PASSWORD, valueFrom: {secretKeyRef: {name: db, key: password}}}
+    - {name: BOTH, value: "$(PASSWORD)/x"}
+    envFrom: [{secretRef: {name: db}, prefix: DB_}]
+    command: [sh, -c, 'echo "$0" > /dev/shm/argument; sleep 1000', "$(PASSWORD)"]
+    readinessProbe: {exec: {command: [sh, -c, 'test "$PASSWORD" = "$(cat /db/password)"']}, periodSeconds: 1}
+`
+
+// TestSecrets leads a Secret from its creation to its end, with a pod that uses it,
+// and looks for what it says in everything that lies on the disk.
+func TestSecrets(t *testing.T) {
+	c := newCluster(t)
+	c.apply(secretAndUser)
 	c.kubectl("wait", "--for=condition=Ready", "pod/user", "--timeout=2m")
 	use := func() {
 		t.Helper()
-		if out := c.kubectl("exec", "user", "--", "sh", "-c", "cat /db/password; echo; grep -c ' /db tmpfs ' /proc/mounts"); out != password+"\n1\n" {
-			t.Errorf("the pod sees %q", out)
+		look := "cat /db/password; echo; grep -c ' /db tmpfs ' /proc/mounts; echo $PASSWORD $BOTH $DB_user; cat /dev/shm/argument; tr '\\0' '\\n' < /proc/1/environ | grep ^PASSWORD="
+		want := password + "\n1\n" + password + " " + password + "/x somebody-nice\n" + password + "\nPASSWORD=" + password + "\n"
+		if out := c.kubectl("exec", "user", "--", "sh", "-c", look); out != want {
+			t.Errorf("the pod sees %q, want %q", out, want)
 		}
 	}
 	use()
@@ -77,12 +90,20 @@ spec:
 	if now := c.vaultRecord(`"name":"db"`); now == "" || now == record {
 		t.Errorf("after the rotation the vault has %q", now)
 	}
+	user := base64.StdEncoding.EncodeToString([]byte("somebody-nice"))
+	before := fmt.Sprintf("@%d", c.moment("now").Sequence)
+	if out := c.must("reprise", "rewind", before, "--", "kubectl", "get", "secret/db", "-o", "jsonpath={.data.user}"); out != user {
+		t.Errorf("as it was a moment ago the Secret says %q", out)
+	}
 	c.kubectl("delete", "pod/user", "secret/db")
 	if left := c.vaultRecord(`"name":"db"`); left != "" {
 		t.Errorf("the Secret is deleted, and its key is in a file: %s", left)
 	}
 	if out := c.must("reprise", "history", "secrets/default/db"); !strings.Contains(out, "secret.deleted") || strings.Contains(out, password) {
 		t.Errorf("history says\n%s", out)
+	}
+	if out := c.must("reprise", "rewind", before, "--", "kubectl", "get", "secrets", "-o", "json"); !containsAll(out, `"user": ""`, seal.Erased, `"app": "shop"`) || strings.Contains(out, user) {
+		t.Errorf("as it was before its deletion the Secret says\n%s", out)
 	}
 	c.stop()
 	c.start()
@@ -131,14 +152,22 @@ func holds(content []byte, texts ...string) string {
 }
 
 // searchDisk looks into every file of the data directory and of the run directory,
-// but for what containers see in memory.
+// but for memory file systems, which are mounted there for containers, and for
+// network namespaces, which are no files.
 func (c *cluster) searchDisk(when string, texts ...string) {
 	c.t.Helper()
-	err := filepath.WalkDir(c.dir, func(path string, d fs.DirEntry, err error) error {
+	for _, dir := range []string{c.dir, c.run} {
+		c.searchDir(when, dir, texts...)
+	}
+}
+
+func (c *cluster) searchDir(when, dir string, texts ...string) {
+	c.t.Helper()
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
-		if err == nil && d.IsDir() && inMemory(path) {
+		if err == nil && d.IsDir() && path != dir && (d.Name() == "netns" || inMemory(path)) {
 			return fs.SkipDir
 		}
 		if err != nil || !d.Type().IsRegular() {

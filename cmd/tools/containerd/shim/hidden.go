@@ -1,0 +1,151 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/emptypb"
+)
+
+// hiddenMark begins what stands for a text that comes from a Secret, in a
+// container's variables and arguments: "<mark><index>:<name>:<dir>", for an element
+// of the list in the file of that name and directory. The node's agent has written
+// that to memory (agents/node/volumes, Hidden), because containerd writes its
+// containers' specifications to a database on the disk.
+const hiddenMark = "reprise.run/hidden:"
+
+type hiddenFile struct {
+	Name  string   `json:"name"`
+	Texts []string `json:"texts"`
+}
+
+// Create has runc see the texts that the container's specification stands for, and
+// nobody after it.
+func (s service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*taskapi.CreateTaskResponse, error) {
+	path := filepath.Join(r.Bundle, "config.json")
+	spec, err := os.ReadFile(path)
+	if err != nil || !bytes.Contains(spec, []byte(hiddenMark)) {
+		return s.TTRPCTaskService.Create(ctx, r)
+	}
+	var whole map[string]json.RawMessage
+	if err := json.Unmarshal(spec, &whole); err != nil {
+		return nil, fmt.Errorf("the container's specification cannot be read: %w", err)
+	}
+	if whole["process"], err = reveal(whole["process"]); err != nil {
+		return nil, err
+	}
+	revealed, err := json.Marshal(whole)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(path, revealed, 0o600); err != nil {
+		return nil, err
+	}
+	answer, err := s.TTRPCTaskService.Create(ctx, r)
+	if again := os.WriteFile(path, spec, 0o600); again != nil && err == nil {
+		err = again
+	}
+	return answer, err
+}
+
+// Exec is Create's for another process of a container, whose variables are those of
+// the container.
+func (s service) Exec(ctx context.Context, r *taskapi.ExecProcessRequest) (*emptypb.Empty, error) {
+	if spec := r.GetSpec(); spec != nil && bytes.Contains(spec.Value, []byte(hiddenMark)) {
+		value, err := reveal(spec.Value)
+		if err != nil {
+			return nil, err
+		}
+		r.Spec = &anypb.Any{TypeUrl: spec.TypeUrl, Value: value}
+	}
+	return s.TTRPCTaskService.Exec(ctx, r)
+}
+
+// reveal puts texts in the place of what stands for them in a process of the OCI
+// runtime specification.
+func reveal(process []byte) ([]byte, error) {
+	var p map[string]json.RawMessage
+	if err := json.Unmarshal(process, &p); err != nil {
+		return nil, fmt.Errorf("the process's specification cannot be read: %w", err)
+	}
+	for _, name := range []string{"args", "env"} {
+		var list []string
+		if p[name] == nil {
+			continue
+		}
+		if err := json.Unmarshal(p[name], &list); err != nil {
+			return nil, fmt.Errorf("%s of the process cannot be read: %w", name, err)
+		}
+		for i, item := range list {
+			variable := ""
+			if name == "env" {
+				key, value, _ := strings.Cut(item, "=")
+				variable, item = key+"=", value
+			}
+			text, err := hidden(item)
+			if err != nil {
+				return nil, err
+			}
+			list[i] = variable + text
+		}
+		var err error
+		if p[name], err = json.Marshal(list); err != nil {
+			return nil, err
+		}
+	}
+	return json.Marshal(p)
+}
+
+// hidden returns the text that another stands for, or that other if it stands for
+// itself. Whoever writes such a text into a pod gets what a file says that contains
+// its own name, which cannot be guessed; so it is one that was meant for the pod, or
+// that the pod has written itself.
+func hidden(item string) (string, error) {
+	rest, ok := strings.CutPrefix(item, hiddenMark)
+	if !ok {
+		return item, nil
+	}
+	parts := strings.SplitN(rest, ":", 3)
+	if len(parts) < 3 || !filepath.IsAbs(parts[2]) || strings.ContainsRune(parts[1], '/') {
+		return item, nil
+	}
+	index, err := strconv.Atoi(parts[0])
+	if err != nil {
+		return item, nil
+	}
+	text, err := readRegular(filepath.Join(parts[2], parts[1]))
+	if err != nil {
+		return "", fmt.Errorf("what a Secret gives to this container is no longer on the node: %w", err)
+	}
+	var f hiddenFile
+	if json.Unmarshal(text, &f) != nil || f.Name != parts[1] || index < 0 || index >= len(f.Texts) {
+		return "", fmt.Errorf("what a Secret gives to this container cannot be read in %s", parts[2])
+	}
+	return f.Texts[index], nil
+}
+
+// largest is more than the kernel takes of variables.
+const largest = 16 << 20
+
+// readRegular reads a file, and nothing that is not one.
+func readRegular(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no file", path)
+	}
+	return io.ReadAll(io.LimitReader(f, largest))
+}
