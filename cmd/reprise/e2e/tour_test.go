@@ -24,6 +24,16 @@ func TestTour(t *testing.T) {
 	}
 }
 
+// TestGuide does the same with the guide for operators, on a cluster of its own.
+// What a block of commands must print is said below it, in a comment that readers
+// do not see:
+//
+//	<!-- prints: "deployment.image-changed", "for bob" -->
+func TestGuide(t *testing.T) {
+	c := newCluster(t)
+	c.walk("docs/history.md", 20)
+}
+
 // A block is some commands of a document, and what they must print.
 type block struct {
 	commands string
@@ -66,6 +76,7 @@ func (c *cluster) walk(document string, least int) string {
 	if err != nil {
 		c.t.Fatalf("%s stops: %v\n%s", document, err, out)
 	}
+	c.t.Logf("%s:\n%s", document, out)
 	parts := strings.Split(string(out), "\n"+fence)[1:]
 	for i, b := range all {
 		for _, part := range b.prints {
