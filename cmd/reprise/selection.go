@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -50,6 +51,8 @@ func (s *selection) check(c *cobra.Command, args []string) error {
 		return errors.New("--namespace and --all-namespaces contradict each other: give one of them")
 	case s.since != 0 && s.from != "":
 		return errors.New("--since and --from both say where to begin: give one of them")
+	case s.typ != "" && strings.Count(s.typ, ".") != 1:
+		return fmt.Errorf("--type %q is no type of event: write its noun and its fact, as pod.bound, or * for either, as '%s.*'", s.typ, strings.Trim(s.typ, ".*"))
 	case s.since < 0:
 		return fmt.Errorf("--since %s is in the future: write it without a sign, as 10m", s.since)
 	case len(args) > 0 || s.everywhere || s.namespaceForced || s.uid != "" || s.typ != "" || s.actor != "" || s.user != "":

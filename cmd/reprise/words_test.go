@@ -21,6 +21,7 @@ func TestWrongWordsAreAnswered(t *testing.T) {
 		"history pod/web --limit -1":       "less than none",
 		"history pod/web --reverse -f":     "contradict each other",
 		"history -A --since 1h --from @12": "both say where to begin",
+		"history -A --type pod":            "as 'pod.*'",
 		"why @12 --limit 0":                "would show nothing",
 		"diff":                             "Say for example: reprise diff --from -15m",
 		"diff --from -15m -l a==b==c":      "--selector",
