@@ -21,6 +21,8 @@ type evidence struct {
 	held []proof.Held
 	// doubts are checkpoints of the cluster itself that prove nothing, in words.
 	doubts []string
+	// remarks are what an auditor should know though it proves nothing.
+	remarks []string
 }
 
 // gatherEvidence reads the keys and checkpoints that an auditor names, and those of
@@ -117,6 +119,8 @@ func (v *evidence) addFile(path string) error {
 	if len(rest) > 0 {
 		if more, left := proof.Split(append(rest, '\n')); len(left) == 0 {
 			notes = append(notes, more...)
+		} else {
+			v.remarks = append(v.remarks, fmt.Sprintf("the last checkpoint in %s was not written to its end, as after a crash, and is passed over", path))
 		}
 	}
 	for i, signed := range notes {

@@ -137,7 +137,10 @@ func (v *verifier) log(ctx context.Context, known *evidence, running bool) (*blo
 		fmt.Fprintf(v.Stdout, "checkpoints %d held and %d recorded in the log agree, signed by %s\n", held, recorded, known.signers())
 	}
 	if result.Remark != "" && !running {
-		fmt.Fprintln(v.Stdout, "note       ", result.Remark)
+		known.remarks = append(known.remarks, result.Remark)
+	}
+	for _, remark := range known.remarks {
+		fmt.Fprintln(v.Stdout, "note       ", remark)
 	}
 	return stream, audit.Taken(), nil
 }

@@ -310,6 +310,33 @@ func TestFlipsInTheProjection(t *testing.T) {
 	}
 }
 
+// Whatever bit of what proves the log is flipped, it is found, or said, or changes
+// nothing.
+func TestFlipsInProofs(t *testing.T) {
+	d := newDataDir(t)
+	d.run(20, nil)
+	d.run(20, nil)
+	intact, err := verifyOffline(t, d.env.DataDir, "--log-only")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"checkpoints", "verifier", "tree", "key"} {
+		path := filepath.Join(d.env.ProofDir(), name)
+		content, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Run(name, func(t *testing.T) {
+			prooftest.Flip(t, 1, content, 600, func(_ prooftest.Bit, flipped []byte) prooftest.Verdict {
+				rewriteFile(t, path, func([]byte) []byte { return flipped })
+				out, err := verifyOffline(t, d.env.DataDir, "--log-only")
+				return prooftest.Verdict{Accused: err != nil || strings.Contains(out, "note "), Same: out == intact}
+			})
+		})
+		rewriteFile(t, path, func([]byte) []byte { return content })
+	}
+}
+
 // What an auditor gives that is none is refused before anything is read.
 func TestBadEvidenceIsRefused(t *testing.T) {
 	d := newDataDir(t)
