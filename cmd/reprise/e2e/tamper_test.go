@@ -76,4 +76,9 @@ func TestTamperEvidence(t *testing.T) {
 	if out, err := verify(evidence, "--offline"); err != nil {
 		t.Errorf("with the log as it was: %v\n%s", err, out)
 	}
+
+	// A cluster that is begun anew in the same place begins a log, and a key, anew.
+	if out := c.must("reprise", "down", "--purge"); strings.Contains(out, "stays") {
+		t.Errorf("something is left:\n%s", out)
+	}
 }
