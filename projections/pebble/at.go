@@ -94,6 +94,9 @@ func (t *thread) object(ref events.Ref) (*projections.Entry, error) {
 
 // At implements history.Reader.
 func (s *Store) At(ref events.Ref, sequence uint64) (e *projections.Entry, err error) {
+	if err := s.begun(sequence); err != nil {
+		return nil, err
+	}
 	prefix := refKey(historyKey, ref)
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
 	if err != nil {
@@ -180,6 +183,10 @@ func (s *Store) StateAt(ctx context.Context, sequence uint64) (*projections.Stat
 // have lived before and since. It reads ahead on all processors, a few at first.
 func (s *Store) versions(ctx context.Context, prefix, lower []byte, sequence uint64) iter.Seq2[*projections.Entry, error] {
 	return func(yield func(*projections.Entry, error) bool) {
+		if err := s.begun(sequence); err != nil {
+			yield(nil, err)
+			return
+		}
 		it, err := s.db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: lower, UpperBound: after(prefix)})
 		if err != nil {
 			yield(nil, err)

@@ -11,6 +11,7 @@ import (
 // The first byte of each key: see the package comment.
 const (
 	cursorKey  = 'a'
+	beginKey   = 'b'
 	causeKey   = 'c'
 	eventKey   = 'e'
 	historyKey = 'h'
@@ -106,6 +107,8 @@ func describe(key []byte) string {
 	switch key[0] {
 	case cursorKey:
 		return "the cursor"
+	case beginKey:
+		return "the beginning"
 	case causeKey:
 		if len(key) == 17 {
 			return fmt.Sprintf("consequence %d of %d", binary.BigEndian.Uint64(key[9:]), binary.BigEndian.Uint64(key[1:]))

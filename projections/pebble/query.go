@@ -30,6 +30,9 @@ func (s *Store) Event(sequence uint64) (events.Event, error) {
 func (s *Store) envelope(sequence uint64) (ev events.Event, err error) {
 	key := eventAt(sequence)
 	value, closer, err := s.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) && sequence > 0 && sequence <= s.begin {
+		return ev, fmt.Errorf("event %d is not known here: this history begins with event %d: %w", sequence, s.begin+1, events.ErrNotFound)
+	}
 	if errors.Is(err, pebble.ErrNotFound) {
 		return ev, fmt.Errorf("sequence %d: %w", sequence, events.ErrNotFound)
 	}
@@ -76,15 +79,18 @@ func (s *Store) ObjectOf(uid string) (events.Ref, bool, error) {
 // SequenceAt implements history.Reader.
 func (s *Store) SequenceAt(t time.Time) (uint64, error) {
 	var failed error
-	n := sort.Search(int(s.Folded()), func(i int) bool {
-		ev, err := s.envelope(uint64(i) + 1)
+	n := sort.Search(int(s.Folded()-s.begin), func(i int) bool {
+		ev, err := s.envelope(s.begin + uint64(i) + 1)
 		if err != nil {
 			failed = err
 			return true
 		}
 		return ev.Time.After(t)
 	})
-	return uint64(n), failed
+	if n == 0 {
+		return 0, failed
+	}
+	return s.begin + uint64(n), failed
 }
 
 // Following implements history.Reader.
@@ -130,7 +136,7 @@ func (s *Store) Events(ctx context.Context, q history.Query) iter.Seq2[events.Ev
 
 // bounds turns the query's times into sequences.
 func (s *Store) bounds(q history.Query) (first, last uint64, err error) {
-	first, last = q.First, q.Last
+	first, last = max(q.First, s.begin+1), q.Last
 	if last == 0 {
 		last = math.MaxUint64
 	}

@@ -7,6 +7,7 @@
 // # Keys
 //
 //	a                                               the cursor: versions, sequence, chain
+//	b                                               where it begins, if not with the log: a sequence (see Begin)
 //	o group\0 resource\0 namespace\0 name\0         there is such an object now; its history says how it is
 //	h group\0 resource\0 namespace\0 name\0 SEQ     a step of an object's history: the event's data,
 //	                                                and for every 16th the whole object (a keyframe)
@@ -77,6 +78,7 @@ type Store struct {
 	scratch string
 	db      *pebble.DB
 	at      cursor
+	begin   uint64 // the sequence that it begins after, 0 for that of the log
 	folded  atomic.Uint64
 	broken  atomic.Pointer[string] // what Pebble says it cannot go on after
 	gaveUp  chan struct{}          // closed when broken is set
@@ -188,7 +190,11 @@ func (s *Store) open() error {
 	if err != nil {
 		return errors.Join(err, db.Close())
 	}
-	s.db, s.at = db, at
+	begin, err := readBegin(db)
+	if err != nil {
+		return errors.Join(err, db.Close())
+	}
+	s.db, s.at, s.begin = db, at, begin
 	s.folded.Store(at.sequence)
 	return nil
 }
