@@ -127,7 +127,7 @@ func commands(env *environment) []*cobra.Command {
 		"ask": {newHistoryCommand(env), newWhyCommand(env), newDiffCommand(env), newEventsCommand(env), newRewindCommand(env), newVerifyCommand(env), newReplayCommand(env), newCheckpointCommand(env)},
 	}
 	var all []*cobra.Command
-	grouped["ask"] = append(grouped["ask"], newExportCommand(env))
+	grouped["ask"] = append(grouped["ask"], newExportCommand(env), newOpenCommand(env))
 	for _, group := range []string{"run", "use", "ask"} {
 		for _, c := range grouped[group] {
 			c.GroupID = group

@@ -1,0 +1,116 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestArchive exports the history of a cluster, ends the cluster, and asks the
+// archives what happened.
+func TestArchive(t *testing.T) {
+	c := newCluster(t)
+	web := filepath.Join("testdata", "manifests", "web.yaml")
+	c.kubectl("apply", "-f", web)
+	c.kubectl("rollout", "status", "deployment/web", "--timeout=2m")
+	c.eventually("the log is at rest", c.atRest())
+	middle := c.newest()
+	c.kubectl("scale", "deployment/web", "--replicas=4")
+	c.kubectl("rollout", "status", "deployment/web", "--timeout=2m")
+	c.eventually("the log is at rest", c.atRest())
+	dir := t.TempDir()
+	all, part, stopped := filepath.Join(dir, "all.reprise"), filepath.Join(dir, "part.reprise"), filepath.Join(dir, "stopped.reprise")
+	history := c.must("reprise", "history", "deployments.apps/default/web")
+
+	c.must("reprise", "export", all)
+	c.must("reprise", "export", "--from", "@"+middle, part)
+	c.exportRefuses(t, all)
+	piped := c.command("reprise", "export", "-")
+	content, err := piped.Output()
+	check(t, err)
+	check(t, os.WriteFile(filepath.Join(dir, "piped.reprise"), content, 0o600))
+	c.stop()
+	c.must("reprise", "export", "--offline", stopped)
+
+	for _, file := range []string{all, stopped, filepath.Join(dir, "piped.reprise")} {
+		if got := c.must("reprise", "open", file, "--", "reprise", "history", "deployments.apps/default/web"); !strings.Contains(got, history) {
+			t.Errorf("%s tells:\n%s\nand the cluster told:\n%s", filepath.Base(file), got, history)
+		}
+	}
+	c.asks(t, part, middle)
+	c.openRefuses(t, all)
+}
+
+// exportRefuses shows that a file that is there is kept, and that what fails leaves
+// none.
+func (c *cluster) exportRefuses(t *testing.T, there string) {
+	before, err := os.ReadFile(there)
+	check(t, err)
+	c.refused(c.command("reprise", "export", there), "is there already", "--force")
+	c.refused(c.command("reprise", "export", filepath.Join(filepath.Dir(there), "no", "dir")), "cannot write to the directory")
+	c.refused(c.command("reprise", "export", "--from", "@999999", there+".new"), "there is no event 999999 yet")
+	c.refused(c.command("reprise", "export", "--from", "@20", "--to", "@10", there+".new"), "would be empty")
+	if after, err := os.ReadFile(there); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("the file that was there is another now: %v", err)
+	}
+	c.must("reprise", "export", "--force", there)
+	files, err := os.ReadDir(filepath.Dir(there))
+	check(t, err)
+	if len(files) != 2 {
+		t.Errorf("there are other files than the two archives: %v", files)
+	}
+}
+
+// asks puts the questions to an archive of what came from a sequence on.
+func (c *cluster) asks(t *testing.T, part, from string) {
+	script := `
+reprise history deployments.apps/default/web
+reprise why pods/default/$(reprise events --filter pod.bound | grep -o 'web-[a-z0-9]*-[a-z0-9]*' | head -1)
+reprise diff --from @` + from + ` --to now
+reprise verify
+`
+	out := c.must("reprise", "open", part, "--", "bash", "-euxo", "pipefail", "-c", script)
+	for _, want := range []string{"spec.replicas 3 -> 4", "deployment.scaled", "for admin", "+ pods/default/web-", "identical: the chain is whole"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("of %s an archive does not tell %q:\n%s", from, want, out)
+		}
+	}
+	if strings.Contains(out, "deployment.created") {
+		t.Errorf("it tells of what was before it begins:\n%s", out)
+	}
+	if left, err := filepath.Glob(filepath.Join(os.TempDir(), "reprise-open-*")); err != nil || len(left) > 0 {
+		t.Errorf("what was open is left: %v, %v", left, err)
+	}
+	var status *exec.ExitError
+	if _, err := c.reprise("open", part, "--", "bash", "-c", "exit 7"); !errors.As(err, &status) || status.ExitCode() != 7 {
+		t.Errorf("a command that ends with 7: %v", err)
+	}
+}
+
+// openRefuses damages an archive.
+func (c *cluster) openRefuses(t *testing.T, file string) {
+	whole, err := os.ReadFile(file)
+	check(t, err)
+	bad := file + ".bad"
+	open := func(content []byte, more ...string) *exec.Cmd {
+		check(t, os.WriteFile(bad, content, 0o600))
+		return c.command("reprise", append([]string{"open", bad}, append(more, "--", "reprise", "events")...)...)
+	}
+	cut := whole[:len(whole)*3/4]
+	c.refused(open(cut), "is cut short", "the file ends there", "are whole", "--damaged-ok")
+	flipped := bytes.Clone(whole)
+	flipped[len(flipped)*3/4] ^= 1
+	c.refused(open(flipped), "is damaged", "events 1 to")
+	c.refused(open([]byte("#!/bin/sh\n")), "not an archive")
+	out, err := open(cut, "--damaged-ok").CombinedOutput()
+	if err != nil || !regexp.MustCompile(`answered from events 1 to \d+ alone`).Match(out) || !bytes.Contains(out, []byte("clusterrole.created")) {
+		t.Errorf("the good part of a damaged archive: %v\n%s", err, out)
+	}
+}
