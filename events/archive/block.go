@@ -21,7 +21,7 @@ const (
 	// maxBlock is the most bytes of a block, before compression and after. A block
 	// ends with the event that makes it blockSize long; an event has 8 MB at most.
 	maxBlock  = 32 << 20
-	blockSize = 256 << 10
+	blockSize = 128 << 10
 )
 
 // The kinds of blocks, in the order in which a file has them.

@@ -103,10 +103,10 @@ func (c *cluster) openRefuses(t *testing.T, file string) {
 		check(t, os.WriteFile(bad, content, 0o600))
 		return c.command("reprise", append([]string{"open", bad}, append(more, "--", "reprise", "events")...)...)
 	}
-	cut := whole[:len(whole)*3/4]
+	cut := whole[:len(whole)*9/10]
 	c.refused(open(cut), "is cut short", "the file ends there", "are whole", "--damaged-ok")
 	flipped := bytes.Clone(whole)
-	flipped[len(flipped)*3/4] ^= 1
+	flipped[len(flipped)*9/10] ^= 1
 	c.refused(open(flipped), "is damaged", "events 1 to")
 	c.refused(open([]byte("#!/bin/sh\n")), "not an archive")
 	out, err := open(cut, "--damaged-ok").CombinedOutput()
