@@ -168,7 +168,7 @@ func (a *Audit) Join(p *Piece) *Finding {
 	if f := a.compareHeld(a.size); f != nil {
 		return a.fail(f)
 	}
-	if a.size > lag {
+	if a.size > lag && a.trees[len(a.trees)-1].size < a.size-lag {
 		a.at(a.size - lag)
 	}
 	if p.broken != nil {

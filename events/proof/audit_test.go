@@ -240,3 +240,38 @@ func BenchmarkAudit(b *testing.B) {
 	}
 	b.ReportMetric(float64(len(all)*b.N)/b.Elapsed().Seconds(), "events/s")
 }
+
+// A log in which nothing was signed for long, and then again, is compared all the
+// same, and the audit remembers no more of it than it must.
+func TestLongLogs(t *testing.T) {
+	signer, verifier := key(t, 1)
+	all := someEvents(9, 200_000)
+	var tree proof.Tree
+	for _, e := range all[:190_000] {
+		tree.Add(e.Chain)
+	}
+	c := tree.Checkpoint(signer.Name(), time.Time{})
+	signed, err := proof.Sign(c, signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changes, err := proof.Changes(vkey(t, verifier), true, signed, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all[195_000].Type, all[195_000].Object, all[195_000].Data = changes[0].Type, changes[0].Object, changes[0].Data
+	forge(all, 195_001)
+	r := rand.New(rand.NewPCG(1, 1))
+	a, found := audit(r, all, []proof.Held{{Checkpoint: c, From: "of the auditor"}}, verifier)
+	if found != nil {
+		t.Error(found)
+	}
+	if held, recorded := a.Compared(); held != 1 || recorded != 1 {
+		t.Errorf("%d held and %d recorded were compared", held, recorded)
+	}
+	all[100].UID = "another"
+	forge(all, 101)
+	if _, found := audit(r, all, nil, verifier); found == nil || found.First != 1 || found.Last != 190_000 {
+		t.Errorf("written anew: %v", found)
+	}
+}
