@@ -31,6 +31,7 @@ func TestSubscribe(t *testing.T) {
 		}
 	})
 	t.Run("refused", c.refusesIntegrators)
+	t.Run("webhook", c.delivers)
 	t.Run("restart", c.keepsIntegrators)
 }
 
