@@ -34,7 +34,10 @@ const crowd = 100
 //
 // In "each its part" every subscriber follows the pods of a namespace of its own,
 // and every tenth has stopped reading; in "none reads" all have; in "all read all"
-// each follows the whole log, so that every event is sent a hundred times.
+// each follows the whole log, so that every event is sent a hundred times. Readers
+// are on other machines in life, so their process has the lowest priority here;
+// "read-%" is how much of what was appended for them they had when the writers
+// stopped.
 func BenchmarkSubscribers(b *testing.B) {
 	for _, size := range []int{1, 256} {
 		for _, c := range []struct {
@@ -75,6 +78,7 @@ type bench struct {
 type cost struct {
 	events           int
 	wall, cpu, other time.Duration
+	read             int
 }
 
 func (c *cost) add(o cost) {
@@ -82,6 +86,7 @@ func (c *cost) add(o cost) {
 	c.wall += o.wall
 	c.cpu += o.cpu
 	c.other += o.other
+	c.read += o.read
 }
 
 func (c *cost) rate() float64               { return float64(c.events) / c.wall.Seconds() }
@@ -107,7 +112,7 @@ func (x *bench) run(b *testing.B) {
 		without.add(x.write(b))
 		stop := x.admit(b)
 		c := x.write(b)
-		c.other = stop()
+		c.other, c.read = stop()
 		with.add(c)
 	}
 	b.ReportMetric(without.rate(), "alone-events/s")
@@ -116,7 +121,22 @@ func (x *bench) run(b *testing.B) {
 	b.ReportMetric(without.per(without.cpu), "alone-cpu-us/event")
 	b.ReportMetric(with.per(with.cpu), "with-cpu-us/event")
 	b.ReportMetric(with.per(with.other), "readers-cpu-us/event")
+	b.ReportMetric(100*float64(with.read)/float64(with.events)/x.share(), "read-%")
 	b.ReportMetric(0, "ns/op")
+}
+
+// share is how many subscribers read an event, on average.
+func (x *bench) share() float64 {
+	readers := 0
+	for i := range crowd {
+		if x.reads(i) {
+			readers++
+		}
+	}
+	if x.filter(0).Namespace == "*" {
+		return float64(readers)
+	}
+	return max(float64(readers)/crowd, 1e-9)
 }
 
 // write appends for a while, in the namespaces in turn.
@@ -140,7 +160,7 @@ func (x *bench) write(b *testing.B) (c cost) {
 // admit adds the subscribers and starts the process in which they read. The
 // returned function ends it, removes them, and says what that process has used
 // since they were connected.
-func (x *bench) admit(b *testing.B) (stop func() time.Duration) {
+func (x *bench) admit(b *testing.B) (stop func() (used time.Duration, read int)) {
 	sum := sha256.Sum256([]byte("secret"))
 	var reading []string
 	for i := range crowd {
@@ -152,7 +172,7 @@ func (x *bench) admit(b *testing.B) (stop func() time.Duration) {
 			reading = append(reading, name)
 		}
 	}
-	cmd := exec.Command(os.Args[0])
+	cmd := exec.Command("nice", "-n", "19", os.Args[0])
 	cmd.Env = append(os.Environ(), readersAt+"="+x.server.Addr()+" "+strings.Join(reading, " "))
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -165,19 +185,17 @@ func (x *bench) admit(b *testing.B) (stop func() time.Duration) {
 	if !lines.Scan() {
 		b.Fatal("the readers did not start")
 	}
-	return func() time.Duration {
+	return func() (used time.Duration, read int) {
 		must(b, in.Close())
-		var used time.Duration
-		for lines.Scan() {
-			if n, err := time.ParseDuration(lines.Text()); err == nil {
-				used = n
-			}
+		if lines.Scan() {
+			_, err := fmt.Sscan(lines.Text(), &used, &read)
+			must(b, err)
 		}
 		must(b, cmd.Wait())
 		for i := range crowd {
 			must(b, x.subscribers.Remove(b.Context(), fmt.Sprintf("s%d", i)))
 		}
-		return used
+		return used, read
 	}
 }
 
@@ -208,7 +226,6 @@ func readAll(at string) error {
 	fmt.Println("ready")
 	_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &after)
-	fmt.Fprintf(os.Stderr, "the readers have read %d events\n", read.Load())
-	fmt.Println(time.Duration(after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano()))
+	fmt.Println(after.Utime.Nano()+after.Stime.Nano()-before.Utime.Nano()-before.Stime.Nano(), read.Load())
 	return nil
 }
