@@ -10,7 +10,8 @@ import (
 
 // DecodeExact is Decode for a message as it lies in the stream of a prefix: its
 // subject, its block of headers and its body. It refuses, with events.ErrDamaged,
-// also what can be read as an event and is not what Append writes for that event.
+// also what can be read as an event and is not what Append writes for that event. A
+// header that only a later version can have written is events.ErrNewerLog.
 func DecodeExact(prefix string, lies, headers, body []byte, sequence uint64) (events.Event, error) {
 	bad := func(what string, is any) (events.Event, error) {
 		return events.Event{}, fmt.Errorf("message %d of the log is not as it was written: its %s is %q: %w", sequence, what, is, events.ErrDamaged)
@@ -36,6 +37,11 @@ func DecodeExact(prefix string, lies, headers, body []byte, sequence uint64) (ev
 	case wrong != "":
 		return bad("header "+wrong, h.Get(wrong))
 	case expected != len(h):
+		for i := range h {
+			if !known[h[i].key] {
+				return events.Event{}, fmt.Errorf("event %d has the header %q, which this program does not know: %w", sequence, h[i].key, events.ErrNewerLog)
+			}
+		}
 		return bad("block of headers", headers)
 	case string(content) != string(body):
 		return bad("body", body)
@@ -44,6 +50,15 @@ func DecodeExact(prefix string, lies, headers, body []byte, sequence uint64) (ev
 	}
 	return e, nil
 }
+
+// known are the headers that events have.
+var known = func() map[string]bool {
+	all := make(map[string]bool)
+	for _, note := range []int{0, longNote + 1} { // each in one of two places
+		encode(&events.Event{Note: make([]byte, note), Chain: [32]byte{1}}, func(key, _ string) { all[key] = true })
+	}
+	return all
+}()
 
 // lines are the headers of an event as they lie in the stream, without those by
 // which Append addresses JetStream.
