@@ -1,0 +1,136 @@
+package past
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/reprise-run/reprise/projections"
+	"github.com/reprise-run/reprise/projections/history"
+)
+
+// tens is a history in which the definitions change at every tenth event.
+type tens struct{ history.Reader }
+
+func (tens) ListAt(_ context.Context, _, _, _ string, sequence uint64) iter.Seq2[*projections.Entry, error] {
+	return func(yield func(*projections.Entry, error) bool) {
+		yield(projections.NewEntry(definitions, "", 1, sequence/10*10+1, []byte("{}")), nil)
+	}
+}
+
+// fleet starts chains that do nothing, and says which run.
+type fleet struct {
+	*chains
+	started, stopped []uint64
+	fail             error
+}
+
+func newFleet() *fleet {
+	f := &fleet{}
+	f.chains = newChains(Options{Reader: tens{}, Chains: 2, Idle: time.Minute})
+	f.start = func(_ Options, sequence uint64) (*chain, error) {
+		time.Sleep(time.Second)
+		if f.fail != nil {
+			return nil, f.fail
+		}
+		f.started = append(f.started, sequence)
+		return &chain{stop: func() { f.stopped = append(f.stopped, sequence) }}, nil
+	}
+	return f
+}
+
+func (f *fleet) use(t *testing.T, sequence uint64) func() {
+	t.Helper()
+	_, release, err := f.at(t.Context(), sequence)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return release
+}
+
+func (f *fleet) expect(t *testing.T, started, stopped string) {
+	t.Helper()
+	synctest.Wait()
+	if a, b := fmt.Sprint(f.started), fmt.Sprint(f.stopped); a != "["+started+"]" || b != "["+stopped+"]" {
+		t.Errorf("started %s and stopped %s, and should have [%s] and [%s]", a, b, started, stopped)
+	}
+}
+
+func TestChains(t *testing.T) {
+	for name, test := range map[string]func(*testing.T, *fleet){
+		"moments of one epoch share a chain, which goes when it is idle": func(t *testing.T, f *fleet) {
+			first, second := f.use(t, 11), f.use(t, 19)
+			first()
+			time.Sleep(time.Hour)
+			f.expect(t, "11", "")
+			second()
+			time.Sleep(59 * time.Second)
+			f.use(t, 12)()
+			time.Sleep(59 * time.Second)
+			f.expect(t, "11", "")
+			time.Sleep(2 * time.Second)
+			f.expect(t, "11", "11")
+			f.use(t, 15)()
+			f.expect(t, "11 15", "11")
+		},
+		"the chain goes that was used least lately, and one in use last": func(t *testing.T, f *fleet) {
+			defer f.use(t, 10)() // It is in use the whole time.
+			time.Sleep(time.Millisecond)
+			f.use(t, 20)()
+			f.use(t, 30)()
+			f.expect(t, "10 20 30", "20")
+			keep := f.use(t, 30)
+			f.use(t, 40)()
+			f.expect(t, "10 20 30 40", "20 10")
+			keep()
+		},
+		"a start that fails is tried again": func(t *testing.T, f *fleet) {
+			f.fail = errors.New("no memory")
+			if _, _, err := f.at(t.Context(), 10); !errors.Is(err, f.fail) {
+				t.Errorf("the failure is %v", err)
+			}
+			f.fail = nil
+			f.use(t, 10)()
+			f.expect(t, "10", "")
+		},
+		"who gives up does not stop the start": func(t *testing.T, f *fleet) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+			defer cancel()
+			if _, _, err := f.at(ctx, 10); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("giving up is %v", err)
+			}
+			f.use(t, 10)()
+			f.expect(t, "10", "")
+		},
+		"closing stops what runs, what starts, and what would": func(t *testing.T, f *fleet) {
+			f.use(t, 10)()
+			go func() { _, _, _ = f.at(t.Context(), 20) }()
+			synctest.Wait()
+			f.close()
+			f.expect(t, "10 20", "10 20")
+			if _, _, err := f.at(t.Context(), 10); !errors.Is(err, errClosed) {
+				t.Errorf("after closing: %v", err)
+			}
+		},
+	} {
+		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFleet()
+				test(t, f)
+				f.close()
+				synctest.Wait()
+				slices.Sort(f.started)
+				slices.Sort(f.stopped)
+				if !slices.Equal(f.started, f.stopped) {
+					t.Errorf("started %d and stopped %d", f.started, f.stopped)
+				}
+			})
+		})
+	}
+}
