@@ -48,6 +48,8 @@ type Reader interface {
 	// ListFrom is ListAt without the objects that come before one, which need not
 	// be there. It is how to go on with a list.
 	ListFrom(ctx context.Context, from events.Ref, namespace string, sequence uint64) iter.Seq2[*projections.Entry, error]
+	// CountFrom counts what ListFrom would yield, without reading it.
+	CountFrom(ctx context.Context, from events.Ref, namespace string, sequence uint64) (int, error)
 	// StateAt returns the whole cluster as it was.
 	StateAt(ctx context.Context, sequence uint64) (*projections.State, error)
 }

@@ -111,6 +111,16 @@ func (r recorded) ListAt(ctx context.Context, group, resource, namespace string,
 	return r.ListFrom(ctx, events.Ref{Group: group, Resource: resource}, namespace, sequence)
 }
 
+func (r recorded) CountFrom(ctx context.Context, from events.Ref, namespace string, sequence uint64) (n int, err error) {
+	for _, err := range r.ListFrom(ctx, from, namespace, sequence) {
+		if err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
+}
+
 func (r recorded) ListFrom(ctx context.Context, from events.Ref, namespace string, sequence uint64) iter.Seq2[*projections.Entry, error] {
 	return func(yield func(*projections.Entry, error) bool) {
 		s, err := r.StateAt(ctx, sequence)

@@ -154,12 +154,35 @@ func (s *Store) ListAt(ctx context.Context, group, resource, namespace string, s
 
 // ListFrom implements history.Reader.
 func (s *Store) ListFrom(ctx context.Context, from events.Ref, namespace string, sequence uint64) iter.Seq2[*projections.Entry, error] {
-	prefix := resourcePrefix(lifeKey, from.Group, from.Resource, namespace)
-	lower := refKey(lifeKey, from)
-	if bytes.Compare(lower, prefix) < 0 {
+	prefix, lower := lifetimesFrom(from, namespace)
+	return s.versions(ctx, prefix, lower, sequence)
+}
+
+// CountFrom implements history.Reader.
+func (s *Store) CountFrom(ctx context.Context, from events.Ref, namespace string, sequence uint64) (n int, err error) {
+	prefix, lower := lifetimesFrom(from, namespace)
+	it, err := s.db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: lower, UpperBound: after(prefix)})
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	for ok := it.First(); ok; {
+		var refs []events.Ref
+		if refs, ok, err = s.alive(it, sequence, 1024); err != nil {
+			return 0, err
+		}
+		n += len(refs)
+	}
+	return n, it.Error()
+}
+
+// lifetimesFrom is where the lifetimes of a resource lie, and those from an object on.
+func lifetimesFrom(from events.Ref, namespace string) (prefix, lower []byte) {
+	prefix = resourcePrefix(lifeKey, from.Group, from.Resource, namespace)
+	if lower = refKey(lifeKey, from); bytes.Compare(lower, prefix) < 0 {
 		lower = prefix
 	}
-	return s.versions(ctx, prefix, lower, sequence)
+	return prefix, lower
 }
 
 // StateAt implements history.Reader.

@@ -141,6 +141,9 @@ func TestAnyMoment(t *testing.T) {
 			for i, e := range want {
 				if i%5 == 0 {
 					listed(t, s.ListFrom(t.Context(), e.Ref, list[2], sequence), want[i:])
+					if n, err := s.CountFrom(t.Context(), e.Ref, list[2], sequence); err != nil || n != len(want)-i {
+						t.Fatalf("from %s on there are %d: %v", e.Ref, n, err)
+					}
 				}
 			}
 		}

@@ -12,7 +12,6 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/kubernetes"
-	"k8s.io/utils/lru"
 
 	"github.com/reprise-run/reprise/agents/api/storage"
 	"github.com/reprise-run/reprise/agents/api/upstream"
@@ -34,7 +33,6 @@ type backend struct {
 	reveal  Reveal
 	epoch   uint64 // a sequence at which the definitions were the chain's
 	scratch *scratch
-	counts  *lru.Cache
 	chunk   int             // of a list without a limit
 	ended   context.Context // ends watches
 }
@@ -42,7 +40,7 @@ type backend struct {
 func newBackend(ended context.Context, o Options, epoch uint64) *backend {
 	return &backend{
 		reader: o.Reader, keys: upstream.Keys(), reveal: o.Reveal, epoch: epoch,
-		scratch: newScratch(), counts: lru.New(256), chunk: chunk, ended: ended,
+		scratch: newScratch(), chunk: chunk, ended: ended,
 	}
 }
 
@@ -172,28 +170,11 @@ func (b *backend) from(ctx context.Context, p place) iter.Seq2[*mvccpb.KeyValue,
 }
 
 // remaining counts the objects from a place on, of which those in page are the
-// first. It counts them once for a list, not once a page.
+// first.
 func (b *backend) remaining(ctx context.Context, here place, page []*mvccpb.KeyValue) (int64, error) {
-	var n int64
-	if known, ok := b.counts.Get(here); ok {
-		n = known.(int64)
-	} else {
-		n = int64(len(page))
-		last := string(page[len(page)-1].Key)
-		start, _ := b.keys.Ref(last)
-		for e, err := range b.reader.ListFrom(ctx, start, here.scope.Namespace, here.at) {
-			if err != nil {
-				return 0, err
-			}
-			if e.Ref != start {
-				n++
-			}
-		}
-	}
-	next := here
-	next.from = string(page[len(page)-1].Key) + "\x00"
-	b.counts.Add(next, n-int64(len(page)))
-	return n, nil
+	last, _ := b.keys.Ref(string(page[len(page)-1].Key))
+	n, err := b.reader.CountFrom(ctx, last, here.scope.Namespace, here.at)
+	return int64(len(page) - 1 + n), err
 }
 
 // Count implements kubernetes.Interface. Upstream asks only to estimate costs.
