@@ -43,13 +43,19 @@ func ApplyOps(doc []byte, ops []Op) ([]byte, error) {
 // editor is a document that is being changed in place. An empty one stands for
 // none.
 //
-// Most patches touch one part of a document several times, so the editor
-// remembers where the member of the root is that it has last been in: what is
-// changed within it does not move its beginning.
+// The operations of a patch mostly touch one part of a document, so the editor
+// remembers the objects and arrays that it went through to the last place: what is
+// changed in the innermost of them moves the beginning of none.
 type editor struct {
-	doc    []byte
-	within string // the pointer of that member with a slash behind it, "" for none
-	at     int    // where its value begins
+	doc  []byte
+	path string  // of the last operation
+	way  []place // from the root to where that was
+}
+
+// place is an object or array on the way along a path.
+type place struct {
+	path int // how much of the path leads there, with the slash behind it
+	at   int // where it begins
 }
 
 // workspaces are editors that are not in use: to make a new document of 4 kB for
@@ -61,7 +67,7 @@ const large = 256 << 10
 
 func (e *editor) release() {
 	if cap(e.doc) <= large {
-		*e = editor{doc: e.doc[:0]}
+		*e = editor{doc: e.doc[:0], way: e.way[:0]}
 		workspaces.Put(e)
 	}
 }
@@ -70,15 +76,10 @@ func (e *editor) release() {
 // it.
 func (e *editor) apply(o *Op) error {
 	if o.Path == "" {
-		e.doc, e.within = append(e.doc[:0], o.Value...), ""
+		e.doc, e.way = append(e.doc[:0], o.Value...), e.way[:0]
 		return nil
 	}
-	at, rest, depth := 0, o.Path[1:], 0
-	if e.within != "" && strings.HasPrefix(o.Path, e.within) {
-		at, rest, depth = e.at, o.Path[len(e.within):], 1
-	} else {
-		e.within = ""
-	}
+	at, rest, depth := e.resume(o.Path)
 	var space [64]byte // for the name, which is short
 	for ; ; depth++ {
 		token, below, more := strings.Cut(rest, "/")
@@ -108,11 +109,28 @@ func (e *editor) apply(o *Op) error {
 			e.change(o, e.doc[at] == '[', k, ok, name)
 			return nil
 		}
-		if at == 0 {
-			e.within, e.at = o.Path[:len(o.Path)-len(below)], k.from
-		}
 		at, rest = k.from, below
+		e.way = append(e.way, place{len(o.Path) - len(below), at})
 	}
+}
+
+// resume returns the innermost object or array, of those on the way to the last
+// place, that is on the way along a path too, and the path from there.
+func (e *editor) resume(path string) (at int, rest string, depth int) {
+	same := 0
+	for same < len(path) && same < len(e.path) && path[same] == e.path[same] {
+		same++
+	}
+	depth = len(e.way)
+	for depth > 0 && e.way[depth-1].path > same {
+		depth--
+	}
+	e.way, e.path = e.way[:depth], path
+	if depth == 0 {
+		return 0, path[1:], 0
+	}
+	last := e.way[depth-1]
+	return last.at, path[last.path:], depth
 }
 
 // element finds an element of an array by its token. Adding may name the place

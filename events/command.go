@@ -70,7 +70,7 @@ var telling = func() []rule {
 	var all []rule
 	for _, r := range Rules() {
 		ready := r.ready()
-		if _, ok := writtenBy([]*rule{&ready}, gateActor); ok && r.Effect == Changes && len(r.Paths) > 0 {
+		if _, ok := writtenBy([]rule{ready}, gateActor); ok && r.Effect == Changes && len(r.Paths) > 0 {
 			all = append(all, ready)
 		}
 	}

@@ -1,6 +1,7 @@
 package events
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -81,8 +82,9 @@ func AlwaysPaths() []string {
 // rule is a Rule made ready for matching.
 type rule struct {
 	Rule
-	noun  string
-	paths [][]string
+	noun            string
+	resource, group string // of Resource
+	paths           [][]string
 }
 
 // table holds the rules by fact (the part of the type after the dot), those
@@ -96,14 +98,17 @@ func index(rules []Rule) map[string][]rule {
 		byFact[fact] = append(byFact[fact], r.ready())
 	}
 	for _, of := range byFact {
-		slices.SortStableFunc(of, func(a, b rule) int { return a.generality() - b.generality() })
+		slices.SortStableFunc(of, func(a, b rule) int {
+			return cmp.Or(a.generality()-b.generality(), cmp.Compare(a.noun, b.noun), cmp.Compare(a.Resource, b.Resource))
+		})
 	}
 	return byFact
 }
 
 func (r Rule) ready() rule {
 	noun, _, _ := strings.Cut(r.Type, ".")
-	ready := rule{Rule: r, noun: noun}
+	resource, group, _ := strings.Cut(r.Resource, ".")
+	ready := rule{Rule: r, noun: noun, resource: resource, group: group}
 	for _, p := range r.Paths {
 		ready.paths = append(ready.paths, tokens(p))
 	}
@@ -122,23 +127,26 @@ func (r *rule) generality() int {
 	return n
 }
 
+// about says whether a rule is about a noun and a resource.
+func (r *rule) about(noun string, object Ref) bool {
+	return (r.noun == noun || r.noun == "*") && (r.Resource == "*" || r.resource == object.Resource && r.group == object.Group)
+}
+
 // rulesFor returns the rules for a type on a resource: those of the least
-// generality that there are any of.
-func rulesFor(typ string, object Ref) []*rule {
+// generality that there are any of. They lie side by side in the table, because of
+// the order that it has.
+func rulesFor(typ string, object Ref) []rule {
 	noun, fact, _ := strings.Cut(typ, ".")
-	of, resource := table[fact], object.GroupResource()
-	var found []*rule
-	for i := range of {
-		r := &of[i]
-		if (r.noun != noun && r.noun != "*") || (r.Resource != resource && r.Resource != "*") {
-			continue
-		}
-		if len(found) > 0 && found[0].generality() != r.generality() {
-			break
-		}
-		found = append(found, r)
+	of := table[fact]
+	first := 0
+	for first < len(of) && !of[first].about(noun, object) {
+		first++
 	}
-	return found
+	end := first
+	for end < len(of) && of[end].generality() == of[first].generality() && of[end].about(noun, object) {
+		end++
+	}
+	return of[first:end]
 }
 
 // EffectOf says what an event of the type does to the object, and false if the
@@ -246,8 +254,9 @@ func (r *rule) satisfied(ops []Op) bool {
 }
 
 // writtenBy finds the rule that lets an actor write.
-func writtenBy(rules []*rule, by Actor) (*rule, bool) {
-	for _, r := range rules {
+func writtenBy(rules []rule, by Actor) (*rule, bool) {
+	for i := range rules {
+		r := &rules[i]
 		if slices.ContainsFunc(r.Writers, by.matches) {
 			return r, true
 		}
@@ -255,7 +264,7 @@ func writtenBy(rules []*rule, by Actor) (*rule, bool) {
 	return nil, false
 }
 
-func writers(rules []*rule) string {
+func writers(rules []rule) string {
 	var all []string
 	for _, r := range rules {
 		all = append(all, r.Writers...)
@@ -272,13 +281,14 @@ func (a Actor) matches(pattern string) bool {
 
 // covered says whether a JSON pointer is one of the paths or below one.
 func covered(pointer string, paths [][]string) bool {
-	at := tokens(pointer)
 	return slices.ContainsFunc(paths, func(path []string) bool {
-		if len(at) < len(path) {
-			return false
-		}
-		for i, want := range path {
-			if want != "*" && want != at[i] {
+		rest, more := strings.CutPrefix(pointer, "/")
+		for _, want := range path {
+			if !more {
+				return false
+			}
+			var token string
+			if token, rest, more = strings.Cut(rest, "/"); want != "*" && want != token {
 				return false
 			}
 		}

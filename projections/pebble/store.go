@@ -68,7 +68,9 @@ type Options struct {
 	// Log takes warnings; slog.Default if nil.
 	Log *slog.Logger
 	// MemTable is how many bytes are gathered in memory before they are written,
-	// and so about how much is folded again after a crash; 16 MB if 0.
+	// and so about how much is folded again after a crash. If 0, 16 MB, or 64 MB
+	// for a projection that is new: it may have a long log to take in, and to write
+	// larger pieces costs less.
 	MemTable uint64
 }
 
@@ -109,9 +111,6 @@ func Open(dir string, opts Options) (*Store, error) {
 	}
 	if opts.Log == nil {
 		opts.Log = slog.Default()
-	}
-	if opts.MemTable == 0 {
-		opts.MemTable = 16 << 20
 	}
 	s := &Store{dir: dir, opts: opts}
 	err := s.open()
@@ -169,6 +168,10 @@ func (s *Store) open() error {
 		return errFound
 	}
 	s.gaveUp = make(chan struct{})
+	memTable, err := s.memTable()
+	if err != nil {
+		return err
+	}
 	cache := pebble.NewCache(32 << 20)
 	defer cache.Unref()
 	o := &pebble.Options{
@@ -178,7 +181,7 @@ func (s *Store) open() error {
 			BackgroundError: func(err error) { (*logger)(s).Fatalf("%v", err) },
 			DataCorruption:  func(info pebble.DataCorruptionInfo) { s.found(info.Path) },
 		},
-		MemTableSize: s.opts.MemTable, FormatMajorVersion: pebble.FormatNewest,
+		MemTableSize: memTable, FormatMajorVersion: pebble.FormatNewest,
 	}
 	for i := range o.Levels {
 		// What is read is mostly runs of steps, each of a few hundred bytes.
@@ -199,6 +202,21 @@ func (s *Store) open() error {
 	s.db, s.at, s.begin = db, at, begin
 	s.folded.Store(at.sequence)
 	return nil
+}
+
+// memTable is how large the database's memtables are to be.
+func (s *Store) memTable() (uint64, error) {
+	if s.opts.MemTable != 0 {
+		return s.opts.MemTable, nil
+	}
+	found, err := pebble.Peek(s.dir, s.opts.FS)
+	if err != nil {
+		return 0, err
+	}
+	if found.Exists {
+		return 16 << 20, nil
+	}
+	return 64 << 20, nil
 }
 
 func readCursor(r pebble.Reader) (cursor, error) {
