@@ -134,5 +134,5 @@ func commands(env *environment) []*cobra.Command {
 			all = append(all, c)
 		}
 	}
-	return all
+	return append(all, newBenchCommand(env))
 }
