@@ -10,8 +10,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -75,6 +78,7 @@ func TestSecrets(t *testing.T) {
 
 	c.stop()
 	c.searchLog(password, "somebody-nice")
+	c.losesClusterKey()
 	c.start()
 	c.kill()
 	c.searchDisk("after a crash", password, "somebody-nice")
@@ -111,6 +115,43 @@ func TestSecrets(t *testing.T) {
 		t.Errorf("after a restart its key is in a file: %s", left)
 	}
 	c.searchDisk("after the end", password, "somebody-nice")
+}
+
+// losesClusterKey starts without the cluster key, and with another one.
+func (c *cluster) losesClusterKey() {
+	c.t.Helper()
+	file := filepath.Join(c.dir, "seal", "encryption.yaml")
+	kept, err := os.ReadFile(file)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	another := filepath.Join(c.t.TempDir(), "another.yaml")
+	secret := regexp.MustCompile("secret: .*").ReplaceAll(kept, []byte("secret: "+base64.StdEncoding.EncodeToString(make([]byte, 32))))
+	if err := errors.Join(os.WriteFile(another, secret, 0o600), os.Remove(file)); err != nil {
+		c.t.Fatal(err)
+	}
+	for want, args := range map[string][]string{
+		"is gone, which":             {"up"},
+		"put that key back":          {"up", "--encryption-config", another},
+		"no such file":               {"up", "--encryption-config", file},
+		"no EncryptionConfiguration": {"up", "--encryption-config", c.kubeconfig()},
+	} {
+		if out, err := c.endsSoon(args...); err == nil || !strings.Contains(out, want) {
+			c.t.Errorf("reprise %s says %q, %v; want %q", strings.Join(args, " "), out, err, want)
+		}
+	}
+	if err := os.WriteFile(file, kept, 0o600); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// endsSoon runs one of our commands, which goes on for ever if it does not fail.
+func (c *cluster) endsSoon(args ...string) (string, error) {
+	cmd := c.command("reprise", args...)
+	timer := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Signal(syscall.SIGINT) })
+	defer timer.Stop()
+	out, err := cmd.CombinedOutput()
+	return string(out), err
 }
 
 // forms are a text as it may lie on a disk: as it is, in base64 (in which three
