@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/reprise-run/reprise/agents/replay"
+	"github.com/reprise-run/reprise/agents/runner"
 	"github.com/reprise-run/reprise/agents/scheduler"
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/events/archive"
@@ -158,6 +159,36 @@ func TestTrialOfRecordedLogs(t *testing.T) {
 			}, func(b []events.Event) error { return trial.Feed(b) })
 			if o := trial.Finish(); o.Same != survey.Bindings() {
 				t.Errorf("%s: of %d bindings:\n%s", file, survey.Bindings(), o.Text())
+			}
+		}
+	}
+}
+
+// A scheduler that counts otherwise is found in each recorded log.
+func TestRecordedLogsFindAChange(t *testing.T) {
+	other := func(actor string, setup []byte) (runner.Decider, bool, error) {
+		if actor != "scheduler" {
+			return replay.Deciders(actor, setup)
+		}
+		s, err := scheduler.NewWith("", scheduler.Policy{Fit: scheduler.MostAllocated})
+		return s, true, err
+	}
+	files, err := filepath.Glob(logs + "/*.reprise")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		var r *replay.Replay
+		readArchive(t, file, func(s *projections.State) {
+			r = replay.New(replay.Options{State: s, Make: other})
+		}, func(b []events.Event) error { return r.Feed(b) })
+		report, err := r.Finish()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range report.Agents() {
+			if a.Agent == "scheduler" && a.Different == 0 {
+				t.Errorf("%s: the change is not found:\n%s", file, report.Text())
 			}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"testing"
 	"time"
 
@@ -310,4 +311,28 @@ func benchmarkPods(b *testing.B, each int) {
 	b.StopTimer()
 	b.ReportMetric(float64(w.View().Sequence()-start)/float64(n*each), "events/pod")
 	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(n*each), "us/pod")
+}
+
+// BenchmarkReplay is how fast the log of a rollout of 2,000 pods is decided again.
+func BenchmarkReplay(b *testing.B) {
+	w := newTown(b)
+	w.create(b, web("web", 2000, "web:1"))
+	w.until(b, "the rollout", complete("web"), nil)
+	log := w.events(b)
+	decisions := 0
+	for b.Loop() {
+		r := replay.New(replay.Options{Make: withToys})
+		if err := r.Feed(slices.Clone(log)); err != nil {
+			b.Fatal(err)
+		}
+		report, err := r.Finish()
+		if err != nil || report.Differences > 0 {
+			b.Fatal(err, report.Text())
+		}
+		for _, a := range report.Agents() {
+			decisions += a.Decisions
+		}
+	}
+	b.ReportMetric(float64(b.N*len(log))/b.Elapsed().Seconds(), "events/s")
+	b.ReportMetric(float64(decisions)/b.Elapsed().Seconds(), "decisions/s")
 }
