@@ -141,7 +141,7 @@ func TestReplayRefuses(t *testing.T) {
 // BenchmarkTrial is what an event costs that is read from an archive to try another
 // scheduler: three times, for the survey, the trial and its control.
 func BenchmarkTrial(b *testing.B) {
-	const events = 100_000
+	const events = 20_000
 	file, config := archived(b, events), packed(b)
 	for b.Loop() {
 		if _, err := run(b, "replay", file, "--scheduler-config", config, "-o", "json"); err != nil {
