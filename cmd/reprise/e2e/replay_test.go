@@ -69,7 +69,7 @@ func testOtherScheduler(c *cluster, config string) {
 	c.apply(strings.ReplaceAll(web, "name: web", "name: packed"))
 	c.kubectl("rollout", "status", "deployment/packed", "--timeout=2m")
 	c.eventually("the log is at rest", c.atRest())
-	if out := c.must("reprise", "events", "--filter", "pod.bound", "-o", "wide"); !strings.Contains(out, "mostAllocated") {
+	if out := c.must("reprise", "events", "--filter", "pod.bound", "-o", "wide"); !strings.Contains(out, "most allocated") {
 		c.t.Errorf("the scheduler does not heed its configuration:\n%s", out)
 	}
 	if out := c.must("reprise", "replay"); !strings.Contains(out, "no differences") {
