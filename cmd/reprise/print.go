@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -82,7 +83,30 @@ func (p printer) note(e *events.Event) []string {
 		}
 		return lines[:1]
 	}
-	return []string{p.cut("note " + string(e.Note))}
+	return []string{p.cut("note: " + plainly(e.Note))}
+}
+
+// plainly is a note without the marks of JSON, if it is a text or has only plain
+// members: "container web, exitCode 137".
+func plainly(note []byte) string {
+	var text string
+	var members map[string]any
+	if json.Unmarshal(note, &text) == nil {
+		return text
+	}
+	if json.Unmarshal(note, &members) != nil {
+		return string(note)
+	}
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		switch v := members[name].(type) {
+		case map[string]any, []any:
+			return string(note)
+		default:
+			parts = append(parts, fmt.Sprintf("%s %v", name, v))
+		}
+	}
+	return strings.Join(parts, ", ")
 }
 
 // changes says what became of the object.

@@ -54,6 +54,19 @@ func TestLongChains(t *testing.T) {
 	}
 }
 
+func TestNotesReadPlainly(t *testing.T) {
+	for note, want := range map[string]string{
+		`{"container":"web","attempt":0,"exitCode":137}`: "attempt 0, container web, exitCode 137",
+		`"a probe failed"`: "a probe failed",
+		`{"a":[1]}`:        `{"a":[1]}`,
+		`no JSON`:          "no JSON",
+	} {
+		if got := plainly([]byte(note)); got != want {
+			t.Errorf("%s reads as %s", note, got)
+		}
+	}
+}
+
 func TestChainAsATree(t *testing.T) {
 	var out strings.Builder
 	if err := (printer{w: &out, format: "json"}).chain(crashes(3)); err != nil {
