@@ -48,7 +48,7 @@ unit: ## test all that needs neither root nor containers
 	go test -timeout $(TIMEOUT) $$(go list ./... | grep -v /cmd/lint)
 
 .PHONY: e2e
-e2e: build tools images $(TEST_TOOLS:%=$(STAMPS)/%) $(STAMPS)/javascript ## test on real containers; needs root
+e2e: build tools images $(TEST_TOOLS:%=$(STAMPS)/%) $(STAMPS)/javascript $(STAMPS)/asyncapi ## test on real containers; needs root
 	go test -tags e2e -count 1 -timeout $(TIMEOUT) -p 1 ./agents/node/... ./cmd/reprise/...
 
 .PHONY: bench-start
@@ -107,4 +107,11 @@ $(STAMPS)/javascript: $(wildcard docs/examples/subscribe/javascript/*) $(STAMPS)
 	@echo "  javascript the client of NATS, for the tests"
 	@mkdir -p dist/javascript && cp docs/examples/subscribe/javascript/* dist/javascript/
 	@cd dist/javascript && npm ci --silent --no-audit --no-fund
+	@touch $@
+
+$(STAMPS)/asyncapi: $(wildcard cmd/tools/asyncapi/*) $(STAMPS)/machine
+	@cmd/tools/require.sh node=nodejs npm=npm
+	@echo "  asyncapi   the schema of AsyncAPI, for the tests"
+	@mkdir -p dist/asyncapi && cp cmd/tools/asyncapi/* dist/asyncapi/
+	@cd dist/asyncapi && npm ci --silent --no-audit --no-fund
 	@touch $@

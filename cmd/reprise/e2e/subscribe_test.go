@@ -35,6 +35,14 @@ func TestSubscribe(t *testing.T) {
 	t.Run("restart", c.keepsIntegrators)
 }
 
+// TestAsyncAPI holds the document of all subjects against AsyncAPI's own schema.
+func TestAsyncAPI(t *testing.T) {
+	check := filepath.Join(repository(), "dist", "asyncapi", "check.js")
+	if out, err := exec.Command("node", check, filepath.Join(repository(), "schemas", "asyncapi.json")).CombinedOutput(); err != nil {
+		t.Errorf("%v (make dist/.stamps/asyncapi installs what this needs)\n%s", err, out)
+	}
+}
+
 // subscriber starts an example's program with the arguments that it wants.
 type subscriber struct {
 	command  []string
