@@ -155,13 +155,16 @@ func (w *worker) step(ctx context.Context) (wake time.Time, gone bool) {
 			wake = now.Add(min(lookAgain<<w.silence, longSilence))
 		}
 	}
-	stale := w.stale.Swap(false)
+	// What changes while volumes are put in place may come too late for that: then
+	// it stays to be done.
+	prepare := plan.Action{Kind: plan.PrepareVolumes}
+	stale := w.doing[prepare.Key()] == nil && w.stale.Swap(false)
 	if stale {
 		w.forgive()
 	}
 	if stale && w.mounted || !w.refresh.IsZero() && !now.Before(w.refresh) {
 		w.refresh = time.Time{}
-		w.do(ctx, plan.Action{Kind: plan.PrepareVolumes}, p)
+		w.do(ctx, prepare, p)
 	}
 	actions, next := plan.Plan(p, now)
 	for _, a := range actions {
