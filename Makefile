@@ -25,7 +25,7 @@ TIMEOUT ?= 15m
 
 .PHONY: help
 help: ## list the targets
-	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 16
 
 .PHONY: run
 run: build tools images ## install what is missing, build, and start a cluster of one node here
@@ -59,11 +59,14 @@ bench-start: build tools images $(STAMPS)/kubectl ## measure start, apply to run
 EVENTS ?= 1000000
 
 .PHONY: bench-history
-bench-history: ## measure what the past costs on a log of EVENTS events (a million): questions about it, and making it
+bench-history: ## measure what the past costs on a log of EVENTS events (a million): questions, rebuild, verify, export, subscribers
 	go test -run '^$$' -bench . -benchtime 1000000x -timeout $(TIMEOUT) ./events/eventsgen
 	go test -run '^$$' -bench 'History(Object|Why|Sequence)' -benchtime 1000x -timeout $(TIMEOUT) ./projections/pebble -events $(EVENTS)
 	go test -run '^$$' -bench 'History(List|State|Events|Load)' -benchtime 10x -timeout $(TIMEOUT) ./projections/pebble -events $(EVENTS)
 	go test -run '^$$' -bench 'Rebuild' -benchtime 1x -timeout $(TIMEOUT) ./projections/pebble -events $(EVENTS)
+	go test -run '^$$' -bench 'Verify' -benchtime 1x -timeout $(TIMEOUT) ./cmd/reprise
+	go test -run '^$$' -bench 'Audit|Write|Check' -benchtime 5x -timeout $(TIMEOUT) ./events/jetstream/blocks ./events/archive
+	go test -run '^$$' -bench 'Subscribers' -benchtime 1x -timeout $(TIMEOUT) ./events/jetstream
 
 .PHONY: lint
 lint: ## check the format, the architecture and what the compiler lets pass

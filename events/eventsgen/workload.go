@@ -80,17 +80,23 @@ func (d *deployment) labels(hash string) string {
 
 // template is the pod template of a deployment as it is now.
 func (g *Generator) template(d *deployment, labels string) string {
-	return string(podSpecTemplate.fill("app", d.ref.Name, "labels", labels, "containers", containers(d, d.image(), "template")))
+	return string(podSpecTemplate.fill("app", d.ref.Name, "labels", labels, "containers", containers(d, d.image(), "")))
 }
 
-func containers(d *deployment, image, short string) string {
+// containers are those of a deployment's template, or of a pod: that has a volume
+// with its token beside, which the gate has put into it.
+func containers(d *deployment, image, token string) string {
+	mounts := `[{"mountPath":"/etc/` + d.ref.Name + `","name":"config","readOnly":true}`
+	if token != "" {
+		mounts += `,{"mountPath":"/var/run/secrets/kubernetes.io/serviceaccount","name":"kube-api-access-` + token + `","readOnly":true}`
+	}
 	all := "["
 	for i := range d.containers {
 		if i > 0 {
 			all += ","
 			image = "registry.example.org/base/" + containerNames[i] + ":1.29"
 		}
-		all += string(containerTemplate.fill("name", containerNames[i], "image", image, "app", d.ref.Name, "memory", "256Mi", "cpu", "100m", "short", short))
+		all += string(containerTemplate.fill("name", containerNames[i], "image", image, "app", d.ref.Name, "memory", "256Mi", "cpu", "100m", "mounts", mounts+"]"))
 	}
 	return all + "]"
 }
