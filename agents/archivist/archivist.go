@@ -12,6 +12,7 @@ import (
 
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/events/archive"
+	"github.com/reprise-run/reprise/events/proof"
 	"github.com/reprise-run/reprise/projections"
 	"github.com/reprise-run/reprise/projections/history"
 )
@@ -21,6 +22,10 @@ type Source struct {
 	// Log has the events, and Reader, a projection of it, the state before them.
 	Log    events.Log
 	Reader history.Reader
+	// Prover proves what is in the log, and Checkpoint returns a signed checkpoint
+	// of all that there is now. Without them an archive has no proof.
+	Prover     *proof.Prover
+	Checkpoint func(context.Context) ([]byte, error)
 	// Program is the version of this program.
 	Program string
 	// Now is the time; the clock's if nil.
@@ -31,9 +36,21 @@ type Source struct {
 // zero is the log's end on that side. As decisions are not cut apart, it may have a
 // few events more on either side. It reads the log and disturbs nobody else who does.
 func (s Source) Write(ctx context.Context, w io.Writer, from, to uint64) error {
+	if to == 0 {
+		to = s.Reader.Folded()
+	}
+	signed, own, err := s.checkpoint(ctx)
+	if err != nil {
+		return err
+	}
 	h, objects, err := s.header(ctx, from, to)
 	if err != nil {
 		return err
+	}
+	if h.Origin = own.Origin; own.Size > 0 && own.Size >= h.From-1 {
+		if h.Proof, err = s.prove(h, signed, own); err != nil {
+			return err
+		}
 	}
 	a, err := archive.NewWriter(w, h)
 	if err != nil {
@@ -47,7 +64,42 @@ func (s Source) Write(ctx context.Context, w io.Writer, from, to uint64) error {
 	if err := s.events(ctx, a, h); err != nil {
 		return err
 	}
-	return a.Close(nil)
+	return a.Close()
+}
+
+// checkpoint returns a checkpoint, nothing if there is nobody to sign one: an archive
+// can be had all the same, and says that it has none.
+func (s Source) checkpoint(ctx context.Context) (signed []byte, c proof.Checkpoint, err error) {
+	if s.Checkpoint == nil || s.Prover == nil {
+		return nil, c, nil
+	}
+	if signed, err = s.Checkpoint(ctx); err != nil {
+		return nil, c, ctx.Err()
+	}
+	if c, err = archive.OpenCheckpoint(signed); err != nil {
+		return nil, c, fmt.Errorf("cannot read the newest checkpoint: %w", err)
+	}
+	return signed, c, nil
+}
+
+// prove ties the archive's events to a checkpoint.
+func (s Source) prove(h archive.Header, signed []byte, c proof.Checkpoint) (*archive.Proof, error) {
+	p := &archive.Proof{Checkpoint: string(signed)}
+	if h.From > 1 {
+		tree, err := s.Prover.Tree(h.From - 1)
+		if err != nil {
+			return nil, fmt.Errorf("cannot prove what was before event %d: %w", h.From, err)
+		}
+		p.Tree = &tree
+	}
+	if c.Size <= h.To {
+		return p, nil
+	}
+	var err error
+	if p.Grown, err = s.Prover.Consistency(h.To, c.Size); err != nil {
+		return nil, fmt.Errorf("cannot prove that event %d is the log's: %w", h.To, err)
+	}
+	return p, nil
 }
 
 // header says what will be in the archive.
@@ -87,9 +139,6 @@ func (s Source) header(ctx context.Context, from, to uint64) (h archive.Header, 
 
 // whole checks a range, and widens it to whole decisions.
 func (s Source) whole(from, to, folded uint64) (uint64, uint64, error) {
-	if to == 0 {
-		to = folded
-	}
 	switch {
 	case folded == 0:
 		return 0, 0, history.ErrEmpty

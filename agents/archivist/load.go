@@ -21,9 +21,9 @@ type Store interface {
 
 // Load folds an archive into a store and returns the state at its end. If it fails
 // with an *archive.DamageError, the store has all decisions up to the last whole one
-// before the damage, and so has the state. told, which may be nil, hears after each
-// batch how far it is.
-func Load(ctx context.Context, a *archive.Reader, store Store, told func(sequence uint64)) (*projections.State, error) {
+// before the damage, and so has the state. each, which may be nil, is given the
+// events; it may end it with an error.
+func Load(ctx context.Context, a *archive.Reader, store Store, each func([]events.Event) error) (*projections.State, error) {
 	h := a.Header()
 	state := projections.NewState()
 	if h.From > 1 {
@@ -68,8 +68,11 @@ func Load(ctx context.Context, a *archive.Reader, store Store, told func(sequenc
 		if err := store.Commit(batch, changes); err != nil {
 			return state, err
 		}
-		if told != nil {
-			told(state.Sequence())
+		if each == nil {
+			continue
+		}
+		if err := each(batch); err != nil {
+			return state, err
 		}
 	}
 	return state, nil

@@ -58,17 +58,25 @@ If no server runs, the newest checkpoint on disk is printed.`,
 
 // newestCheckpoint prints the newest checkpoint on disk.
 func (e *environment) newestCheckpoint() error {
+	newest, err := e.newestOnDisk()
+	if err != nil {
+		return err
+	}
+	_, err = e.Stdout.Write(newest)
+	return err
+}
+
+func (e *environment) newestOnDisk() ([]byte, error) {
 	path := notary.CheckpointFile(e.ProofDir())
 	file, err := os.ReadFile(path)
 	if err != nil {
-		return noCheckpoints(err, e.ProofDir())
+		return nil, noCheckpoints(err, e.ProofDir())
 	}
 	notes, _ := proof.Split(file)
 	if len(notes) == 0 {
-		return fmt.Errorf("there is no checkpoint in %s yet", path)
+		return nil, fmt.Errorf("there is no checkpoint in %s yet", path)
 	}
-	_, err = e.Stdout.Write(notes[len(notes)-1])
-	return err
+	return notes[len(notes)-1], nil
 }
 
 // noCheckpoints explains why there are none to be read.

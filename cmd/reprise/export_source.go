@@ -13,14 +13,17 @@ import (
 	"github.com/reprise-run/reprise/agents/historian"
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/events/jetstream"
+	"github.com/reprise-run/reprise/events/proof"
 	"github.com/reprise-run/reprise/projections/history"
 	"github.com/reprise-run/reprise/projections/live"
 	"github.com/reprise-run/reprise/projections/pebble"
 )
 
 // exporting writes archives of a log.
-func exporting(log events.Log, reader history.Reader) exporter {
-	source := archivist.Source{Log: log, Reader: reader, Program: programVersion}
+func exporting(log events.Log, store *pebble.Store, checkpoint func(context.Context) ([]byte, error)) exporter {
+	source := archivist.Source{
+		Log: log, Reader: store, Prover: proof.NewProver(store.Chains), Checkpoint: checkpoint, Program: programVersion,
+	}
 	return func(ctx context.Context, r historian.ExportRange, w io.Writer) error {
 		return source.Write(ctx, w, r.From, r.To)
 	}
@@ -73,5 +76,5 @@ func (o *exportOptions) fromStopped(ctx context.Context, export func(exporter, h
 	if err != nil {
 		return err
 	}
-	return export(exporting(log, store), r)
+	return export(exporting(log, store, func(context.Context) ([]byte, error) { return o.newestOnDisk() }), r)
 }

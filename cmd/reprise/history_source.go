@@ -28,7 +28,7 @@ func (p *controlPlane) startHistory(log events.Log, store *pebble.Store) error {
 		Reader:     store,
 		Wait:       p.history.Wait,
 		Checkpoint: p.signer.Checkpoint,
-		Export:     exporting(log, store),
+		Export:     exporting(log, store, p.signer.Checkpoint),
 		Verify: func(ctx context.Context) (historian.Verification, error) {
 			report, err := store.Verify(ctx, log, p.history.View())
 			if err != nil {

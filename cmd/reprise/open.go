@@ -8,10 +8,10 @@ import (
 	"os"
 	"os/exec"
 
-	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
 	"github.com/reprise-run/reprise/agents/archivist"
+	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/events/archive"
 )
 
@@ -132,9 +132,18 @@ func loadArchive(ctx context.Context, r io.Reader, store archivist.Store, stderr
 	defer a.Close()
 	h := a.Header()
 	bar := newBar(stderr, "reading", int64(h.To-h.From+1))
-	state, err := archivist.Load(ctx, a, store, func(at uint64) { set(bar, at-h.From+1) })
-	_ = bar.Exit() // It only draws.
-	return loaded{header: h, footer: a.Footer(), state: state}, err
+	evidence, err := archive.NewEvidence(h, nil)
+	if err != nil {
+		return loaded{}, err
+	}
+	state, err := archivist.Load(ctx, a, store, func(batch []events.Event) error {
+		_ = bar.Add(len(batch)) // It only draws.
+		return evidence.Take(batch)
+	})
+	_ = bar.Clear()
+	l := loaded{header: h, footer: a.Footer(), state: state}
+	if err == nil {
+		l.verdict, err = evidence.End()
+	}
+	return l, err
 }
-
-func set(bar *progressbar.ProgressBar, n uint64) { _ = bar.Set64(int64(n)) }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -31,9 +32,10 @@ type archiveServer struct {
 
 // loaded is what was found in an archive.
 type loaded struct {
-	header archive.Header
-	footer archive.Footer
-	state  *projections.State
+	header  archive.Header
+	footer  archive.Footer
+	verdict archive.Verdict
+	state   *projections.State
 }
 
 func (s *archiveServer) close() {
@@ -95,6 +97,13 @@ func (s *archiveServer) serve(_ context.Context) error {
 	if err := s.serveHistory(nc); err != nil {
 		return err
 	}
+	full, err := filepath.Abs(s.file)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(s.env.DataDir, archiveMark), []byte(full), 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot say which archive is served: %w", err)
+	}
 	if err := os.WriteFile(s.env.addressFile(), []byte(server.Addr()+"\n"), 0o600); err != nil {
 		return fmt.Errorf("cannot say where the archive is served: %w", err)
 	}
@@ -111,7 +120,9 @@ func (s *archiveServer) serveHistory(nc *nats.Conn) error {
 			}
 			return fmt.Errorf("nothing comes after event %d: this is an archive", end)
 		},
-		Verify: s.verify,
+		Verify: func(context.Context) (historian.Verification, error) {
+			return historian.Verification{}, errors.New("this is an archive: `reprise verify FILE` verifies it")
+		},
 		Checkpoint: func(context.Context) ([]byte, error) {
 			return nil, errors.New("an archive signs no checkpoints: ask the cluster that it is of")
 		},
@@ -125,44 +136,6 @@ func (s *archiveServer) serveHistory(nc *nats.Conn) error {
 	return err
 }
 
-// verify reads the archive again, into another projection, and compares.
-func (s *archiveServer) verify(ctx context.Context) (v historian.Verification, err error) {
-	f, err := openArchive(s.file)
-	if err != nil {
-		return v, err
-	}
-	defer f.Close()
-	dir, err := os.MkdirTemp(s.env.DataDir, "verify-")
-	if err != nil {
-		return v, err
-	}
-	defer os.RemoveAll(dir)
-	fresh, err := pebble.Open(dir, pebble.Options{Log: s.log()})
-	if err != nil {
-		return v, err
-	}
-	defer fresh.Close() // What it wrote is removed.
-	again, err := loadArchive(ctx, f, fresh, io.Discard)
-	v = historian.Verification{Sequence: fresh.Folded()}
-	var damage *archive.DamageError
-	if errors.As(err, &damage) {
-		v.Fault = damage.Error()
-	} else if err != nil {
-		return v, err
-	}
-	v.Objects, v.Chain = again.state.Len(), again.footer.Chain.String()
-	if v.Stored, err = s.store.Sum(); err != nil {
-		return v, err
-	}
-	if v.Rebuilt, err = fresh.Sum(); err != nil {
-		return v, err
-	}
-	if v.Fault == "" && v.Stored != v.Rebuilt {
-		v.Fault = "what answers is not what the archive says: open it again"
-	}
-	return v, nil
-}
-
 // describe says what is open.
 func (s *archiveServer) describe() string {
 	h := s.loaded.header
@@ -174,6 +147,9 @@ func (s *archiveServer) describe() string {
 		text += ", of the cluster " + h.Cluster
 	}
 	text += fmt.Sprintf(", written by reprise %s on %s.\n", h.Program, h.Created.Local().Format(time.RFC1123))
+	if s.cut == nil {
+		text += "Checkpoints: " + told(s.loaded.verdict, h, nil) + ".\n"
+	}
 	if h.Snapshot != nil {
 		text += fmt.Sprintf("How the cluster was before event %d (%d objects) is what the writer of the archive says: the hash chain does not cover it.\n",
 			h.From, h.Snapshot.Objects)

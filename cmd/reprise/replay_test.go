@@ -60,7 +60,7 @@ func archived(t testing.TB, events uint64) string {
 			t.Fatal(err)
 		}
 	}
-	if err := w.Close(nil); err != nil {
+	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
 	return path

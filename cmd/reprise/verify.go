@@ -25,7 +25,7 @@ import (
 func newVerifyCommand(env *environment) *cobra.Command {
 	v := verifier{environment: env}
 	c := &cobra.Command{
-		Use:   "verify",
+		Use:   "verify [ARCHIVE]",
 		Short: "Prove that the history was not altered, and that the state is what it says",
 		Long: `Reads the files of the log from the first event, and changes nothing of them. It checks
 the chain of hashes that ties each event to the one before, and compares the log with
@@ -35,14 +35,25 @@ that with the one in use, to the byte. Exits with 1 if anything is wrong, and na
 first bad sequence.
 
 Whoever can write to the data directory can read the key that signs there. So an auditor
-keeps a checkpoint and the public key elsewhere, and passes both.`,
+keeps a checkpoint and the public key elsewhere, and passes both.
+
+Of an archive, it proves that its events are those that a checkpoint covers: the one in
+it, if you name the key, and those that you hold.`,
 		Example: `  # On the cluster's machine, beside the running server
   reprise verify --checkpoint audit.checkpoint --key reprise.verifier
 
   # On a copy of the data directory, without a server
-  reprise verify --offline --data-dir /evidence --checkpoint audit.checkpoint --key reprise.verifier`,
-		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return v.run(c.Context()) },
+  reprise verify --offline --data-dir /evidence --checkpoint audit.checkpoint --key reprise.verifier
+
+  # An archive
+  reprise verify incident.reprise --key reprise.verifier`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if file := strings.Join(args, ""); file != "" || env.opened() != "" {
+				return v.archive(c.Context(), cmp.Or(file, env.opened()))
+			}
+			return v.run(c.Context())
+		},
 	}
 	c.Flags().StringArrayVar(&v.checkpoints, "checkpoint", nil, "a file of signed checkpoints that you hold, or a directory given to `reprise up --checkpoints`; may be repeated")
 	c.Flags().StringArrayVar(&v.keys, "key", nil, "the public key to trust, or a file of it, in place of the one in the data directory; repeat it if the key was replaced")

@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/events/proof"
 )
 
 // Version is that of the format that this program writes, and the highest that it
@@ -43,6 +44,9 @@ type Header struct {
 	Before Chain `json:"before"`
 	// Snapshot is the state before From, nil if From is 1.
 	Snapshot *Snapshot `json:"snapshot,omitempty"`
+	// Proof ties the events to a signed checkpoint of the log. It is nil for a log
+	// that has none of so many events.
+	Proof *Proof `json:"proof,omitempty"`
 	// Program is the version of the program that wrote it, Created when.
 	Program string    `json:"program,omitempty"`
 	Created time.Time `json:"created"`
@@ -62,23 +66,19 @@ type Footer struct {
 	Chain  Chain  `json:"chain"`
 	// Raw is how many bytes the events have before compression.
 	Raw uint64 `json:"raw"`
-	// Proof ties the chain to a signed checkpoint of the log. It is nil for a log
-	// that has none.
-	Proof *Proof `json:"proof,omitempty"`
 }
 
 // Proof is what came with an archive to show that its events are those that a
 // checkpoint of the log covers.
 type Proof struct {
-	// Checkpoint is the signed note, as the log has it, and Key the name of the
-	// key that it is signed with.
+	// Tree is that of the events before From, as far as it must be known to grow by
+	// those in the archive. It is nil if From is 1.
+	Tree *proof.Tree `json:"tree,omitempty"`
+	// Checkpoint is the signed note. It speaks of the events before From at least.
 	Checkpoint string `json:"checkpoint"`
-	Key        string `json:"key,omitempty"`
-	// Before and Last show that the chain of the event before From, and that of
-	// the event To, are leaves of the checkpoint's tree. Before is empty if From
-	// is 1.
-	Before []Chain `json:"before,omitempty"`
-	Last   []Chain `json:"last,omitempty"`
+	// Grown shows that the checkpoint's tree grew out of the one that the archive's
+	// last event leads to. It is empty if the checkpoint does not go beyond that.
+	Grown proof.Path `json:"grown,omitempty"`
 }
 
 // Chain is a SHA-256, in JSON in hex.
@@ -106,6 +106,8 @@ func (h *Header) check() error {
 		return fmt.Errorf("it says that it goes from event %d to %d", h.From, h.To)
 	case h.From == 1 && (h.Before != Chain{} || h.Snapshot != nil):
 		return fmt.Errorf("it begins with the log and says that there was something before")
+	case h.Proof != nil && h.From > 1 && (h.Proof.Tree == nil || h.Proof.Tree.Size() != h.From-1 || h.Proof.Tree.Chain() != h.Before):
+		return fmt.Errorf("its tree is not that of the events before %d", h.From)
 	case h.From > 1 && h.Snapshot == nil:
 		return fmt.Errorf("it begins with event %d and has no snapshot of what was before", h.From)
 	}

@@ -50,7 +50,7 @@ func write(t testing.TB, all []events.Event, from, to uint64) []byte {
 	for i := range objects {
 		err = errors.Join(err, w.Object(&objects[i]))
 	}
-	err = errors.Join(err, w.Append(all[from-1:to]), w.Close(&archive.Proof{Checkpoint: "note", Last: []archive.Chain{{1}}}))
+	err = errors.Join(err, w.Append(all[from-1:to]), w.Close())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +108,7 @@ func TestRoundTrip(t *testing.T) {
 		if from > 1 && !reflect.DeepEqual(objects, before(t, all, from)) || from == 1 && objects != nil {
 			t.Errorf("%d to %d: the snapshot is not what was written", from, to)
 		}
-		if footer.Chain != all[to-1].Chain || footer.Events != to-from+1 || footer.Proof.Checkpoint != "note" {
+		if footer.Chain != all[to-1].Chain || footer.Events != to-from+1 {
 			t.Errorf("%d to %d: the footer is %+v", from, to, footer)
 		}
 		h, _, err := archive.Check(bytes.NewReader(file), nil)
@@ -147,7 +147,7 @@ func TestWriterRefuses(t *testing.T) {
 		"more than it said": {func(t *testing.T) error { return begin(t, ends(all, 50)).Append(all) }, "past the archive's end"},
 		"less than it said": {func(t *testing.T) error {
 			w := begin(t, 100)
-			return errors.Join(w.Append(all[:ends(all, 50)]), w.Close(nil))
+			return errors.Join(w.Append(all[:ends(all, 50)]), w.Close())
 		}, "was to end with event 100"},
 		"half a decision": {func(t *testing.T) error {
 			at := uint64(1)
@@ -155,7 +155,7 @@ func TestWriterRefuses(t *testing.T) {
 				at++
 			}
 			w := begin(t, at)
-			return errors.Join(w.Append(all[:at]), w.Close(nil))
+			return errors.Join(w.Append(all[:at]), w.Close())
 		}, "middle of a decision"},
 		"no range": {func(*testing.T) error {
 			_, err := archive.NewWriter(io.Discard, archive.Header{From: 5, To: 4})
@@ -181,7 +181,7 @@ func TestWriteFails(t *testing.T) {
 	full := errors.New("no room")
 	w, err := archive.NewWriter(&failing{left: 300, err: full}, archive.Header{From: 1, To: 2000})
 	if err == nil {
-		err = errors.Join(w.Append(history(2000)), w.Close(nil))
+		err = errors.Join(w.Append(history(2000)), w.Close())
 	}
 	if !errors.Is(err, full) {
 		t.Errorf("got %v", err)

@@ -68,7 +68,7 @@ func heap(t *testing.T, n uint64) (most uint64) {
 			err = a.Append(g.next())
 		}
 		if err == nil {
-			err = a.Close(nil)
+			err = a.Close()
 		}
 		written <- errors.Join(err, w.CloseWithError(err))
 	}()
@@ -104,7 +104,7 @@ func BenchmarkWrite(b *testing.B) {
 	size := int64(0)
 	for b.Loop() {
 		w, err := archive.NewWriter(io.Discard, archive.Header{From: 1, To: uint64(len(all))})
-		if err = errors.Join(err, w.Append(all), w.Close(nil)); err != nil {
+		if err = errors.Join(err, w.Append(all), w.Close()); err != nil {
 			b.Fatal(err)
 		}
 		size = w.Written()

@@ -154,9 +154,8 @@ func (a *Writer) flushEvents() {
 	a.flush(kindEvents, first)
 }
 
-// Close writes what an archive ends with. The proof may be nil. It does not close
-// what is written to.
-func (a *Writer) Close(proof *Proof) error {
+// Close writes what an archive ends with. It does not close what is written to.
+func (a *Writer) Close() error {
 	switch {
 	case a.failure != nil:
 		return a.failure
@@ -170,7 +169,7 @@ func (a *Writer) Close(proof *Proof) error {
 	}
 	a.block, a.count = append(a.block, a.index...), uint32(a.blocks)
 	a.flush(kindIndex, a.header.From)
-	a.footer.Events, a.footer.Chain, a.footer.Proof = a.last-a.header.From+1, a.chain, proof
+	a.footer.Events, a.footer.Chain = a.last-a.header.From+1, a.chain
 	at := a.offset
 	a.writeJSON(kindFooter, a.footer)
 	a.write(trailer(at))

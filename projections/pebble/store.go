@@ -35,9 +35,7 @@
 package pebble
 
 import (
-	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -474,13 +472,4 @@ func (s *Store) DumpKeys(w io.Writer) (err error) {
 		}
 	}
 	return nil
-}
-
-// Sum is the SHA-256 of DumpKeys, in hex.
-func (s *Store) Sum() (string, error) {
-	h := sha256.New()
-	if err := s.DumpKeys(h); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
 }

@@ -29,6 +29,9 @@ func TestArchive(t *testing.T) {
 	all, part, stopped := filepath.Join(dir, "all.reprise"), filepath.Join(dir, "part.reprise"), filepath.Join(dir, "stopped.reprise")
 	history := c.must("reprise", "history", "deployments.apps/default/web")
 
+	key, held := filepath.Join(dir, "key"), filepath.Join(dir, "held")
+	check(t, os.WriteFile(key, []byte(c.must("reprise", "checkpoint", "--key")), 0o600))
+	check(t, os.WriteFile(held, []byte(c.must("reprise", "checkpoint")), 0o600))
 	c.must("reprise", "export", all)
 	c.must("reprise", "export", "--from", "@"+middle, part)
 	c.exportRefuses(t, all)
@@ -45,6 +48,7 @@ func TestArchive(t *testing.T) {
 		}
 	}
 	c.asks(t, part, middle)
+	c.proves(t, all, part, key, held)
 	c.openRefuses(t, all)
 }
 
@@ -63,8 +67,8 @@ func (c *cluster) exportRefuses(t *testing.T, there string) {
 	c.must("reprise", "export", "--force", there)
 	files, err := os.ReadDir(filepath.Dir(there))
 	check(t, err)
-	if len(files) != 2 {
-		t.Errorf("there are other files than the two archives: %v", files)
+	if len(files) != 4 {
+		t.Errorf("there are other files than two archives, a key and a checkpoint: %v", files)
 	}
 }
 
@@ -90,6 +94,35 @@ reprise diff --from @` + from + ` --to now
 	var status *exec.ExitError
 	if _, err := c.reprise("open", part, "--", "bash", "-c", "exit 7"); !errors.As(err, &status) || status.ExitCode() != 7 {
 		t.Errorf("a command that ends with 7: %v", err)
+	}
+}
+
+// proves verifies archives as an auditor does, where there is no cluster.
+func (c *cluster) proves(t *testing.T, all, part, key, held string) {
+	alone := func(args ...string) *exec.Cmd {
+		cmd := c.command("reprise", append([]string{"--data-dir", t.TempDir(), "verify"}, args...)...)
+		return cmd
+	}
+	for file, wants := range map[string][]string{
+		all:  {"its own agrees: signed by", "1 held agree"},
+		part: {"its own agrees: signed by", "1 held agree", "as the archive's writer says"},
+	} {
+		out, err := alone(file, "--key", key, "--checkpoint", held).CombinedOutput()
+		for _, want := range wants {
+			if err != nil || !strings.Contains(string(out), want) {
+				t.Errorf("verify %s does not say %q: %v\n%s", filepath.Base(file), want, err, out)
+			}
+		}
+		if out, err := alone(file).CombinedOutput(); err != nil || !strings.Contains(string(out), "--key tells") {
+			t.Errorf("verify %s without a key: %v\n%s", filepath.Base(file), err, out)
+		}
+	}
+	other := "reprise.run/log/000000000000+2fbd5b8a+AXd0eRjvVKYvBA3y7Vv8vQnk2fHnZ0UXZ1qCzCVeGkWU"
+	if out, err := alone(all, "--key", other).CombinedOutput(); err == nil {
+		t.Errorf("another key is taken:\n%s", out)
+	}
+	if out := c.must("reprise", "open", all, "--", "reprise", "verify"); !strings.Contains(out, "its own agrees") {
+		t.Errorf("verify where an archive is open:\n%s", out)
 	}
 }
 
