@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -38,6 +39,11 @@ func Serve(nc *nats.Conn, prefix string, rotate func(context.Context) (Rotation,
 			return
 		}
 		defer func() { idle <- struct{}{} }()
+		// As everywhere: the one who asks names the subject of the answer, and the
+		// server may publish on all.
+		if !strings.HasPrefix(m.Reply, nats.InboxPrefix) {
+			return
+		}
 		var a rotateAnswer
 		var err error
 		if a.Rotation, err = rotate(ctx); err != nil {
