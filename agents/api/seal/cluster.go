@@ -1,6 +1,7 @@
 package seal
 
 import (
+	"cmp"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
@@ -100,6 +101,13 @@ func (r *ring) primary(o events.Ref) *clusterKey {
 		}
 	}
 	return nil
+}
+
+// wrapper is the cluster key to wrap an object's key by. The key of what is no
+// longer to be sealed still opens its past, and must not keep an old cluster key
+// from being given up.
+func (r *ring) wrapper(o events.Ref) *clusterKey {
+	return cmp.Or(r.primary(o), r.groups[0].first)
 }
 
 // has says whether a cluster key is at hand.

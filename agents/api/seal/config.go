@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -142,11 +143,13 @@ func providersOf(list []apiserver.ProviderConfiguration) (out []provider, err er
 // ring fetches the cluster keys.
 func (c Config) ring(ctx context.Context, vault events.Vault) (*ring, error) {
 	r := &ring{}
-	// A provider that several groups share is asked once.
+	// A provider that several groups share is asked once. Its name does not do: two
+	// keys may have the same.
 	firsts := map[string]*clusterKey{}
 	for _, g := range c.groups {
 		for i, p := range g.providers {
-			first, asked := firsts[p.name]
+			id := p.name + "\x00" + string(p.secret)
+			first, asked := firsts[id]
 			if !asked {
 				keys, err := p.keys(ctx, vault)
 				if err != nil {
@@ -154,7 +157,7 @@ func (c Config) ring(ctx context.Context, vault events.Vault) (*ring, error) {
 				}
 				r.keys = append(r.keys, keys...)
 				first = keys[0]
-				firsts[p.name] = first
+				firsts[id] = first
 			}
 			if i == 0 {
 				r.groups = append(r.groups, group{patterns: g.patterns, first: first})
@@ -221,8 +224,9 @@ func keysOf(file string) ([]apiserver.Key, error) {
 	}
 	obj, _, err := codecs.UniversalDecoder().Decode(text, nil, nil)
 	config, ok := obj.(*apiserver.EncryptionConfiguration)
-	if err != nil || !ok || len(config.Resources) != 1 || len(config.Resources[0].Providers) != 1 || config.Resources[0].Providers[0].Secretbox == nil {
-		return nil, fmt.Errorf("%s is not as this program has written it: to rotate by hand, put a new key before the others, and keep those until the next start", file)
+	if err != nil || !ok || len(config.Resources) != 1 || !slices.Equal(config.Resources[0].Resources, []string{"secrets"}) ||
+		len(config.Resources[0].Providers) != 1 || config.Resources[0].Providers[0].Secretbox == nil {
+		return nil, fmt.Errorf("%s is not as this program has written it, and would lose what was changed: name it with --encryption-config at the next start, after which `reprise secrets rotate` takes what you write there", file)
 	}
 	return config.Resources[0].Providers[0].Secretbox.Keys, nil
 }

@@ -149,8 +149,9 @@ func (k *objectKey) openAll(r events.Ref, doc []byte) ([]byte, error) {
 	})
 }
 
-// blank takes all that is sealed out of a canonical document and says in it why.
-func blank(r events.Ref, doc []byte) ([]byte, error) {
+// blank takes all that is sealed out of a canonical document and says in an
+// annotation why.
+func blank(r events.Ref, doc []byte, annotation, why string) ([]byte, error) {
 	_, keyed := simple[r.GroupResource()]
 	doc, err := edit(r, doc, func(path string, value []byte) ([]byte, error) {
 		switch {
@@ -177,7 +178,7 @@ func blank(r events.Ref, doc []byte) ([]byte, error) {
 	if annotations == nil {
 		annotations = map[string]any{}
 	}
-	annotations[Erased] = erasedText
+	annotations[annotation] = why
 	text, err := json.Marshal(annotations)
 	if err == nil {
 		text, err = events.Canonical(text)

@@ -1,8 +1,8 @@
 package seal
 
 import (
-	"bytes"
 	"context"
+	"errors"
 	"iter"
 	"slices"
 
@@ -18,15 +18,7 @@ func (k *Keeper) Reading(p live.Projection) live.Projection { return reading{p, 
 // Feeding is Reading for nodes, to which an object whose key is gone is gone too:
 // what they have made of it stays as it is, as when it is deleted, and is not
 // overwritten by nothing.
-func (k *Keeper) Feeding(p live.Projection) live.Projection {
-	return reading{p, func(e *projections.Entry) *projections.Entry {
-		opened := k.entry(e)
-		if opened != nil && opened != e && bytes.Contains(opened.Raw, []byte(`"`+Erased+`":`)) {
-			return nil
-		}
-		return opened
-	}}
-}
+func (k *Keeper) Feeding(p live.Projection) live.Projection { return reading{p, k.fed} }
 
 type show func(*projections.Entry) *projections.Entry
 
@@ -57,10 +49,7 @@ func (c openChanges) Next(ctx context.Context) ([]projections.Change, error) {
 		if r := batch[i].Event.Object; !sealable(r.Group, r.Resource) {
 			continue
 		}
-		change := projections.Change{Event: batch[i].Event, Before: c.show(batch[i].Before), After: c.show(batch[i].After)}
-		if change.Before != nil || change.After != nil {
-			batch[i] = change
-		}
+		batch[i].Before, batch[i].After = c.show(batch[i].Before), c.show(batch[i].After)
 	}
 	return batch, err
 }
@@ -97,18 +86,41 @@ func (k *Keeper) RevealEntry(e *projections.Entry) ([]byte, error) {
 		return doc, nil
 	}
 	k.log.Error("an object cannot be decrypted; it is shown without its values", "object", e.Ref.String(), "error", err)
-	return blank(e.Ref, e.Raw)
+	return blank(e.Ref, e.Raw, Unreadable, unreadableText)
 }
 
 // entry is an entry with its values.
 func (k *Keeper) entry(e *projections.Entry) *projections.Entry {
-	if e == nil || !sealable(e.Ref.Group, e.Ref.Resource) || !hasSealed(e.Raw) {
+	if !mayBeSealed(e) {
 		return e
 	}
 	doc, err := k.RevealEntry(e)
 	if err != nil {
 		return e
 	}
+	return withDocument(e, doc)
+}
+
+// fed is an entry with its values, nil if they cannot be read.
+func (k *Keeper) fed(e *projections.Entry) *projections.Entry {
+	if !mayBeSealed(e) {
+		return e
+	}
+	doc, err := k.Open(context.Background(), e.Ref, e.UID, e.Raw)
+	if err != nil {
+		if !errors.Is(err, ErrErased) {
+			k.log.Error("an object cannot be decrypted; nodes keep what they have of it", "object", e.Ref.String(), "error", err)
+		}
+		return nil
+	}
+	return withDocument(e, doc)
+}
+
+func mayBeSealed(e *projections.Entry) bool {
+	return e != nil && sealable(e.Ref.Group, e.Ref.Resource) && hasSealed(e.Raw)
+}
+
+func withDocument(e *projections.Entry, doc []byte) *projections.Entry {
 	opened := projections.NewEntry(e.Ref, e.UID, e.Created, e.Sequence, doc)
 	opened.Version = e.Version
 	return opened

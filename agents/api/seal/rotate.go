@@ -26,6 +26,12 @@ type Rotation struct {
 // new configuration lacks a cluster key that is still needed, it fails and nothing
 // has changed.
 func (k *Keeper) Rotate(ctx context.Context, c Config) (Rotation, error) {
+	select {
+	case k.rewrapping <- struct{}{}:
+		defer func() { <-k.rewrapping }()
+	case <-ctx.Done():
+		return Rotation{}, context.Cause(ctx)
+	}
 	r, err := c.ring(ctx, k.vault)
 	if err != nil {
 		return Rotation{}, err
@@ -33,12 +39,17 @@ func (k *Keeper) Rotate(ctx context.Context, c Config) (Rotation, error) {
 	if err := r.check(ctx, k.vault); err != nil {
 		return Rotation{}, err
 	}
+	// A key that is being made by the former cluster key is in the vault, and so is
+	// found below, before that cluster key is given up.
+	k.making.Lock()
 	k.ring.Store(r)
+	k.making.Unlock()
 	return k.rewrap(ctx)
 }
 
 // rewrap wraps all keys by the cluster keys that are to be used now, and erases
-// the cluster keys that a plugin has encrypted and that wrap nothing any more.
+// the cluster keys that a plugin has encrypted and that wrap nothing any more. The
+// caller holds rewrapping.
 func (k *Keeper) rewrap(ctx context.Context) (done Rotation, err error) {
 	r := k.ring.Load()
 	used := map[string]bool{}
@@ -87,8 +98,8 @@ func (k *Keeper) rewrap(ctx context.Context) (done Rotation, err error) {
 // id of the one that it is wrapped by then.
 func (k *Keeper) rewrapOne(ctx context.Context, r *ring, kept events.Kept, rec record) (by string, err error) {
 	object := events.Ref(rec.Object)
-	to := r.primary(object)
-	if to == nil || to.id == rec.By {
+	to := r.wrapper(object)
+	if to.id == rec.By {
 		return rec.By, nil
 	}
 	secret, err := r.unwrap(rec)

@@ -26,6 +26,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -38,6 +39,12 @@ import (
 const Erased = "reprise.run/erased"
 
 const erasedText = "the key was destroyed when the object was deleted; its values can no longer be read"
+
+// Unreadable is the annotation of an object that is shown without values although
+// its key was not destroyed.
+const Unreadable = "reprise.run/unreadable"
+
+const unreadableText = "its values cannot be decrypted now; the server's log says why"
 
 // ErrErased says that the key of an object is no longer there.
 var ErrErased = errors.New("its key was destroyed")
@@ -64,6 +71,14 @@ type Keeper struct {
 	ring  atomic.Pointer[ring]
 	// keys are the objects' keys that were used of late, by their names.
 	keys *lru.Cache
+	// erased counts erasures, so that a key which was read before one is not kept
+	// after it.
+	erased atomic.Uint64
+	// making is held for reading while a key is made, and for writing to change the
+	// ring.
+	making sync.RWMutex
+	// rewrapping is held by the one who wraps keys anew.
+	rewrapping chan struct{}
 }
 
 // cached bounds how many objects' keys are kept in memory.
@@ -72,7 +87,7 @@ const cached = 16_384
 // New returns a keeper. It fails if a cluster key that the vault needs is missing,
 // and then has changed nothing.
 func New(ctx context.Context, o Options) (*Keeper, error) {
-	k := &Keeper{vault: o.Vault, log: o.Log, grace: o.Grace, now: o.Now, keys: lru.New(cached)}
+	k := &Keeper{vault: o.Vault, log: o.Log, grace: o.Grace, now: o.Now, keys: lru.New(cached), rewrapping: make(chan struct{}, 1)}
 	if k.grace == 0 {
 		k.grace = time.Minute
 	}
@@ -96,13 +111,12 @@ func (k *Keeper) Covers(r events.Ref) bool { return k.ring.Load().primary(r) != 
 // Seal returns the document as the log may keep it: its values sealed, if they are
 // to be. It says whether it made a key for that, which is durable when it returns.
 func (k *Keeper) Seal(ctx context.Context, r events.Ref, uid string, doc []byte) (sealed []byte, made bool, err error) {
-	primary := k.ring.Load().primary(r)
-	if primary == nil || doc == nil {
+	if doc == nil || !k.Covers(r) {
 		return doc, false, nil
 	}
 	key, err := k.key(ctx, r, uid)
 	if errors.Is(err, ErrErased) {
-		key, made, err = k.create(ctx, primary, r, uid)
+		key, made, err = k.create(ctx, r, uid)
 	}
 	if err == nil {
 		sealed, err = key.sealAll(r, doc)
@@ -114,7 +128,7 @@ func (k *Keeper) Seal(ctx context.Context, r events.Ref, uid string, doc []byte)
 }
 
 // create makes an object's key, and says whether it did or found one made.
-func (k *Keeper) create(ctx context.Context, by *clusterKey, r events.Ref, uid string) (*objectKey, bool, error) {
+func (k *Keeper) create(ctx context.Context, r events.Ref, uid string) (*objectKey, bool, error) {
 	if !events.VaultName(keyName(uid)) {
 		return nil, false, fmt.Errorf("its uid %q is not one that the API gives", uid)
 	}
@@ -123,11 +137,8 @@ func (k *Keeper) create(ctx context.Context, by *clusterKey, r events.Ref, uid s
 	if err != nil {
 		return nil, false, err
 	}
-	value, err := by.wrap(r, uid, secret)
-	if err != nil {
-		return nil, false, err
-	}
-	err = k.vault.Create(ctx, keyName(uid), value)
+	before := k.erased.Load()
+	err = k.put(ctx, r, uid, secret)
 	if errors.Is(err, events.ErrKept) {
 		key, err = k.key(ctx, r, uid) // Another server was faster.
 		return key, false, err
@@ -136,8 +147,28 @@ func (k *Keeper) create(ctx context.Context, by *clusterKey, r events.Ref, uid s
 		// It may be there all the same.
 		return nil, true, err
 	}
-	k.keys.Add(keyName(uid), key)
+	k.remember(uid, key, before)
 	return key, true, nil
+}
+
+// put keeps an object's key in the vault, wrapped by the cluster key that is in use.
+func (k *Keeper) put(ctx context.Context, r events.Ref, uid string, secret []byte) error {
+	k.making.RLock()
+	defer k.making.RUnlock()
+	value, err := k.ring.Load().wrapper(r).wrap(r, uid, secret)
+	if err != nil {
+		return err
+	}
+	return k.vault.Create(ctx, keyName(uid), value)
+}
+
+// remember keeps a key in memory, unless one was erased since it was read: it may
+// have been that one.
+func (k *Keeper) remember(uid string, key *objectKey, before uint64) {
+	k.keys.Add(keyName(uid), key)
+	if k.erased.Load() != before {
+		k.keys.Remove(keyName(uid))
+	}
 }
 
 // key finds an object's key. It fails with ErrErased if there is none.
@@ -149,6 +180,7 @@ func (k *Keeper) key(ctx context.Context, r events.Ref, uid string) (*objectKey,
 		}
 		return nil, fmt.Errorf("uid %s is another object's", uid)
 	}
+	before := k.erased.Load()
 	kept, err := k.vault.Get(ctx, name)
 	if errors.Is(err, events.ErrNotKept) {
 		return nil, ErrErased
@@ -171,7 +203,7 @@ func (k *Keeper) key(ctx context.Context, r events.Ref, uid string) (*objectKey,
 	if err != nil {
 		return nil, err
 	}
-	k.keys.Add(name, key)
+	k.remember(uid, key, before)
 	return key, nil
 }
 
@@ -197,7 +229,7 @@ func (k *Keeper) Open(ctx context.Context, r events.Ref, uid string, doc []byte)
 func (k *Keeper) Reveal(ctx context.Context, r events.Ref, uid string, doc []byte) ([]byte, error) {
 	opened, err := k.Open(ctx, r, uid, doc)
 	if errors.Is(err, ErrErased) {
-		return blank(r, doc)
+		return blank(r, doc, Erased, erasedText)
 	}
 	return opened, err
 }
@@ -211,8 +243,9 @@ func (k *Keeper) Forget(ctx context.Context, r events.Ref, uid string) {
 }
 
 func (k *Keeper) erase(ctx context.Context, r events.Ref, uid string) error {
-	k.keys.Remove(keyName(uid))
 	err := k.vault.Erase(ctx, keyName(uid))
+	k.erased.Add(1)
+	k.keys.Remove(keyName(uid))
 	if err != nil {
 		k.log.Warn("the key of an object that is gone is still there; it will be erased later", "object", r.String(), "error", err)
 	}

@@ -70,7 +70,8 @@ func (k *Keeper) follow(ctx context.Context, p live.Projection, after uint64) er
 			return err
 		}
 		for _, c := range batch {
-			if c.After != nil || c.Before == nil || !sealable(c.Before.Ref.Group, c.Before.Ref.Resource) || !hasSealed(c.Before.Raw) {
+			// What has no sealed value at its end may have had one before.
+			if c.After != nil || c.Before == nil || !sealable(c.Before.Ref.Group, c.Before.Ref.Resource) {
 				continue
 			}
 			if err := k.erase(ctx, c.Before.Ref, c.Before.UID); err != nil {
@@ -133,7 +134,13 @@ func (k *Keeper) sweep(ctx context.Context, p live.Projection, last func(context
 		k.log.Info("erased keys of objects that are gone", "keys", erased)
 	}
 	k.miss(ctx, p, known)
+	select {
+	case k.rewrapping <- struct{}{}:
+	case <-ctx.Done():
+		return 0, false, context.Cause(ctx)
+	}
 	done, err := k.rewrap(ctx)
+	<-k.rewrapping
 	if done.Rewrapped > 0 {
 		k.log.Info("wrapped keys by the cluster key that is in use now", "keys", done.Rewrapped)
 	}

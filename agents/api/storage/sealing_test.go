@@ -19,6 +19,7 @@ import (
 	"github.com/reprise-run/reprise/agents/api/storage/storagetest"
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/events/memvault"
+	"github.com/reprise-run/reprise/projections"
 	"github.com/reprise-run/reprise/projections/live"
 )
 
@@ -310,6 +311,23 @@ func TestLostVault(t *testing.T) {
 	if e := k.Feeding(r.history).View().Get(ref); e != nil {
 		t.Errorf("nodes see %s", e.Raw)
 	}
+	// Nor are they told of a change to it, or when it goes, what it says in the log.
+	r.mustPut(t, "u-1", "aHVudGVyMw==", at)
+	after := r.history.Sequence()
+	for _, kept := range r.kept(t) {
+		if err := r.vault.Erase(t.Context(), kept); err != nil {
+			t.Fatal(err)
+		}
+	}
+	k = r.keeper(t)
+	changes, err := k.Feeding(r.history).Changes(t.Context(), after-1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if batch, err := changes.Next(t.Context()); err != nil || len(batch) != 1 || batch[0].Before != nil || batch[0].After != nil {
+		t.Errorf("nodes are told %v, %v", batch, err)
+	}
+	at = int64(after)
 	// It can be written anew, by a new key.
 	b, err := storage.New(t.Context(), storage.Options{
 		History: r.history.Source(), Volatile: storagetest.NewLog(t, true).Source(), Sealer: k,
@@ -325,4 +343,63 @@ func TestLostVault(t *testing.T) {
 	if e := k.Feeding(r.history).View().Get(ref); e == nil || string(e.Raw) != string(secretOf("u-1", "bmV3")) {
 		t.Errorf("nodes see %v", e)
 	}
+}
+
+// TestKeyOfWhatIsEmptyAtItsEnd deletes what has no values any more, and had some, and
+// not through this server.
+func TestKeyOfWhatIsEmptyAtItsEnd(t *testing.T) {
+	r := newSealedRig(t)
+	at := r.mustPut(t, "u-1", "aHVudGVyMg==", 0)
+	empty := []byte(`{"apiVersion":"v1","data":{},"kind":"Secret","metadata":{"name":"db","namespace":"shop","uid":"u-1"}}`)
+	put, err := r.Kubernetes.OptimisticPut(t.Context(), dbKey, empty, at, kubernetes.PutOptions{})
+	if err != nil || !put.Succeeded {
+		t.Fatal(put, err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	ref := events.Ref{Resource: "secrets", Namespace: "shop", Name: "db"}
+	remove := func() {
+		change, _, err := events.Command(ref, "u-1", r.history.View().Get(ref).Raw, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.history.Propose(ctx, events.Proposal{
+			Decision: events.Decision{Changes: []events.Change{change}, Expect: []events.Expectation{{Object: ref, Sequence: uint64(put.Revision)}}},
+			Actor:    events.Actor{Kind: "api", Version: "v1"}, User: "somebody",
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err = r.keeper(t).Run(ctx, following{r.history, remove, cancel}, func(context.Context) (uint64, error) { return r.history.Sequence(), nil })
+	if got := r.kept(t); !errors.Is(err, context.Canceled) || len(got) != 0 {
+		t.Errorf("%v; the vault has %v", err, got)
+	}
+}
+
+// following has something done when Run begins to follow, and stops Run when it has
+// done its part about the first changes.
+type following struct {
+	*storagetest.Log
+	do   func()
+	stop context.CancelFunc
+}
+
+func (f following) Changes(ctx context.Context, after uint64) (live.Changes, error) {
+	f.do()
+	c, err := f.Log.Changes(ctx, after)
+	return &once{Changes: c, stop: f.stop}, err
+}
+
+type once struct {
+	live.Changes
+	stop  context.CancelFunc
+	given bool
+}
+
+func (o *once) Next(ctx context.Context) ([]projections.Change, error) {
+	if o.given {
+		o.stop()
+	}
+	o.given = true
+	return o.Changes.Next(ctx)
 }
