@@ -275,3 +275,39 @@ func TestLongLogs(t *testing.T) {
 		t.Errorf("written anew: %v", found)
 	}
 }
+
+// A server that was suspended after it had signed, while others appended, records
+// the checkpoint when it wakes. That is no reason to accuse the log.
+func TestCheckpointsRecordedVeryLate(t *testing.T) {
+	signer, verifier := key(t, 1)
+	all := someEvents(9, 90_000)
+	var tree proof.Tree
+	for _, e := range all[:100] {
+		tree.Add(e.Chain)
+	}
+	c := tree.Checkpoint(signer.Name(), time.Time{})
+	signed, err := proof.Sign(c, signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changes, err := proof.Changes(vkey(t, verifier), true, signed, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all[89_000].Type, all[89_000].Object, all[89_000].Data = changes[0].Type, changes[0].Object, changes[0].Data
+	forge(all, 89_001)
+	r := rand.New(rand.NewPCG(1, 1))
+	held := []proof.Held{{Checkpoint: c, From: "of the auditor"}}
+	a, found := audit(r, all, held, verifier)
+	if found != nil {
+		t.Error(found)
+	}
+	if held, recorded := a.Compared(); held != 1 || recorded != 0 {
+		t.Errorf("%d held and %d recorded were compared", held, recorded)
+	}
+	all[50].UID = "another"
+	forge(all, 51)
+	if _, found := audit(r, all, held, verifier); found == nil || found.First != 1 || found.Last != 100 {
+		t.Errorf("written anew: %v", found)
+	}
+}
