@@ -54,6 +54,9 @@ const (
 	tombstone = 1 << 62
 	// longest is what a record may have: NATS takes no larger message.
 	longest = 32 << 20
+	// largest is what a block may have, compressed or not. The server begins another
+	// at 8 MB, with the record that goes beyond.
+	largest = 64 << 20
 )
 
 // Stream is the files of one stream.
@@ -137,7 +140,7 @@ type Fault struct {
 // Read reads the i-th block.
 func (s *Stream) Read(i int) (*Block, error) {
 	f := s.blocks[i]
-	content, err := os.ReadFile(f.path)
+	content, err := read(f.path)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the log: %w", err)
 	}
@@ -146,10 +149,29 @@ func (s *Stream) Read(i int) (*Block, error) {
 	return b, nil
 }
 
+// read reads a file, and no more of it than shows that it is no block.
+func read(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	content := bytes.NewBuffer(make([]byte, 0, min(info.Size(), largest)+bytes.MinRead))
+	_, err = content.ReadFrom(io.LimitReader(f, largest+1))
+	return content.Bytes(), err
+}
+
 // Parse reads the content of a block, given the prefix of the stream's subjects and
 // the block's number.
 func Parse(content []byte, prefix string, index uint64) *Block {
 	raw, reason := decompress(content)
+	if len(raw) > largest {
+		raw, reason = raw[:largest], fmt.Sprintf("the block has more than the %d bytes that one may have", largest)
+	}
 	key := sha256.Sum256(fmt.Appendf(nil, "%s-%d", strings.ToUpper(prefix), index))
 	check, err := highwayhash.New64(key[:])
 	if err != nil {
@@ -158,8 +180,12 @@ func Parse(content []byte, prefix string, index uint64) *Block {
 	p := parser{prefix: prefix, check: check, raw: raw}
 	b := &Block{Size: int64(len(content))}
 	b.Events, b.Fault = p.all()
-	if b.Fault == nil && reason != "" {
+	switch {
+	case reason == "":
+	case b.Fault == nil:
 		b.Fault = &Fault{At: len(raw), Reason: reason}
+	default: // No crash of an append leaves that.
+		b.Fault.Reason, b.Fault.Tail = b.Fault.Reason+", and "+reason, false
 	}
 	return b
 }
@@ -179,8 +205,10 @@ func decompress(content []byte) (raw []byte, reason string) {
 		return nil, "the block is cut short"
 	}
 	end := len(content) - checkSize
-	out := bytes.NewBuffer(make([]byte, 0, min(info.OriginalSize, 64<<20)+bytes.MinRead))
-	if _, err := io.Copy(out, s2.NewReader(bytes.NewReader(content[n:end]))); err != nil {
+	out := bytes.NewBuffer(make([]byte, 0, min(info.OriginalSize, largest)+bytes.MinRead))
+	packed := s2.NewReader(bytes.NewReader(content[n:end]))
+	// The size is what somebody wrote there, and a few bytes can stand for many.
+	if _, err := io.Copy(out, io.LimitReader(packed, largest+1)); err != nil {
 		return out.Bytes(), "the block cannot be decompressed from there on: " + err.Error()
 	}
 	out.Write(content[end:])

@@ -178,6 +178,20 @@ func TestFlipsInBlocks(t *testing.T) {
 	}
 }
 
+// A block that was made to fill the auditor's memory is refused instead.
+func TestBlocksAreNotUnpackedWithoutEnd(t *testing.T) {
+	zeros := make([]byte, 200<<20)
+	info := server.CompressionInfo{Algorithm: server.S2Compression, OriginalSize: uint64(len(zeros))}
+	packed, err := info.Algorithm.Compress(zeros)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := blocks.Parse(append(info.MarshalMetadata(), packed...), "reprise", 1)
+	if f := b.Fault; f == nil || f.Tail || !strings.Contains(f.Reason, "more than the 67108864 bytes") {
+		t.Errorf("%d bytes that stand for %d: %+v", len(packed), len(zeros), f)
+	}
+}
+
 func put(t testing.TB, path string, content []byte) {
 	t.Helper()
 	if err := os.WriteFile(path, content, 0o600); err != nil {
