@@ -30,6 +30,7 @@ type Point struct {
 const (
 	// longAgo is how many days a person may go back.
 	longAgo  = 100_000
+	halfDay  = 12 * time.Hour
 	clock    = "15:04:05"
 	dateTime = "2006-01-02 15:04:05"
 )
@@ -116,15 +117,20 @@ func past(text string, now time.Time) (time.Time, bool) {
 	return now, true
 }
 
-// last is the last time before now at which clocks showed t.
+// last is the last time before now at which clocks showed t. Where they are put
+// back they show an hour twice, of which time.Date takes either.
 func last(t, now time.Time) time.Time {
-	on := func(day int) time.Time {
-		return time.Date(now.Year(), now.Month(), day, t.Hour(), t.Minute(), t.Second(), t.Nanosecond(), now.Location())
+	for day := now.Day(); ; day-- {
+		at := time.Date(now.Year(), now.Month(), day, t.Hour(), t.Minute(), t.Second(), t.Nanosecond(), now.Location())
+		_, offset := at.Zone()
+		for _, around := range []time.Duration{halfDay, -halfDay} {
+			_, other := at.Add(around).Zone()
+			shown := at.Add(time.Duration(offset-other) * time.Second)
+			if !shown.After(now) && shown.Format(dateTime) == at.Format(dateTime) {
+				return shown
+			}
+		}
 	}
-	if today := on(now.Day()); !today.After(now) {
-		return today
-	}
-	return on(now.Day() - 1)
 }
 
 // Resolve finds the point in a log: the sequence of the last event that had

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	_ "time/tzdata" // the test needs a zone that puts its clocks back
 
 	"github.com/cockroachdb/datadriven"
 
@@ -65,4 +66,34 @@ func point(text string, now time.Time, r history.Reader) string {
 		return said + ": " + err.Error()
 	}
 	return fmt.Sprintf("%s: @%d", said, sequence)
+}
+
+// TestClocksPutBack asks for times in a night in which clocks showed the hour from
+// two to three twice, and in one in which they never showed it.
+func TestClocksPutBack(t *testing.T) {
+	berlin, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ text, now, want string }{
+		{"02:30", "2026-10-25T00:15:00Z", "2026-10-24T00:30:00Z"}, // 02:15 for the first time
+		{"02:30", "2026-10-25T00:45:00Z", "2026-10-25T00:30:00Z"}, // 02:45 for the first time
+		{"02:30", "2026-10-25T01:15:00Z", "2026-10-25T00:30:00Z"}, // 02:15 for the second time
+		{"02:30", "2026-10-25T01:45:00Z", "2026-10-25T01:30:00Z"}, // 02:45 for the second time
+		{"02:30", "2026-10-25T09:00:00Z", "2026-10-25T01:30:00Z"},
+		{"02:30", "2026-10-26T01:00:00Z", "2026-10-25T01:30:00Z"}, // the day after, before it
+		{"01:59", "2026-10-25T01:45:00Z", "2026-10-24T23:59:00Z"},
+		{"03:00", "2026-10-25T01:45:00Z", "2026-10-24T01:00:00Z"},
+		{"01:59", "2026-03-29T01:05:00Z", "2026-03-29T00:59:00Z"},
+		{"03:01", "2026-03-29T01:05:00Z", "2026-03-29T01:01:00Z"},
+	} {
+		now, err := time.Parse(time.RFC3339, c.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := history.ParsePoint(c.text, now.In(berlin))
+		if got := p.Time.UTC().Format(time.RFC3339); err != nil || got != c.want {
+			t.Errorf("%s at %s is %s (%v), want %s", c.text, now.In(berlin), got, err, c.want)
+		}
+	}
 }
