@@ -199,11 +199,11 @@ func (d *differences) one(of *history.Difference) error {
 	if of.Another {
 		line += "; it is another object of this name"
 	}
-	if _, err := fmt.Fprintln(d.w, line); err != nil {
+	if _, err := fmt.Fprintln(d.w, shown(line)); err != nil {
 		return err
 	}
 	for _, change := range d.changes(of.Changes) {
-		if _, err := fmt.Fprintf(d.w, "    %s\n", change); err != nil {
+		if _, err := fmt.Fprintf(d.w, "    %s\n", shown(change)); err != nil {
 			return err
 		}
 	}

@@ -6,8 +6,10 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
@@ -65,7 +67,7 @@ func (p printer) event(t *history.Told, indent string) error {
 	}
 	margin := strings.Repeat(" ", len(at)+len("  ")+utf8.RuneCountInString(indent)+len("    "))
 	for _, line := range append(p.note(&t.Event), p.changes(t.Changes)...) {
-		if _, err := fmt.Fprintf(p.w, "%s%s\n", margin, line); err != nil {
+		if _, err := fmt.Fprintf(p.w, "%s%s\n", margin, shown(line)); err != nil {
 			return err
 		}
 	}
@@ -132,6 +134,25 @@ func (p printer) cut(line string) string {
 	return line[:end] + "…"
 }
 
+// shown is text from the log as it may be printed: what a terminal would obey, or
+// hide, is written out. Containers and clients write what they like into messages.
+func shown(text string) string {
+	if !strings.ContainsFunc(text, hidden) {
+		return text
+	}
+	var b strings.Builder
+	for _, r := range text {
+		if hidden(r) {
+			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+func hidden(r rune) bool { return !unicode.IsPrint(r) }
+
 // cloudEvent is an event as a CloudEvents JSON object, with what it changed.
 func cloudEvent(t *history.Told) (map[string]any, error) {
 	e := &t.Event
@@ -154,8 +175,12 @@ func cloudEvent(t *history.Told) (map[string]any, error) {
 	if len(e.Asked) > 0 {
 		o["asked"] = json.RawMessage(e.Asked)
 	}
-	if len(e.Note) > 0 {
+	switch {
+	case len(e.Note) == 0:
+	case json.Valid(e.Note):
 		o["note"] = json.RawMessage(e.Note)
+	default:
+		o["note"] = string(e.Note)
 	}
 	if len(t.Changes) > 0 {
 		o["changes"] = t.Changes

@@ -52,7 +52,7 @@ from an event: of an object, from its latest.`,
 				if err := p.chain(h.Why(c.Context(), subject.Sequence)); err != nil || subject.Remark == "" || !p.forPeople() {
 					return err
 				}
-				_, err = fmt.Fprintln(env.Stdout, subject.Remark)
+				_, err = fmt.Fprintln(env.Stdout, shown(subject.Remark))
 				return err
 			})
 		},
@@ -229,6 +229,6 @@ func (p printer) beginning(chain []history.Told) error {
 			began += ", request " + root.Audit
 		}
 	}
-	_, err := fmt.Fprintf(p.w, "It began with %s.\n", began)
+	_, err := fmt.Fprintf(p.w, "It began with %s.\n", shown(began))
 	return err
 }

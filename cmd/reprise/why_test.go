@@ -103,3 +103,33 @@ func TestNamesThatPassOn(t *testing.T) {
 		}
 	}
 }
+
+// What containers and clients write reaches the terminal as text alone, and what is
+// no JSON does not keep programs from reading the rest.
+func TestMessagesCannotSteerTheTerminal(t *testing.T) {
+	told := history.Told{
+		Event: events.Event{Sequence: 1, Type: "pod.failed", Object: events.Ref{Resource: "pods", Namespace: "shop", Name: "web"}, UID: "u1", Note: []byte("no \x1b[2J JSON"), Data: []byte(`[]`)},
+		Changes: []history.Line{{
+			Path:   "status.containerStatuses[web].state",
+			Before: json.RawMessage(`{"running":{}}`),
+			After:  json.RawMessage(`{"terminated":{"exitCode":1,"message":"\u001b[31mred\nnext \u009b1m Grüße"}}`),
+		}},
+	}
+	var out strings.Builder
+	if err := (printer{w: &out, format: "wide"}).event(&told, ""); err != nil {
+		t.Fatal(err)
+	}
+	if lines := strings.Count(out.String(), "\n"); lines != 3 || strings.ContainsAny(out.String(), "\x1b\u009b") {
+		t.Errorf("%d lines:\n%q", lines, out.String())
+	}
+	if want := `(exit code 1: \x1b[31mred\nnext \u009b1m Grüße)`; !strings.Contains(out.String(), want) {
+		t.Errorf("%q is not in\n%s", want, &out)
+	}
+	out.Reset()
+	if err := (printer{w: &out, format: "json"}).event(&told, ""); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(out.String(), `"note":"no \u001b[2J JSON"`) {
+		t.Errorf("as JSON it is %s", &out)
+	}
+}
