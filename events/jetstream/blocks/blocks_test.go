@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -176,6 +177,41 @@ func TestFlipsInBlocks(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Who keeps an event of each block does not keep the blocks.
+func TestEventsDoNotHoldBlocks(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, 16_000)
+	s := open(t, dir)
+	r, err := s.Log(16_000).Follow(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := heap()
+	var kept []events.Event
+	for n := 0; n < 16_000; {
+		run, err := r.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += len(run)
+		kept = append(kept, run[0])
+	}
+	r = nil
+	if grown := int64(heap()) - int64(before); grown > 4<<20 {
+		t.Errorf("with %d events of %d blocks %d kB are kept", len(kept), s.Len(), grown>>10)
+	}
+	runtime.KeepAlive(kept)
+}
+
+// heap is how much memory is in use.
+func heap() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }
 
 // A block that was made to fill the auditor's memory is refused instead.

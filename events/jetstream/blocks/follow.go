@@ -1,6 +1,7 @@
 package blocks
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 
@@ -49,6 +50,9 @@ func (r *reader) Next(ctx context.Context) ([]events.Event, error) {
 			if r.ended = e.Sequence > r.log.last; r.ended {
 				break
 			}
+			// A state keeps what an object was created as, and must not keep the
+			// whole block with it.
+			e.Data = bytes.Clone(e.Data)
 			r.pending = append(r.pending, e)
 		}
 		whole := len(r.pending)
