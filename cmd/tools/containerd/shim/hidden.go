@@ -10,9 +10,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 
 	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
+	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/emptypb"
 )
@@ -137,15 +137,21 @@ func hidden(item string) (string, error) {
 // largest is more than the kernel takes of variables.
 const largest = 16 << 20
 
-// readRegular reads a file, and nothing that is not one.
+// readRegular reads a file, and does not so much as open what is not one: to open a
+// device does something, and the path is a pod's to write.
 func readRegular(path string) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	named, err := os.OpenFile(path, unix.O_PATH|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+	defer named.Close()
+	if info, err := named.Stat(); err != nil || !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is no file", path)
 	}
+	f, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", named.Fd()), os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read %s: %w", path, err)
+	}
+	defer f.Close()
 	return io.ReadAll(io.LimitReader(f, largest))
 }

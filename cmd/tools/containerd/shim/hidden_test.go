@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestReveal(t *testing.T) {
@@ -38,5 +40,29 @@ func TestReveal(t *testing.T) {
 	}
 	if _, err := reveal([]byte("{")); err == nil || strings.Contains(err.Error(), name) {
 		t.Errorf("what is no process: %v", err)
+	}
+}
+
+// TestOnlyFilesAreOpened names a pipe, which stands for a device that does something
+// when it is opened.
+func TestOnlyFilesAreOpened(t *testing.T) {
+	dir := t.TempDir()
+	pipe := filepath.Join(dir, "pipe")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	opened, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(opened)
+	if _, err := unix.InotifyAddWatch(opened, pipe, unix.IN_OPEN); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := hidden(hiddenMark + "0:pipe:" + dir); err == nil {
+		t.Errorf("a pipe gives %q", text)
+	}
+	if n, err := unix.Read(opened, make([]byte, 4096)); err != unix.EAGAIN {
+		t.Errorf("it was opened: %d bytes, %v", n, err)
 	}
 }
