@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -62,6 +63,19 @@ func what(info *request.RequestInfo) string {
 func review(info *request.RequestInfo) bool {
 	return info.IsResourceRequest && info.Verb == "create" &&
 		(info.APIGroup == "authorization.k8s.io" || info.APIGroup == "authentication.k8s.io")
+}
+
+// timeless says whether a request is about the server and not about the cluster.
+// Some of these are open to everybody, who must not have us start a chain of servers.
+func timeless(info *request.RequestInfo) bool {
+	if info.IsResourceRequest {
+		return false
+	}
+	switch first, _, _ := strings.Cut(strings.TrimPrefix(info.Path, "/"), "/"); first {
+	case "version", "healthz", "livez", "readyz", "metrics":
+		return true
+	}
+	return false
 }
 
 func noSuchPoint(err error) error {
