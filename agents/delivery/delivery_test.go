@@ -220,6 +220,7 @@ func TestReceiverFails(t *testing.T) {
 	status := func(code int) func(w http.ResponseWriter) { return func(w http.ResponseWriter) { w.WriteHeader(code) } }
 	for name, fail := range map[string]func(w http.ResponseWriter){
 		"500": status(500), "503": status(503), "429": status(429), "408": status(408),
+		"401": status(401), "403": status(403), "404": status(404), "302": status(302),
 		"retry after": func(w http.ResponseWriter) { w.Header().Set("Retry-After", "0"); w.WriteHeader(429) },
 		"dies midway": func(w http.ResponseWriter) { panic(http.ErrAbortHandler) },
 	} {

@@ -181,8 +181,17 @@ func judge(answer *http.Response, said string, now time.Time) plan.Outcome {
 	case code == http.StatusTooManyRequests, code == http.StatusRequestTimeout, code == http.StatusTooEarly, code >= 500:
 		o.Verdict = plan.Failed
 		o.After = retryAfter(answer.Header.Get("Retry-After"), now)
+	case code < 400, elsewhere[code]:
+		o.Verdict = plan.Unreachable
 	}
 	return o
+}
+
+// elsewhere are the answers, beside redirections, by which it is not the event that
+// is refused: the address is wrong, or what the request shows to be let in.
+var elsewhere = map[int]bool{
+	http.StatusUnauthorized: true, http.StatusForbidden: true, http.StatusNotFound: true,
+	http.StatusMethodNotAllowed: true, http.StatusProxyAuthRequired: true, http.StatusGone: true,
 }
 
 // longestAfter is the longest pause that a receiver is granted.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"text/tabwriter"
 	"time"
 
@@ -135,6 +136,16 @@ func (e *environment) deadLetters(ctx context.Context, delivery []string, only [
 	})
 }
 
+// withoutPassword says whether a password was taken out of an address.
+func withoutPassword(target string) bool {
+	u, err := url.Parse(target)
+	if err != nil {
+		return false
+	}
+	_, has := u.User.Password()
+	return has && u.Redacted() == u.String()
+}
+
 // retry sends dead letters once more. The first of an object that fails keeps back
 // the later ones of that object.
 func (e *environment) retry(ctx context.Context, d *jetstream.Deliveries, all []events.DeadLetter, r receiver) error {
@@ -146,7 +157,9 @@ func (e *environment) retry(ctx context.Context, d *jetstream.Deliveries, all []
 			continue
 		}
 		if r.url = target; target == "" {
-			r.url = l.Target
+			if r.url = l.Target; withoutPassword(r.url) {
+				return fmt.Errorf("the address %s has a password, which is not kept with dead letters: give it with --to", r.url)
+			}
 		}
 		w, err := r.webhook()
 		if err != nil {

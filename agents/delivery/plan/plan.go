@@ -47,7 +47,7 @@ const (
 	Refused
 	// Failed: the receiver answered that it cannot take it now.
 	Failed
-	// Unreachable: there was no answer.
+	// Unreachable: there was no answer, or none of the receiver that was meant.
 	Unreachable
 )
 
