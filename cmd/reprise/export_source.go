@@ -13,6 +13,7 @@ import (
 	"github.com/reprise-run/reprise/agents/historian"
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/events/jetstream"
+	"github.com/reprise-run/reprise/events/jetstream/blocks"
 	"github.com/reprise-run/reprise/events/proof"
 	"github.com/reprise-run/reprise/projections/history"
 	"github.com/reprise-run/reprise/projections/live"
@@ -60,7 +61,7 @@ func (o *exportOptions) fromStopped(ctx context.Context, export func(exporter, h
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	folded, err := live.Start(ctx, log, live.Options{Store: store, Log: quiet})
+	folded, err := live.Start(ctx, blocks.ReadAhead(log, o.LogDir(), ""), live.Options{Store: store, Log: quiet})
 	if err != nil {
 		return fmt.Errorf("cannot fold the log: %w", err)
 	}

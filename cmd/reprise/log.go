@@ -11,6 +11,7 @@ import (
 
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/events/jetstream"
+	"github.com/reprise-run/reprise/events/jetstream/blocks"
 	"github.com/reprise-run/reprise/projections"
 	"github.com/reprise-run/reprise/projections/pebble"
 )
@@ -51,7 +52,7 @@ func (p *controlPlane) startLog(ctx context.Context, env *environment) error {
 	}
 	p.onClose(store.Close)
 	p.reader = store
-	if err := p.startProjections(ctx, history, volatile, store); err != nil {
+	if err := p.startProjections(ctx, blocks.ReadAhead(history, env.LogDir(), ""), volatile, store); err != nil {
 		return err
 	}
 	if err := p.openSigner(env, store); err != nil {

@@ -96,14 +96,14 @@ func encode(e *events.Event, set func(key, value string)) []byte {
 // events.ErrNewerLog (wrapped) on an envelope of a later version, and with
 // events.ErrDamaged on what is none. The event shares the body's memory.
 func Decode(h nats.Header, body []byte, sequence uint64) (events.Event, error) {
-	return decode(h, body, sequence)
+	return decode(h, body, sequence, nil)
 }
 
 // getter is a block of headers: nats.Header, or one that is checked to the byte.
 type getter interface{ Get(key string) string }
 
-func decode(h getter, body []byte, sequence uint64) (events.Event, error) {
-	d := decoder{header: h}
+func decode(h getter, body []byte, sequence uint64, known names) (events.Event, error) {
+	d := decoder{header: h, names: known}
 	if v := d.number(hSchema); v > schema {
 		return events.Event{}, fmt.Errorf("event %d has an envelope of version %d, and this program knows %d: %w", sequence, v, schema, events.ErrNewerLog)
 	}
@@ -123,6 +123,7 @@ func decode(h getter, body []byte, sequence uint64) (events.Event, error) {
 	e.Actor = d.actor()
 	e.Object = d.ref()
 	d.chain(&e.Chain)
+	d.names = nil
 	if asked := d.text(hAsked); asked != "" {
 		e.Asked = []byte(asked)
 	}
@@ -152,6 +153,7 @@ func decode(h getter, body []byte, sequence uint64) (events.Event, error) {
 // decoder reads headers and remembers the first that makes no sense.
 type decoder struct {
 	header getter
+	names  names
 	bad    string
 }
 
@@ -166,8 +168,8 @@ func (d *decoder) get(key string) string { return d.header.Get(key) }
 func (d *decoder) text(key string) string { return d.unescape(key, d.get(key)) }
 
 func (d *decoder) unescape(key, s string) string {
-	if !strings.Contains(s, "%") {
-		return s
+	if strings.IndexByte(s, '%') < 0 {
+		return d.names.get(s)
 	}
 	s, err := url.PathUnescape(s)
 	if err != nil {
@@ -229,7 +231,13 @@ func (d *decoder) chain(into *[32]byte) {
 	if s == "" {
 		return
 	}
-	if n, err := hex.Decode(into[:], []byte(s)); err != nil || n != len(into) || len(s) != 2*len(into) {
+	if len(s) != 2*len(into) {
+		d.fail(hChain)
+		return
+	}
+	var digits [2 * len(into)]byte
+	copy(digits[:], s)
+	if _, err := hex.Decode(into[:], digits[:]); err != nil {
 		d.fail(hChain)
 	}
 }

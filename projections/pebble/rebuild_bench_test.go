@@ -6,6 +6,7 @@ import (
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/events/eventsgen"
 	"github.com/reprise-run/reprise/events/jetstream"
+	"github.com/reprise-run/reprise/events/jetstream/blocks"
 	"github.com/reprise-run/reprise/projections"
 	"github.com/reprise-run/reprise/projections/live"
 	"github.com/reprise-run/reprise/projections/pebble"
@@ -62,10 +63,11 @@ func rebuild(b *testing.B, log [][]events.Event, durable bool) {
 
 func perSecond(b *testing.B, n int) { b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "events/s") }
 
-// What a server does at its start when it has no projection: it reads the log
-// from JetStream, checks the chain, folds, and stores.
+// What a server does at its start when it has no projection: it reads the log, from
+// JetStream or from its files, checks the chain, folds, and stores.
 func BenchmarkRebuildFromJetStream(b *testing.B) {
-	server, err := jetstream.StartServer(jetstream.ServerOptions{Dir: b.TempDir(), UnsafeNoSync: true})
+	dir := b.TempDir()
+	server, err := jetstream.StartServer(jetstream.ServerOptions{Dir: dir, UnsafeNoSync: true})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -85,6 +87,12 @@ func BenchmarkRebuildFromJetStream(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+	b.Run("messages", func(b *testing.B) { start(b, log, last) })
+	b.Run("files", func(b *testing.B) { start(b, blocks.ReadAhead(log, dir, ""), last) })
+}
+
+// start folds a log as a server does at its start.
+func start(b *testing.B, log events.Log, last uint64) {
 	before := heap()
 	start := processor(b)
 	for b.Loop() {

@@ -172,12 +172,10 @@ func Parse(content []byte, prefix string, index uint64) *Block {
 	if len(raw) > largest {
 		raw, reason = raw[:largest], fmt.Sprintf("the block has more than the %d bytes that one may have", largest)
 	}
-	key := sha256.Sum256(fmt.Appendf(nil, "%s-%d", strings.ToUpper(prefix), index))
-	check, err := highwayhash.New64(key[:])
-	if err != nil {
-		panic(err) // the key has the right length
-	}
-	p := parser{prefix: prefix, check: check, raw: raw}
+	check := checksum(prefix, index)
+	p := parser{check: check, raw: raw, read: func(r record) (events.Event, error) {
+		return jetstream.DecodeExact(prefix, r.subject, r.headers, r.body, r.sequence)
+	}}
 	b := &Block{Size: int64(len(content))}
 	b.Events, b.Fault = p.all()
 	switch {
@@ -188,6 +186,16 @@ func Parse(content []byte, prefix string, index uint64) *Block {
 		b.Fault.Reason, b.Fault.Tail = b.Fault.Reason+", and "+reason, false
 	}
 	return b
+}
+
+// checksum is what makes the checksums of a block's records.
+func checksum(prefix string, index uint64) hash.Hash64 {
+	key := sha256.Sum256(fmt.Appendf(nil, "%s-%d", strings.ToUpper(prefix), index))
+	check, err := highwayhash.New64(key[:])
+	if err != nil {
+		panic(err) // the key has the right length
+	}
+	return check
 }
 
 // decompress returns a block as it was before it was compressed: as much of it as
@@ -217,10 +225,10 @@ func decompress(content []byte) (raw []byte, reason string) {
 
 // parser takes a block apart.
 type parser struct {
-	prefix string
-	check  hash.Hash64
-	raw    []byte
-	last   uint64 // the sequence of the last event read, 0 if none was
+	check hash.Hash64
+	raw   []byte
+	read  func(record) (events.Event, error)
+	last  uint64 // the sequence of the last event read, 0 if none was
 }
 
 func (p *parser) all() (all []events.Event, fault *Fault) {
@@ -312,7 +320,7 @@ func (p *parser) event(r record) (e events.Event, reason string, err error) {
 	if r.sequence&(erased|tombstone) != 0 {
 		return e, fmt.Sprintf("event %d was erased", r.sequence&^(erased|tombstone)), nil
 	}
-	e, err = jetstream.DecodeExact(p.prefix, r.subject, r.headers, r.body, r.sequence)
+	e, err = p.read(r)
 	if errors.Is(err, events.ErrNewerLog) {
 		return e, "", err
 	}
