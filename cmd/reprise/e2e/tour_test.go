@@ -17,7 +17,7 @@ import (
 func TestTour(t *testing.T) {
 	c := newCluster(t)
 	out := c.walk("README.md", 8)
-	for _, part := range []string{"deployment.created", "deployment.scaled", "pod.bound", "identical"} {
+	for _, part := range []string{"deployment.created", "deployment.scaled", "pod.bound", "spec.replicas", "no differences", "identical"} {
 		if !strings.Contains(out, part) {
 			t.Errorf("the tour shows no %q:\n%s", part, out)
 		}
