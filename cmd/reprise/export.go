@@ -114,8 +114,25 @@ func (o *exportOptions) toFile(ctx context.Context, write exporter, r historian.
 	return errors.Join(err, f.Cleanup())
 }
 
-// write exports to w, checking on the way what it writes, and tells what it was.
+// write exports to w and tells what it was.
 func (o *exportOptions) write(ctx context.Context, write exporter, r historian.ExportRange, w io.Writer, name string) error {
+	h, footer, n, err := o.copy(ctx, write, r, w)
+	if ctx.Err() != nil {
+		return fmt.Errorf("interrupted: there is no new archive in %s", name)
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(o.Stderr, "events %d to %d, %s of them in %s: %s\n", h.From, h.To, size(footer.Raw), size(n), name)
+	if h.Proof == nil {
+		fmt.Fprintln(o.Stderr, "It has no checkpoint, because nobody has signed one; its hash chain is whole.")
+	}
+	return nil
+}
+
+// copy exports to w, and checks on the way what it writes. It returns how many bytes
+// the archive has.
+func (o *exportOptions) copy(ctx context.Context, write exporter, r historian.ExportRange, w io.Writer) (archive.Header, archive.Footer, uint64, error) {
 	check, copied := io.Pipe()
 	written := make(chan error, 1)
 	go func() {
@@ -129,17 +146,7 @@ func (o *exportOptions) write(ctx context.Context, write exporter, r historian.E
 	if failed := <-written; failed != nil {
 		err = failed // The check fails too, when there is nothing more to read.
 	}
-	if ctx.Err() != nil {
-		return fmt.Errorf("interrupted: there is no new archive in %s", name)
-	}
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(o.Stderr, "events %d to %d, %s of them in %s: %s\n", h.From, h.To, size(footer.Raw), size(s.n), name)
-	if h.Proof == nil {
-		fmt.Fprintln(o.Stderr, "It has no checkpoint, because nobody has signed one; its hash chain is whole.")
-	}
-	return nil
+	return h, footer, s.n, err
 }
 
 // check reads an archive, showing how far it is.

@@ -81,6 +81,7 @@ To ask it, in another terminal:
 
   export REPRISE_DATA_DIR=%s REPRISE_RUN_DIR=%[2]s KUBECONFIG=%[3]s
   %[4]s events
+  %[4]s rewind now -- kubectl get pods -A
 
 Ctrl-C closes it.
 `, s.describe(), dir, s.env.Kubeconfig(), whatToType())

@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/reprise-run/reprise/agents/api"
+	"github.com/reprise-run/reprise/agents/api/past"
 	"github.com/reprise-run/reprise/agents/historian"
 	"github.com/reprise-run/reprise/events/archive"
 	"github.com/reprise-run/reprise/events/jetstream"
@@ -79,7 +82,10 @@ func (s *archiveServer) load(ctx context.Context, f io.Reader, damagedToo bool) 
 }
 
 // serve answers questions until close.
-func (s *archiveServer) serve(_ context.Context) error {
+func (s *archiveServer) serve(ctx context.Context) error {
+	if err := s.servePast(ctx); err != nil {
+		return err
+	}
 	server, err := jetstream.StartServer(jetstream.ServerOptions{Dir: s.env.LogDir(), Listen: "127.0.0.1:0", Logger: s.log()})
 	if err != nil {
 		return err
@@ -107,6 +113,29 @@ func (s *archiveServer) serve(_ context.Context) error {
 	if err := os.WriteFile(s.env.addressFile(), []byte(server.Addr()+"\n"), 0o600); err != nil {
 		return fmt.Errorf("cannot say where the archive is served: %w", err)
 	}
+	return nil
+}
+
+// servePast serves the Kubernetes API of the archive's moments. Values of Secrets stay
+// sealed: no archive has their keys.
+func (s *archiveServer) servePast(ctx context.Context) error {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("cannot serve the past: %w", err)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	takeUpstreamLog(ctx, s.log().Handler(), s.env.Stderr)
+	server, err := api.ServePast(ctx, api.PastOptions{
+		Dir: s.env.APIDir(), Listener: listener, Kubeconfig: s.env.Kubeconfig(), Past: past.Options{Reader: s.store},
+	})
+	if err != nil {
+		cancel()
+		return errors.Join(err, listener.Close())
+	}
+	s.onClose(func() {
+		cancel()
+		<-server.Done()
+	})
 	return nil
 }
 

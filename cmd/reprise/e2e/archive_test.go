@@ -78,9 +78,13 @@ func (c *cluster) asks(t *testing.T, part, from string) {
 reprise history deployments.apps/default/web
 reprise why pods/default/$(reprise events --filter pod.bound | grep -o 'web-[a-z0-9]*-[a-z0-9]*' | head -1)
 reprise diff --from @` + from + ` --to now
+reprise rewind @` + from + ` -- kubectl get deployment web -o 'jsonpath={"then "}{.spec.replicas}{"\n"}'
+reprise rewind now -- kubectl get deployment web -o 'jsonpath={"in the end "}{.spec.replicas}{"\n"}'
+reprise rewind @` + from + ` -- kubectl get pods,nodes -A -o wide
+reprise kubectl scale deployment/web --replicas=1 2>&1 || true
 `
 	out := c.must("reprise", "open", part, "--", "bash", "-euxo", "pipefail", "-c", script)
-	for _, want := range []string{"spec.replicas 3 -> 4", "deployment.scaled", "for admin", "+ pods/default/web-"} {
+	for _, want := range []string{"spec.replicas 3 -> 4", "deployment.scaled", "for admin", "+ pods/default/web-", "then 3", "in the end 4", "node/", "the past cannot be changed"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("of %s an archive does not tell %q:\n%s", from, want, out)
 		}
