@@ -77,5 +77,5 @@ func (o *exportOptions) fromStopped(ctx context.Context, export func(exporter, h
 	if err != nil {
 		return err
 	}
-	return export(exporting(log, store, func(context.Context) ([]byte, error) { return o.newestOnDisk() }), r)
+	return export(exporting(onFiles{log, o.LogDir()}, store, func(context.Context) ([]byte, error) { return o.newestOnDisk() }), r)
 }

@@ -16,7 +16,7 @@ import (
 const operator = "operator"
 
 // startHistory answers questions about the history from the durable projection.
-func (p *controlPlane) startHistory(log events.Log, store *pebble.Store) error {
+func (p *controlPlane) startHistory(env *environment, log events.Log, store *pebble.Store) error {
 	publish, subscribe := historian.Permissions(subjectPrefix)
 	publish = append(publish, integrator.Permissions(subjectPrefix)...)
 	publish = append(publish, seal.Permissions(subjectPrefix)...)
@@ -28,7 +28,7 @@ func (p *controlPlane) startHistory(log events.Log, store *pebble.Store) error {
 		Reader:     store,
 		Wait:       p.history.Wait,
 		Checkpoint: p.signer.Checkpoint,
-		Export:     exporting(log, store, p.signer.Checkpoint),
+		Export:     exporting(onFiles{log, env.LogDir()}, store, p.signer.Checkpoint),
 		Verify: func(ctx context.Context) (historian.Verification, error) {
 			report, err := store.Verify(ctx, log, p.history.View())
 			if err != nil {

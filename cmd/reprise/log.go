@@ -61,7 +61,7 @@ func (p *controlPlane) startLog(ctx context.Context, env *environment) error {
 	if err := p.serveIntegrators(ctx, history); err != nil {
 		return err
 	}
-	return p.startHistory(history, store)
+	return p.startHistory(env, history, store)
 }
 
 // addressFile holds the address on which the running server's NATS listens.
