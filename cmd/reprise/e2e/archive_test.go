@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"encoding/base64"
 	"errors"
 	"os"
 	"os/exec"
@@ -20,6 +21,7 @@ func TestArchive(t *testing.T) {
 	web := filepath.Join("testdata", "manifests", "web.yaml")
 	c.kubectl("apply", "-f", web)
 	c.kubectl("rollout", "status", "deployment/web", "--timeout=2m")
+	c.kubectl("create", "secret", "generic", "hidden", "--from-literal=word=open-sesame")
 	c.eventually("the log is at rest", c.atRest())
 	middle := c.newest()
 	c.kubectl("scale", "deployment/web", "--replicas=4")
@@ -81,6 +83,7 @@ reprise diff --from @` + from + ` --to now
 reprise rewind @` + from + ` -- kubectl get deployment web -o 'jsonpath={"then "}{.spec.replicas}{"\n"}'
 reprise rewind now -- kubectl get deployment web -o 'jsonpath={"in the end "}{.spec.replicas}{"\n"}'
 reprise rewind @` + from + ` -- kubectl get pods,nodes -A -o wide
+reprise rewind now -- kubectl get secret hidden -o yaml
 reprise kubectl scale deployment/web --replicas=1 2>&1 || true
 `
 	out := c.must("reprise", "open", part, "--", "bash", "-euxo", "pipefail", "-c", script)
@@ -88,6 +91,9 @@ reprise kubectl scale deployment/web --replicas=1 2>&1 || true
 		if !strings.Contains(out, want) {
 			t.Errorf("of %s an archive does not tell %q:\n%s", from, want, out)
 		}
+	}
+	if word := base64.StdEncoding.EncodeToString([]byte("open-sesame")); !strings.Contains(out, "name: hidden") || strings.Contains(out, word) {
+		t.Errorf("a Secret is not there, or its value can be read:\n%s", out)
 	}
 	if strings.Contains(out, "deployment.created") {
 		t.Errorf("it tells of what was before it begins:\n%s", out)
