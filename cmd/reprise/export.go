@@ -125,7 +125,7 @@ func (o *exportOptions) write(ctx context.Context, write exporter, r historian.E
 	}
 	fmt.Fprintf(o.Stderr, "events %d to %d, %s of them in %s: %s\n", h.From, h.To, size(footer.Raw), size(n), name)
 	if h.Proof == nil {
-		fmt.Fprintln(o.Stderr, "It has no checkpoint, because nobody has signed one; its hash chain is whole.")
+		fmt.Fprintln(o.Stderr, "It has no checkpoint, because none is signed now of these events; its hash chain is whole.")
 	}
 	return nil
 }

@@ -173,9 +173,9 @@ func (s *archiveServer) describe() string {
 		text += fmt.Sprintf(" of %d that are good", h.To)
 	}
 	if h.Cluster != "" {
-		text += ", of the cluster " + h.Cluster
+		text += ", of the cluster " + shown(h.Cluster)
 	}
-	text += fmt.Sprintf(", written by reprise %s on %s.\n", h.Program, h.Created.Local().Format(time.RFC1123))
+	text += fmt.Sprintf(", written by reprise %s on %s.\n", shown(h.Program), h.Created.Local().Format(time.RFC1123))
 	if s.cut == nil {
 		text += "Checkpoints: " + told(s.loaded.verdict, h, nil) + ".\n"
 	}

@@ -55,6 +55,9 @@ func (v *verifier) archive(ctx context.Context, file string) error {
 		return fmt.Errorf("%s: %w", file, err)
 	}
 	h := a.Header()
+	if len(known.keys) > 0 && verdict.Sure < h.From {
+		return fmt.Errorf("%s: its events fit each other, but nothing that %s has signed speaks of them, so they may be anybody's; name a checkpoint that does with --checkpoint", file, known.signers())
+	}
 	fmt.Fprintf(v.Stdout, "archive     events %d to %d, each as it was written\nchain       %s\n", h.From, h.To, a.Footer().Chain)
 	fmt.Fprintln(v.Stdout, "checkpoints", told(verdict, h, known))
 	if h.Snapshot != nil {

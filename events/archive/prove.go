@@ -20,21 +20,26 @@ type Evidence struct {
 	own    *proof.Checkpoint
 	signed bool
 	held   []proof.Held // not compared yet, by size
+	chain  [32]byte     // of the last event taken
 	tree   proof.Tree
-	rooted bool // the tree is that of the log and not only of a part of it
+	rooted bool // the tree is known: that of the log and not only of a part of it
 	agreed int
 	sure   uint64 // events up to here are those of a checkpoint that is held
 	beyond int
 }
 
 // NewEvidence begins to compare an archive with the checkpoints held. It fails if the
-// archive's own checkpoint is none, or, if there are keys, is not signed by one.
+// archive's own checkpoint is none, or, if there are keys, is not signed by one, or
+// speaks of none of the events.
 func NewEvidence(h Header, held []proof.Held, keys ...note.Verifier) (*Evidence, error) {
-	e := &Evidence{header: h, held: slices.Clone(held), rooted: h.From == 1, signed: len(keys) > 0}
+	e := &Evidence{header: h, held: slices.Clone(held), chain: h.Before, rooted: h.From == 1, signed: len(keys) > 0}
 	if p := h.Proof; p != nil {
 		own, err := OpenCheckpoint([]byte(p.Checkpoint), keys...)
 		if err != nil {
 			return nil, fmt.Errorf("the checkpoint in the archive cannot be relied on: %w", err)
+		}
+		if own.Size < h.From-1 {
+			return nil, fmt.Errorf("the checkpoint in the archive is over the first %d events, and the archive begins with event %d: it proves nothing of it", own.Size, h.From)
 		}
 		e.own = &own
 		e.held = append(e.held, proof.Held{Checkpoint: own, From: ownCheckpoint})
@@ -75,18 +80,19 @@ func (e *Evidence) Take(batch []events.Event) error {
 		if err := e.compare(batch[i].Sequence - 1); err != nil {
 			return err
 		}
-		if e.rooted {
-			e.tree.Add(batch[i].Chain)
+		if e.chain = batch[i].Chain; e.rooted {
+			e.tree.Add(e.chain)
 		}
 	}
 	return nil
 }
 
-// compare compares the tree with the checkpoints of its size.
+// compare compares the chain, and the tree if it is known, with the checkpoints of
+// that size. The chain alone speaks of all events before.
 func (e *Evidence) compare(size uint64) error {
-	for ; len(e.held) > 0 && e.held[0].Size <= size && e.rooted; e.held = e.held[1:] {
+	for ; len(e.held) > 0 && e.held[0].Size <= size; e.held = e.held[1:] {
 		h := e.held[0]
-		if e.tree.Root() != h.Root || e.tree.Chain() != h.Chain {
+		if e.chain != h.Chain || e.rooted && e.tree.Root() != h.Root {
 			return e.forged(h.Size, h)
 		}
 		e.agreed++
@@ -104,6 +110,8 @@ type Verdict struct {
 	// Held is how many of the checkpoints held agree, and Beyond how many speak of
 	// other events than the archive has.
 	Held, Beyond int
+	// Sure is the last event that a checkpoint speaks of, below From if none does.
+	Sure uint64
 }
 
 // End says what came of it, after the last event. It fails with a *ForgedError.
@@ -111,7 +119,7 @@ func (e *Evidence) End() (Verdict, error) {
 	if err := e.compare(e.header.To); err != nil {
 		return Verdict{}, err
 	}
-	v := Verdict{Own: e.own, Signed: e.own != nil && e.signed, Held: e.agreed, Beyond: e.beyond + len(e.held)}
+	v := Verdict{Own: e.own, Signed: e.own != nil && e.signed, Held: e.agreed, Beyond: e.beyond + len(e.held), Sure: e.sure}
 	switch {
 	case e.own == nil:
 	case e.own.Size <= e.header.To:
@@ -121,6 +129,7 @@ func (e *Evidence) End() (Verdict, error) {
 		if err := proof.CheckConsistency(e.header.Proof.Grown, e.tree.Head(), e.own.Head); err != nil {
 			return v, e.forged(e.header.To, proof.Held{Checkpoint: *e.own, From: ownCheckpoint})
 		}
+		v.Sure = e.header.To
 	}
 	return v, nil
 }

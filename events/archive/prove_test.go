@@ -100,7 +100,7 @@ func TestEvidence(t *testing.T) {
 			held = append(held, log.checkpoint(size))
 		}
 		v, err := log.compare(c.from, c.to, c.size, held, log.key)
-		if err != nil || !v.Signed || v.Own.Size != c.size || v.Held+v.Beyond != len(held) {
+		if err != nil || !v.Signed || v.Own.Size != c.size || v.Held+v.Beyond != len(held) || v.Sure != min(c.to, max(c.size, 500)) {
 			t.Errorf("%+v: %+v, %v", c, v, err)
 		}
 		if within := map[bool]int{true: 6, false: 5}[c.to == 1000]; c.from == 1 && v.Held != within || c.from == 300 && v.Held != within-1 {
@@ -144,5 +144,45 @@ func TestWrittenAnew(t *testing.T) {
 	}
 	if !errors.As(err, &forged) {
 		t.Errorf("with another log's checkpoint: %v", err)
+	}
+}
+
+// TestStrippedOfProof takes the proof out of a part that was written anew, and puts
+// one in that speaks of nothing in it.
+func TestStrippedOfProof(t *testing.T) {
+	all := history(1000)
+	honest := newSigned(t, all, 1)
+	anew := slices.Clone(all)
+	anew[349].User = "eve"
+	for i := 349; i < len(anew); i++ {
+		anew[i].Chain = events.Link(anew[i-1].Chain, &anew[i])
+	}
+	compare := func(of []events.Event, p *archive.Proof, held ...proof.Held) (archive.Verdict, error) {
+		e, err := archive.NewEvidence(archive.Header{From: 300, To: 500, Before: of[298].Chain, Proof: p}, held, honest.key)
+		if err == nil {
+			err = e.Take(of[299:500])
+		}
+		if err != nil {
+			return archive.Verdict{}, err
+		}
+		return e.End()
+	}
+	if v, err := compare(all, nil, honest.checkpoint(299), honest.checkpoint(400), honest.checkpoint(600)); err != nil || v.Held != 2 || v.Beyond != 1 || v.Sure != 400 {
+		t.Errorf("what is not written anew: %+v, %v", v, err)
+	}
+	var forged *archive.ForgedError
+	if _, err := compare(anew, nil, honest.checkpoint(320), honest.checkpoint(400)); !errors.As(err, &forged) || forged.First != 321 || forged.Last != 400 {
+		t.Errorf("without a proof: %v", err)
+	}
+	if v, err := compare(anew, nil, honest.checkpoint(299)); err != nil || v.Sure >= 300 {
+		t.Errorf("with a checkpoint of what was before: %+v, %v", v, err)
+	}
+	text, err := proof.Sign(honest.checkpoint(298).Checkpoint, honest.by)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := newSigned(t, anew, 1).tree(299)
+	if v, err := compare(anew, &archive.Proof{Tree: &start, Checkpoint: string(text)}); err == nil || !strings.Contains(err.Error(), "proves nothing of it") {
+		t.Errorf("with a checkpoint of other events: %+v, %v", v, err)
 	}
 }
