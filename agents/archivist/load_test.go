@@ -136,6 +136,39 @@ func TestBeforeTheBeginning(t *testing.T) {
 	}
 }
 
+// TestWhyEndsAtTheBeginning follows causes out of a part.
+func TestWhyEndsAtTheBeginning(t *testing.T) {
+	all, source := recorded(t, 2000)
+	part, _, h, err := load(t, export(t, source, 800, 1600))
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := 0
+	for _, e := range all[h.From-1 : h.To] {
+		last := events.Event{}
+		for cause, err := range history.Chain(part, e.Sequence) {
+			if err != nil {
+				t.Fatalf("why of event %d: %v", e.Sequence, err)
+			}
+			last = cause
+		}
+		if last.Cause >= h.From {
+			t.Errorf("why of event %d ends with %d, whose cause %d is there", e.Sequence, last.Sequence, last.Cause)
+		}
+		if last.Cause != 0 {
+			left++
+		}
+	}
+	if left == 0 {
+		t.Error("no cause leads out of the part, so this tests nothing")
+	}
+	for _, err = range history.Chain(part, 5) {
+	}
+	if !errors.Is(err, events.ErrNotFound) {
+		t.Errorf("why of an event that is not there: %v", err)
+	}
+}
+
 // TestLoadsTheGoodPart reads an archive up to where it is damaged.
 func TestLoadsTheGoodPart(t *testing.T) {
 	_, source := recorded(t, 20_000)

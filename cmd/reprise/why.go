@@ -222,6 +222,10 @@ func (p printer) beginning(chain []history.Told) error {
 		return nil
 	}
 	root := chain[len(chain)-1].Event
+	if root.Cause != 0 {
+		_, err := fmt.Fprintf(p.w, "What led to that is event %d, from before this history begins.\n", root.Cause)
+		return err
+	}
 	began := "an outside fact, as " + root.Actor.String() + " saw it"
 	if root.User != "" {
 		began = "a command of " + root.User

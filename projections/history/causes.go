@@ -11,13 +11,18 @@ import (
 
 // Chain yields an event, the one that led to it, and so on to the one whose cause
 // lies outside of the log: a person's command, whose User and Audit it has, or an
-// outside fact. An error ends it.
+// outside fact. In a history that begins in the middle of a log it ends with an event
+// whose cause came before that. An error ends it.
 func Chain(r Reader, sequence uint64) iter.Seq2[events.Event, error] {
 	return func(yield func(events.Event, error) bool) {
-		for {
+		for asked := sequence; ; {
 			e, err := r.Event(sequence)
 			if err != nil {
 				if errors.Is(err, events.ErrNotFound) {
+					first, _, spanErr := Span(r)
+					if spanErr == nil && sequence < first.Sequence && asked >= first.Sequence {
+						return
+					}
 					err = missing(r, sequence)
 				}
 				yield(e, err)
