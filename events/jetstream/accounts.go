@@ -48,6 +48,16 @@ func (u *Users) known(name, password string) *server.User {
 	return u.byPassword[name]
 }
 
+// mostConnections is how many a subscriber may have, so that none takes those of
+// the nodes.
+const mostConnections = 32
+
+// crowded says whether a user has as many connections as it may. The caller holds
+// the lock, under which connections are registered.
+func crowded(user *server.User) bool {
+	return user.Account != nil && user.Account.NumConnections() >= mostConnections
+}
+
 // arrive prepares for the connection of a user who has no other.
 func (u *Users) arrive(user *server.User) {
 	u.mu.Lock()

@@ -177,6 +177,20 @@ func TestSubscribersComeBack(t *testing.T) {
 	}
 }
 
+// TestSubscribersHaveFewConnections connects as often as it may, and once more.
+func TestSubscribersHaveFewConnections(t *testing.T) {
+	w := newWorld(t)
+	w.add("many", events.Filter{Group: "*", Resource: "*", Namespace: "*", Fact: "*"})
+	w.add("one", events.Filter{Group: "*", Resource: "*", Namespace: "*", Fact: "*"})
+	for range 32 {
+		w.connect("many")
+	}
+	if _, err := w.dial("many"); !errors.Is(err, nats.ErrAuthorization) {
+		t.Errorf("one more: %v", err)
+	}
+	w.connect("one")
+}
+
 func TestSubscribersBeginWhereTheyAreTold(t *testing.T) {
 	w := newWorld(t)
 	w.happen("pods/shop/a created", "pods/shop/b created", "pods/shop/c created")
