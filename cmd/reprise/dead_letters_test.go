@@ -5,7 +5,27 @@ import (
 	"time"
 
 	"github.com/reprise-run/reprise/agents/delivery"
+	"github.com/reprise-run/reprise/projections/history"
 )
+
+// TestNamesOfDeliveries holds the name under which a position is kept: if it changed,
+// deliveries would begin anew and leave out what came in between.
+func TestNamesOfDeliveries(t *testing.T) {
+	r := &receiver{url: "https://example.com/events"}
+	q := history.Query{Type: "pod.*", Namespace: "shop"}
+	name := r.name(q)
+	if name != "to-86c33d5a2e1b" {
+		t.Errorf("it is %s", name)
+	}
+	q.First, q.Since = 812, time.Unix(1, 0)
+	if r.name(q) != name {
+		t.Error("where a new one begins makes it another delivery")
+	}
+	q.User = "admin"
+	if r.name(q) == name {
+		t.Error("another filter makes it the same delivery")
+	}
+}
 
 // TestWithoutPassword knows the addresses of dead letters that cannot be sent to as
 // they are.

@@ -83,13 +83,13 @@ func (r *receiver) reads(to string) (last uint64, err error) {
 	return last, nil
 }
 
-// name is that of the delivery: the same command goes on where it stopped.
+// name is that of the delivery: the same command goes on where it stopped, also with
+// a later version of this program.
 func (r *receiver) name(q history.Query) string {
 	if r.durable != "" {
 		return r.durable
 	}
-	q.First, q.Since = 0, time.Time{}
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s %+v", r.url, q))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q", []string{r.url, q.Type, q.Namespace, q.Resource, q.Actor, q.User}))
 	return "to-" + hex.EncodeToString(sum[:6])
 }
 

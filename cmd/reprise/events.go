@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -27,7 +28,7 @@ func newEventsCommand(env *environment) *cobra.Command {
   reprise events --to https://example.com/events --filter 'pod.*' --durable billing`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := p.check(); err != nil {
+			if err := errors.Join(p.check(), checkType("--filter", q.Type)); err != nil {
 				return err
 			}
 			if since > 0 {

@@ -51,14 +51,22 @@ func (s *selection) check(c *cobra.Command, args []string) error {
 		return errors.New("--namespace and --all-namespaces contradict each other: give one of them")
 	case s.since != 0 && s.from != "":
 		return errors.New("--since and --from both say where to begin: give one of them")
-	case s.typ != "" && strings.Count(s.typ, ".") != 1:
-		return fmt.Errorf("--type %q is no type of event: write its noun and its fact, as pod.bound, or * for either, as '%s.*'", s.typ, strings.Trim(s.typ, ".*"))
+	case checkType("--type", s.typ) != nil:
+		return checkType("--type", s.typ)
 	case s.since < 0:
 		return fmt.Errorf("--since %s is in the future: write it without a sign, as 10m", s.since)
 	case len(args) > 0 || s.everywhere || s.namespaceForced || s.uid != "" || s.typ != "" || s.actor != "" || s.user != "":
 		return nil
 	}
 	return fmt.Errorf("what history? Say for example: %s pod/web-1, %s -n shop, or --help", c.CommandPath(), c.CommandPath())
+}
+
+// checkType refuses what a flag gives as a type of event and is none.
+func checkType(flag, typ string) error {
+	if typ == "" || strings.Count(typ, ".") == 1 {
+		return nil
+	}
+	return fmt.Errorf("%s %q is no type of event: write its noun and its fact, as pod.bound, or * for either, as '%s.*'", flag, typ, strings.Trim(typ, ".*"))
 }
 
 // query is the question, with the name looked up and the moments found.

@@ -17,6 +17,8 @@ func TestWrongWordsAreAnswered(t *testing.T) {
 		"why":             "@812",
 		"events -o xml":   "none of wide, json",
 
+		"events --to https://example.com --filter pod": "--filter \"pod\" is no type of event",
+
 		"history -A -n shop":               "contradict each other",
 		"history pod/web --limit -1":       "less than none",
 		"history pod/web --reverse -f":     "contradict each other",
