@@ -23,17 +23,25 @@ func Apply(doc, patch []byte) ([]byte, error) {
 // ApplyOps is Apply with a patch that was parsed before. The result may share
 // the memory of doc.
 func ApplyOps(doc []byte, ops []Op) ([]byte, error) {
+	var o Outline
+	return ApplyOutlined(doc, &o, ops)
+}
+
+// ApplyOutlined is ApplyOps with an outline of doc, which it makes that of the
+// result.
+func ApplyOutlined(doc []byte, o *Outline, ops []Op) ([]byte, error) {
 	if len(ops) == 0 {
 		return doc, nil
 	}
 	e := workspaces.Get().(*editor)
 	defer e.release()
-	e.doc = append(e.doc[:0], doc...)
+	e.doc, e.outline = append(e.doc[:0], doc...), *o
 	for i := range ops {
 		if err := e.apply(&ops[i]); err != nil {
 			return nil, fmt.Errorf("%s %s: %w", ops[i].Op, ops[i].Path, err)
 		}
 	}
+	*o = e.outline
 	if len(e.doc) == 0 {
 		return nil, nil
 	}
@@ -47,9 +55,10 @@ func ApplyOps(doc []byte, ops []Op) ([]byte, error) {
 // remembers the objects and arrays that it went through to the last place: what is
 // changed in the innermost of them moves the beginning of none.
 type editor struct {
-	doc  []byte
-	path string  // of the last operation
-	way  []place // from the root to where that was
+	doc     []byte
+	outline Outline
+	path    string  // of the last operation
+	way     []place // from the root to where that was
 }
 
 // place is an object or array on the way along a path.
@@ -76,7 +85,7 @@ func (e *editor) release() {
 // it.
 func (e *editor) apply(o *Op) error {
 	if o.Path == "" {
-		e.doc, e.way = append(e.doc[:0], o.Value...), e.way[:0]
+		e.doc, e.outline, e.way = append(e.doc[:0], o.Value...), Outline{}, e.way[:0]
 		return nil
 	}
 	at, rest, depth := e.resume(o.Path)
@@ -92,7 +101,7 @@ func (e *editor) apply(o *Op) error {
 		var name []byte
 		if e.doc[at] == '{' {
 			name = appendString(space[:0], token)
-			k, ok = find(e.doc, at, name)
+			k, ok = e.find(at, name)
 		} else {
 			var err error
 			if k, ok, err = o.element(e.doc, at, token, !more); err != nil {
@@ -106,12 +115,31 @@ func (e *editor) apply(o *Op) error {
 			if k.start < 1 || k.end >= len(e.doc) {
 				return errors.New("the document is not canonical JSON")
 			}
+			length := len(e.doc)
 			e.change(o, e.doc[at] == '[', k, ok, name)
+			if at == 0 {
+				e.outline = Outline{}
+			} else {
+				e.outline.moved(k.start, len(e.doc)-length)
+			}
 			return nil
 		}
 		at, rest = k.from, below
 		e.way = append(e.way, place{len(o.Path) - len(below), at})
 	}
+}
+
+// find is find, by the outline in the root.
+func (e *editor) find(at int, name []byte) (child, bool) {
+	if at != 0 {
+		return find(e.doc, at, name)
+	}
+	if e.outline.n == 0 {
+		if e.outline = outline(e.doc); e.outline.n == 0 {
+			return find(e.doc, at, name)
+		}
+	}
+	return e.outline.find(e.doc, name)
 }
 
 // resume returns the innermost object or array, of those on the way to the last

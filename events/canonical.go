@@ -155,7 +155,7 @@ func (c *checker) value(depth int) bool {
 }
 
 func (c *checker) literal(word string) bool {
-	if !bytes.HasPrefix(c.doc[c.i:], []byte(word)) {
+	if len(c.doc)-c.i < len(word) || string(c.doc[c.i:c.i+len(word)]) != word {
 		return false
 	}
 	c.i += len(word)

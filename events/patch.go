@@ -66,6 +66,9 @@ func ParsePatch(patch []byte) ([]Op, error) { return AppendOps(nil, patch) }
 // AppendOps is ParsePatch that appends the operations to others: patches that
 // follow each other can be applied in one go.
 func AppendOps(ops []Op, patch []byte) ([]Op, error) {
+	if all, ok := appendPlain(ops, patch); ok {
+		return all, nil
+	}
 	if !IsCanonical(patch) {
 		var err error
 		if patch, err = Canonical(patch); err != nil {
@@ -90,6 +93,67 @@ func AppendOps(ops []Op, patch []byte) ([]Op, error) {
 			return nil, fmt.Errorf("operation %d of the patch: %w", len(ops)-first, err)
 		}
 		ops = append(ops, op)
+	}
+}
+
+// appendPlain is AppendOps in one go, for patches as AppendPatch writes them. It
+// says false if one is not, and then what is wrong with it is for others to find
+// out.
+func appendPlain(ops []Op, patch []byte) ([]Op, bool) {
+	c := checker{doc: patch}
+	if !c.skip('[') {
+		return nil, false
+	}
+	if c.skip(']') {
+		return ops, c.i == len(patch)
+	}
+	if ops == nil {
+		ops = make([]Op, 0, 1+len(patch)/100) // about as many as there are
+	}
+	text := string(patch) // once for all paths
+	for {
+		var op Op
+		switch {
+		case c.literal(`{"op":"add",`):
+			op.Op = "add"
+		case c.literal(`{"op":"replace",`):
+			op.Op = "replace"
+		case c.literal(`{"op":"remove",`):
+			op.Op = "remove"
+		default:
+			return nil, false
+		}
+		if !c.literal(`"path":`) {
+			return nil, false
+		}
+		start := c.i
+		if !c.str() {
+			return nil, false
+		}
+		op.Path = text[start+1 : c.i-1]
+		if strings.IndexByte(op.Path, '\\') >= 0 {
+			op.Path = unquoteJSON(patch[start:c.i])
+		}
+		if op.Op != "remove" {
+			if !c.literal(`,"value":`) {
+				return nil, false
+			}
+			start = c.i
+			if !c.value(2) {
+				return nil, false
+			}
+			op.Value = patch[start:c.i]
+		}
+		if !c.skip('}') || checkPointer(op.Path) != nil {
+			return nil, false
+		}
+		ops = append(ops, op)
+		if c.skip(']') {
+			return ops, c.i == len(patch)
+		}
+		if !c.skip(',') {
+			return nil, false
+		}
 	}
 }
 

@@ -204,6 +204,9 @@ func FuzzFoldOfDiff(f *testing.F) {
 		}
 		checkDiff(t, before, after)
 		checkDiff(t, after, before)
+		if patch, err := events.Diff(before, after); err == nil && patch != nil && !bytes.Equal(oneByOne(t, before, patch), after) {
+			t.Fatalf("%s on %s does not make %s by an outline", patch, before, after)
+		}
 	})
 }
 
@@ -244,6 +247,9 @@ func FuzzApply(f *testing.F) {
 		if !events.IsCanonical(got) {
 			t.Fatalf("%s on %s makes %s, which is not canonical", patch, doc, got)
 		}
+		if outlined := oneByOne(t, doc, patch); !bytes.Equal(outlined, got) {
+			t.Fatalf("%s on %s makes %s, and %s if applied one by one by an outline", patch, doc, got, outlined)
+		}
 		other, err := jsonpatch.DecodePatch(patch)
 		if err != nil || bytes.Contains(patch, []byte(`"path":""`)) || bytes.Contains(patch, []byte(`//`)) || bytes.Contains(patch, []byte(`\`)) {
 			return
@@ -256,6 +262,22 @@ func FuzzApply(f *testing.F) {
 			t.Fatalf("%s on %s\n ours %s\nother %s", patch, doc, got, theirs)
 		}
 	})
+}
+
+// oneByOne applies the operations of a patch one after the other, by an outline of
+// the document that is carried along.
+func oneByOne(t *testing.T, doc, patch []byte) []byte {
+	ops, err := events.ParsePatch(patch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var o events.Outline
+	for i := range ops {
+		if doc, err = events.ApplyOutlined(doc, &o, ops[i:i+1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return doc
 }
 
 // FuzzWalk feeds what is not canonical: it may fail, and must not panic.

@@ -30,6 +30,8 @@ type Entry struct {
 	// storage does, it leaves metadata.resourceVersion out.
 	Raw []byte
 
+	outline events.Outline // of Raw, where it is known
+
 	owners []string // uids of metadata.ownerReferences; see also uncontrolled
 	node   string   // spec.nodeName, of a pod
 

@@ -162,13 +162,14 @@ func Step(before *Entry, ev *events.Event) (*Entry, error) {
 	if effect == events.Removes {
 		return nil, nil
 	}
-	raw, err := events.ApplyOps(before.Raw, ops)
+	outline := before.outline
+	raw, err := events.ApplyOutlined(before.Raw, &outline, ops)
 	if err != nil {
 		return nil, rejected(ev, "its patch does not apply: %v", err)
 	}
 	e := &Entry{
 		Ref: before.Ref, UID: before.UID, Created: before.Created, Sequence: ev.Sequence, Version: before.Version + 1,
-		Raw: raw, owners: before.owners, node: before.node,
+		Raw: raw, outline: outline, owners: before.owners, node: before.node,
 	}
 	if relinks(ops) {
 		e.owners = nil
