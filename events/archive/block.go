@@ -22,6 +22,9 @@ const (
 	// ends with the event that makes it blockSize long; an event has 8 MB at most.
 	maxBlock  = 32 << 20
 	blockSize = 128 << 10
+	// maxCount is the most events or objects of a block: more of the smallest do not
+	// fit into twice blockSize.
+	maxCount = 1 << 16
 )
 
 // The kinds of blocks, in the order in which a file has them.

@@ -196,6 +196,7 @@ func TestHostile(t *testing.T) {
 		"a bomb that says the most":       block(head(), bomb, 32<<20),
 		"a length and nothing behind it":  block(head(), nil, 32<<20),
 		"a count of two thousand million": block(count, pack.EncodeAll(make([]byte, 1000), nil), 1000),
+		"such a count and the most bytes": block(count, pack.EncodeAll(make([]byte, 32<<20), nil), 32<<20),
 	} {
 		took := allocated(func() {
 			if _, _, _, err := contents(io.MultiReader(bytes.NewReader(file[:headerEnds]), bytes.NewReader(tail))); err == nil {
@@ -206,6 +207,39 @@ func TestHostile(t *testing.T) {
 			t.Errorf("%s takes %d MB", name, took>>20)
 		}
 	}
+}
+
+// TestDecisionWithoutEnd reads a decision that would fill the memory before it ends.
+func TestDecisionWithoutEnd(t *testing.T) {
+	const n = 30
+	data := bytes.Repeat([]byte(" "), 15<<20)
+	r, w := io.Pipe()
+	go func() {
+		a, err := archive.NewWriter(w, archive.Header{From: 1, To: n})
+		var chain [32]byte
+		for i := uint64(1); i <= n && err == nil; i++ {
+			e := events.Event{Sequence: i, Type: "pod.created", More: i < n, Data: data}
+			chain = events.Link(chain, &e)
+			e.Chain = chain
+			err = a.Append([]events.Event{e})
+		}
+		if err == nil {
+			err = a.Close()
+		}
+		w.CloseWithError(err)
+	}()
+	a, err := archive.NewReader(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	var damage *archive.DamageError
+	for _, err = range a.Batches() {
+	}
+	if !errors.As(err, &damage) || !strings.Contains(err.Error(), "a decision in it has more than 268435456 bytes") || a.Last() > 18 {
+		t.Errorf("after event %d: %v", a.Last(), err)
+	}
+	r.CloseWithError(io.ErrClosedPipe)
 }
 
 // TestReadFails shows that a failure of the disk is not taken for damage.

@@ -242,8 +242,8 @@ func (a *Reader) read() (Block, error) {
 }
 
 func (a *Reader) takeObjects(h head, plain []byte) ([]Object, error) {
-	if a.header.Snapshot == nil || h.first != a.objects.n || h.count == 0 {
-		return nil, errors.New("objects are where none are expected")
+	if a.header.Snapshot == nil || h.first != a.objects.n || h.count == 0 || h.count > maxCount {
+		return nil, errors.New("objects are where none are expected, or too many")
 	}
 	all := make([]Object, 0, min(int(h.count), len(plain)/minObject+1))
 	for len(plain) > 0 {
@@ -253,6 +253,9 @@ func (a *Reader) takeObjects(h head, plain []byte) ([]Object, error) {
 		}
 		if a.objects.n > 0 && a.objects.last.Compare(o.Ref) >= 0 {
 			return nil, errors.New("its objects are not in order")
+		}
+		if !events.IsCanonical(o.Raw) {
+			return nil, fmt.Errorf("%s is not in canonical JSON", o.Ref)
 		}
 		if o.Sequence >= a.header.From || o.Created > o.Sequence || o.Created == 0 {
 			return nil, fmt.Errorf("%s is as of event %d, which is not before the archive's first", o.Ref, o.Sequence)
@@ -280,6 +283,9 @@ func (a *Reader) snapshotEnds() error {
 }
 
 func (a *Reader) takeEvents(h head, plain []byte) ([]events.Event, error) {
+	if h.count > maxCount {
+		return nil, fmt.Errorf("it says that it has %d events, and a block has %d at most", h.count, maxCount)
+	}
 	if h.first != a.last+1 || h.count == 0 || len(plain) < len(a.chain) {
 		return nil, fmt.Errorf("event %d should follow, and the block begins with event %d", a.last+1, h.first)
 	}

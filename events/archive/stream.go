@@ -3,6 +3,7 @@ package archive
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 
@@ -34,12 +35,17 @@ func (a *Reader) Objects() iter.Seq2[Object, error] {
 	}
 }
 
+// maxDecision is the most bytes of a decision, of which a part is held until its end
+// is read. What the log takes at once is far less.
+const maxDecision = 256 << 20
+
 // Batches yields the events, after the snapshot, in runs that end at the end of a
 // decision. An error other than the end of the archive ends it. The slices and
 // their events' bytes are the caller's.
 func (a *Reader) Batches() iter.Seq2[[]events.Event, error] {
 	return func(yield func([]events.Event, error) bool) {
 		var pending []events.Event
+		held := 0
 		for {
 			found := a.ahead
 			a.ahead = nil
@@ -58,9 +64,15 @@ func (a *Reader) Batches() iter.Seq2[[]events.Event, error] {
 			for i := range found {
 				e := found[i]
 				e.Data, e.Note, e.Asked = bytes.Clone(e.Data), bytes.Clone(e.Note), bytes.Clone(e.Asked)
+				held += len(e.Data) + len(e.Note) + len(e.Asked)
 				if pending = append(pending, e); !e.More {
-					whole = len(pending)
+					whole, held = len(pending), 0
 				}
+			}
+			if held > maxDecision {
+				a.failure = a.damaged(head{}, fmt.Errorf("a decision in it has more than %d bytes", maxDecision))
+				yield(nil, a.failure)
+				return
 			}
 			if whole == 0 {
 				continue
