@@ -71,7 +71,20 @@ func replace(path string, content []byte, mode os.FileMode) error {
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	return os.Rename(temporary, path)
+	if err := os.Rename(temporary, path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// syncDir makes durable that a file is there: a key that a power failure takes away
+// leaves a log with signatures that nobody can check.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // files are the checkpoints apart from the log, and the tree.
@@ -148,7 +161,10 @@ func appendNote(path string, signed []byte) (err error) {
 	if _, err := f.WriteAt(proof.AppendNote(nil, signed), end); err != nil {
 		return err
 	}
-	return f.Sync()
+	if err := f.Sync(); err != nil || end > 0 {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
 }
 
 // wholeEnd finds where the last whole checkpoint of a file ends, by its last bytes.
