@@ -33,6 +33,9 @@ type cluster struct {
 	exited    chan struct{}
 	output    *transcript
 	restarted int
+	// invented is the type of events that the test has put into the log, which no
+	// schema describes.
+	invented string
 }
 
 // transcript collects what a process prints, for failures and for waiting.

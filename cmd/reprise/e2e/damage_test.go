@@ -80,10 +80,11 @@ func TestSecondStart(t *testing.T) {
 // says so, and leaves the log alone.
 func TestNewerLog(t *testing.T) {
 	c := newCluster(t)
+	c.invented = "pod.teleported"
 	c.stop()
 	added := c.withLog(func(log *jetstream.Log, last events.Event) uint64 {
 		e := events.Event{
-			Sequence: last.Sequence + 1, Type: "pod.teleported", Time: last.Time,
+			Sequence: last.Sequence + 1, Type: c.invented, Time: last.Time,
 			Object: events.Ref{Resource: "pods", Namespace: "default", Name: "far"}, UID: "1",
 			Actor: events.Actor{Kind: "scheduler", Version: "99"}, Data: []byte(`[]`),
 		}
@@ -96,7 +97,7 @@ func TestNewerLog(t *testing.T) {
 		c.refused(c.command("reprise", "up"), "pod.teleported", "does not know", "upgrade reprise")
 	}
 	c.withLog(func(_ *jetstream.Log, last events.Event) uint64 {
-		if last.Sequence != added || last.Type != "pod.teleported" {
+		if last.Sequence != added || last.Type != c.invented {
 			t.Errorf("the log ends with %s at %d, and not with what was appended at %d", last.Type, last.Sequence, added)
 		}
 		return last.Sequence

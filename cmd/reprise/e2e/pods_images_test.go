@@ -48,7 +48,8 @@ func testMissing(t *testing.T, s *space) {
 		s.has(c.pod, "Pending", ".status.phase")
 	}
 	s.until("program", ".status.containerStatuses[0].state.waiting.reason", "CrashLoopBackOff")
-	s.mentions("the message", s.field("program", ".status.containerStatuses[0].state.waiting.message"), "back-off 10s", "/no/such/program")
+	s.mentions("the message", s.field("program", ".status.containerStatuses[0].state.waiting.message"), "back-off", "/no/such/program")
+	s.was("program", "back-off 10s")
 	s.mentions("the end of a container without a program", s.field("program", ".status.containerStatuses[0].lastState.terminated"), "128", "/no/such/program")
 	s.mentions("kubectl describe", s.kubectl("describe", "pod", "unreachable"), "connection refused", "ImagePullBackOff")
 	// What was missing may come.

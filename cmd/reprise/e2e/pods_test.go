@@ -138,6 +138,17 @@ func (s *space) sh(pod, script string) string {
 	return s.kubectl("exec", pod, "-q", "--", "sh", "-c", script)
 }
 
+// was checks what a pod's history says of it. Who asks for the present may come too
+// late on a machine that is busy.
+func (s *space) was(pod string, parts ...string) {
+	s.t.Helper()
+	out, err := s.cluster.try("reprise", "history", "pods/"+s.name+"/"+pod, "-o", "wide")
+	if err != nil {
+		s.t.Errorf("%v\n%s", err, out)
+	}
+	s.mentions("the history of "+pod, out, parts...)
+}
+
 // says checks what a script prints in a pod.
 func (s *space) says(pod, script, want string) {
 	s.t.Helper()
