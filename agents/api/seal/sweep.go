@@ -33,15 +33,14 @@ var errLeft = errors.New("a key is left")
 func (k *Keeper) Run(ctx context.Context, p live.Projection, last func(context.Context) (uint64, error)) error {
 	for {
 		at, again, err := k.sweep(ctx, p, last)
-		if err != nil {
-			return err
+		switch {
+		case err == nil:
+			err = k.followUntil(ctx, p, at, again)
+		case ctx.Err() == nil:
+			// What runs beside this is not to end because the vault does not answer.
+			k.log.Warn("cannot look after the keys of objects; trying again", "error", err)
+			err = errLeft
 		}
-		follow, cancel := ctx, context.CancelFunc(func() {})
-		if again {
-			follow, cancel = context.WithTimeout(ctx, k.grace)
-		}
-		err = k.follow(follow, p, at)
-		cancel()
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -56,6 +55,16 @@ func (k *Keeper) Run(ctx context.Context, p live.Projection, last func(context.C
 			return err
 		}
 	}
+}
+
+// followUntil is follow, for a while if there is to be another sweep.
+func (k *Keeper) followUntil(ctx context.Context, p live.Projection, after uint64, again bool) error {
+	if again {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, k.grace)
+		defer cancel()
+	}
+	return k.follow(ctx, p, after)
 }
 
 // follow erases the key of each object that goes.

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -402,4 +404,36 @@ func (o *once) Next(ctx context.Context) ([]projections.Change, error) {
 	}
 	o.given = true
 	return o.Changes.Next(ctx)
+}
+
+// TestVaultThatFalters has the vault not answer while keys are looked after: that goes
+// on when it does.
+func TestVaultThatFalters(t *testing.T) {
+	r := newSealedRig(t)
+	r.mustPut(t, "u-1", "aHVudGVyMg==", 0)
+	v := &faltering{Vault: r.vault}
+	k, err := seal.New(t.Context(), seal.Options{Vault: v, Config: r.config, Log: slog.New(slog.DiscardHandler), Grace: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.next.Store(true)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	err = k.Run(ctx, recovered{r.history, cancel}, func(context.Context) (uint64, error) { return r.history.Sequence(), nil })
+	if !errors.Is(err, context.Canceled) || v.next.Load() {
+		t.Errorf("%v", err)
+	}
+}
+
+// faltering is a vault that does not list what it has the next time.
+type faltering struct {
+	events.Vault
+	next atomic.Bool
+}
+
+func (f *faltering) All(ctx context.Context) iter.Seq2[events.Kept, error] {
+	if f.next.Swap(false) {
+		return func(yield func(events.Kept, error) bool) { yield(events.Kept{}, errors.New("no answer")) }
+	}
+	return f.Vault.All(ctx)
 }
