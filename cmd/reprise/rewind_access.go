@@ -154,7 +154,7 @@ func (a *access) rewound() (names []string) {
 // base is the context of the present that one of the past was made from, "" if it
 // has gone.
 func (a *access) base(name string) string {
-	base, _, _ := strings.Cut(name, "@")
+	base := baseName(name)
 	if _, ok := a.config.Contexts[base]; !ok {
 		return ""
 	}
@@ -164,10 +164,16 @@ func (a *access) base(name string) string {
 // contextName names the context of a moment after one of the present, or of another
 // moment.
 func contextName(context string, m past.Moment) string {
+	return fmt.Sprintf("%s@%d", baseName(context), m.Sequence)
+}
+
+// baseName is the name of a context without its moment. Names of contexts may have
+// an @ themselves.
+func baseName(context string) string {
 	if i := strings.LastIndexByte(context, '@'); i > 0 && strings.Trim(context[i+1:], "0123456789") == "" {
-		context = context[:i]
+		return context[:i]
 	}
-	return fmt.Sprintf("%s@%d", context, m.Sequence)
+	return context
 }
 
 func isRewound(server string) bool {

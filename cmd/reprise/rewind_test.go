@@ -10,6 +10,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"github.com/reprise-run/reprise/agents/api/past"
 )
 
 // rewinder runs `reprise rewind` against a server that takes every point for @812.
@@ -107,5 +111,23 @@ func TestRewindRefuses(t *testing.T) {
 	}
 	if out, err := r.run(); err != nil || !strings.Contains(out, "Usage:") {
 		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// TestRewoundNames makes names of contexts of the past, also of one with an @, such as
+// kubeadm gives.
+func TestRewoundNames(t *testing.T) {
+	for from, want := range map[string]string{
+		"prod": "prod@812", "prod@7": "prod@812", "admin@prod": "admin@prod@812", "admin@prod@7": "admin@prod@812", "@7": "@7@812",
+	} {
+		if got := contextName(from, past.Moment{Sequence: 812}); got != want {
+			t.Errorf("%s becomes %s, not %s", from, got, want)
+		}
+	}
+	a := &access{config: &clientcmdapi.Config{Contexts: map[string]*clientcmdapi.Context{"prod": {}, "admin@prod": {}}}}
+	for name, want := range map[string]string{"prod@812": "prod", "admin@prod@812": "admin@prod", "gone@812": ""} {
+		if got := a.base(name); got != want {
+			t.Errorf("%s was made from %q, not %q", name, got, want)
+		}
 	}
 }
