@@ -16,7 +16,8 @@ import (
 // vault is a stream of its own with a subject a name. It is not compressed, so
 // that what is erased is overwritten where it is and nowhere else; and it has no
 // limit of messages a subject, because what JetStream drops for a limit stays in
-// its files: only an erasure overwrites.
+// its files: only an erasure overwrites. Of several replicas the leader alone answers: one
+// that lags would not know a key that is there, and leave it when it is to be erased.
 type vault struct {
 	js     jetstream.JetStream
 	stream jetstream.Stream
@@ -41,7 +42,7 @@ func Vault(ctx context.Context, nc *nats.Conn, cfg Config) (events.Vault, error)
 		Description: "The keys of encrypted objects, each erased with its object. No part of the history.",
 		Subjects:    []string{root + ".*"},
 		Storage:     jetstream.FileStorage, Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew,
-		Compression: jetstream.NoCompression, Replicas: cfg.Replicas, AllowDirect: true,
+		Compression: jetstream.NoCompression, Replicas: cfg.Replicas, AllowDirect: cfg.Replicas == 1,
 		MaxMsgs: -1, MaxBytes: -1, MaxMsgsPerSubject: -1, MaxConsumers: -1,
 	}
 	stream, err := js.Stream(ctx, want.Name)
@@ -53,8 +54,8 @@ func Vault(ctx context.Context, nc *nats.Conn, cfg Config) (events.Vault, error)
 		if have.DenyDelete || have.MaxAge != 0 || have.MaxMsgsPerSubject > 0 || have.Storage != want.Storage || have.Compression != want.Compression {
 			return nil, fmt.Errorf("stream %s was not made by this program: its keys could not be erased, or would be lost; use another prefix or data directory", want.Name)
 		}
-		if have.Replicas != want.Replicas {
-			have.Replicas = want.Replicas
+		if have.Replicas != want.Replicas || have.AllowDirect != want.AllowDirect {
+			have.Replicas, have.AllowDirect = want.Replicas, want.AllowDirect
 			stream, err = js.UpdateStream(ctx, have)
 		}
 	}
