@@ -76,6 +76,15 @@ func (r *Report) Agents() []*Tally {
 	return all
 }
 
+// Equal is how many decisions of all agents are the same.
+func (r *Report) Equal() int {
+	n := 0
+	for _, t := range r.agents {
+		n += t.Equal
+	}
+	return n
+}
+
 // MarshalJSON implements json.Marshaler.
 func (r Report) MarshalJSON() ([]byte, error) {
 	return json.Marshal(map[string]any{

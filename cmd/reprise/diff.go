@@ -109,7 +109,7 @@ func (s *selection) between(ctx context.Context, h *historian.Client, args []str
 		if err != nil {
 			return w, err
 		}
-		if w.Object, w.Resource = q.Object, q.Resource; q.Resource == "" {
+		if w.Object, w.UID, w.Resource = q.Object, q.UID, q.Resource; q.Resource == "" {
 			w.Namespace = ""
 		}
 	}

@@ -103,7 +103,11 @@ func (e *environment) replay(ctx context.Context, past pastLog, f replayFlags) e
 	case n > 1:
 		return fmt.Errorf("this program decides otherwise in %d cases", n)
 	}
-	if f.output != "json" {
+	switch {
+	case f.output == "json":
+	case report.Equal() == 0:
+		fmt.Fprintln(e.Stdout, "no differences, because there is no decision that can be compared")
+	default:
 		fmt.Fprintln(e.Stdout, "no differences: this program decides as it was decided")
 	}
 	return nil

@@ -99,6 +99,10 @@ func TestReplayOfAnArchive(t *testing.T) {
 	if err != nil || !strings.Contains(out, "no differences") {
 		t.Errorf("%v:\n%s", err, out)
 	}
+	out, err = run(t, "replay", file, "--from", "@1", "--to", "@1")
+	if err != nil || !strings.Contains(out, "no decision that can be compared") {
+		t.Errorf("of the first event alone: %v:\n%s", err, out)
+	}
 	out, err = run(t, "replay", file, "--scheduler-config", packed(t), "-o", "json")
 	if err != nil {
 		t.Fatalf("%v:\n%s", err, out)

@@ -14,8 +14,9 @@ import (
 type Range struct {
 	// From and To are the sequences right after which to look.
 	From, To uint64
-	// Object, Resource and Namespace say which objects, as in a Query.
+	// Object, UID, Resource and Namespace say which objects, as in a Query.
 	Object    events.Ref
+	UID       string
 	Resource  string
 	Namespace string
 	// Labels selects objects by the labels that they have at either moment, in
@@ -74,7 +75,7 @@ func Between(ctx context.Context, r Reader, w Range) iter.Seq2[Difference, error
 			return
 		}
 		touched := Query{
-			Object: w.Object, Resource: w.Resource, Namespace: w.Namespace, Bare: true,
+			Object: w.Object, UID: w.UID, Resource: w.Resource, Namespace: w.Namespace, Bare: true,
 			First: max(w.From+1, w.Resume), Last: w.To,
 		}
 		if touched.First > touched.Last {
@@ -105,7 +106,7 @@ func Between(ctx context.Context, r Reader, w Range) iter.Seq2[Difference, error
 // first there, its difference was told before.
 func (w Range) compare(ctx context.Context, r Reader, e events.Event, selector labels.Selector) (Difference, bool, error) {
 	d := Difference{Object: e.Object, Touched: e.Sequence}
-	all := Query{Object: e.Object, First: w.From + 1, Last: w.To, Bare: true}
+	all := Query{Object: e.Object, UID: w.UID, First: w.From + 1, Last: w.To, Bare: true}
 	for of, err := range r.Events(ctx, all) {
 		if err != nil || of.Sequence < e.Sequence {
 			return d, false, err
@@ -113,11 +114,11 @@ func (w Range) compare(ctx context.Context, r Reader, e events.Event, selector l
 		d.Events++
 		d.Newest, d.Actor, d.User = of.Sequence, of.Actor, of.User
 	}
-	before, err := r.At(e.Object, w.From)
+	before, err := w.at(r, e.Object, w.From)
 	if err != nil {
 		return d, false, err
 	}
-	after, err := r.At(e.Object, w.To)
+	after, err := w.at(r, e.Object, w.To)
 	if err != nil {
 		return d, false, err
 	}
@@ -136,6 +137,15 @@ func (w Range) compare(ctx context.Context, r Reader, e events.Event, selector l
 	d.Another = before.UID != after.UID
 	d.Changes, err = Compare(before.Raw, after.Raw)
 	return d, d.Another || len(d.Changes) > 0, err
+}
+
+// at is the object as it was, nil if that is not the one that is asked about.
+func (w Range) at(r Reader, ref events.Ref, sequence uint64) (*projections.Entry, error) {
+	e, err := r.At(ref, sequence)
+	if e != nil && w.UID != "" && e.UID != w.UID {
+		return nil, err
+	}
+	return e, err
 }
 
 func selected(e *projections.Entry, selector labels.Selector) bool {

@@ -18,7 +18,7 @@ import (
 // TestBetween runs the transcripts in testdata/between. Their commands:
 //
 //	log   events in their text form; sequences may be left out
-//	diff  from=N to=N [resource=R] [namespace=N] [labels=L]
+//	diff  from=N to=N [uid=U] [resource=R] [namespace=N] [labels=L]
 func TestBetween(t *testing.T) {
 	datadriven.Walk(t, "testdata/between", func(t *testing.T, path string) {
 		var r recorded
@@ -30,6 +30,7 @@ func TestBetween(t *testing.T) {
 			var w history.Range
 			d.ScanArgs(t, "from", &w.From)
 			d.ScanArgs(t, "to", &w.To)
+			d.MaybeScanArgs(t, "uid", &w.UID)
 			d.MaybeScanArgs(t, "resource", &w.Resource)
 			d.MaybeScanArgs(t, "namespace", &w.Namespace)
 			d.MaybeScanArgs(t, "labels", &w.Labels)
