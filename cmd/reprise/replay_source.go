@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,10 +28,10 @@ type pastLog interface {
 	batches(ctx context.Context, to uint64) iter.Seq2[[]events.Event, error]
 }
 
-// past lets f read the history in a file, or of the running server if there is
-// none.
+// past lets f read the history in a file, or if there is none in the archive that is
+// open, or of the running server.
 func (e *environment) past(file string, f func(pastLog) error) error {
-	if file == "" {
+	if file = cmp.Or(file, e.opened()); file == "" {
 		return e.ask(func(h *historian.Client) error { return f(servedLog{h}) })
 	}
 	if _, err := os.Stat(file); err != nil {

@@ -99,6 +99,14 @@ func TestReplayOfAnArchive(t *testing.T) {
 	if err != nil || !strings.Contains(out, "no differences") {
 		t.Errorf("%v:\n%s", err, out)
 	}
+	open := t.TempDir()
+	if err := os.WriteFile(filepath.Join(open, archiveMark), []byte(file), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err = run(t, "--data-dir", open, "replay", "--from", "@500")
+	if err != nil || !strings.Contains(out, "no differences") {
+		t.Errorf("where it is open: %v:\n%s", err, out)
+	}
 	out, err = run(t, "replay", file, "--from", "@1", "--to", "@1")
 	if err != nil || !strings.Contains(out, "no decision that can be compared") {
 		t.Errorf("of the first event alone: %v:\n%s", err, out)
