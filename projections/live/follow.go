@@ -198,6 +198,21 @@ func (l *Live) follow(ctx context.Context) error {
 		return err
 	}
 	defer reader.Close()
+	if l.opts.Store == nil {
+		return l.fold(ctx, reader, func(f folded) error { l.publish(f); return nil })
+	}
+	return l.foldAndStore(ctx, reader)
+}
+
+// folded is what the follower has folded and not yet shown.
+type folded struct {
+	batch   []events.Event
+	changes []projections.Change
+	view    projections.Reader
+}
+
+// fold folds what comes from a reader, and gives it to what is to be done next.
+func (l *Live) fold(ctx context.Context, reader events.Reader, then func(folded) error) error {
 	var trim time.Time
 	for {
 		batch, err := l.next(ctx, reader, &trim)
@@ -214,13 +229,45 @@ func (l *Live) follow(ctx context.Context) error {
 		if err != nil {
 			return &brokenError{err}
 		}
-		if l.opts.Store != nil {
-			if err := l.opts.Store.Commit(batch, changes); err != nil {
-				return &brokenError{fmt.Errorf("cannot store the projection at sequence %d: %w", l.state.Sequence(), err)}
-			}
+		if err := then(folded{batch, changes, l.state.View()}); err != nil {
+			return err
 		}
-		l.publish(changes)
 	}
+}
+
+// foldAndStore folds, and stores and publishes side by side with that, in order.
+// All that was folded is stored when it returns, unless the context has ended or
+// that failed.
+func (l *Live) foldAndStore(ctx context.Context, reader events.Reader) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	next := make(chan folded, 1)
+	stored := make(chan error, 1)
+	go func() {
+		defer cancel()
+		for f := range next {
+			if err := l.opts.Store.Commit(f.batch, f.changes); err != nil {
+				stored <- &brokenError{fmt.Errorf("cannot store the projection at sequence %d: %w", f.view.Sequence(), err)}
+				return
+			}
+			l.publish(f)
+		}
+		stored <- nil
+	}()
+	err := l.fold(ctx, reader, func(f folded) error {
+		select {
+		case next <- f:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+	close(next)
+	// That the store failed is why the reading ended, or else it must not go on.
+	if failed := <-stored; failed != nil {
+		return failed
+	}
+	return err
 }
 
 // check refuses a batch of the history that is not what was appended, so that
@@ -278,13 +325,12 @@ func (l *Live) dropForgotten(ctx context.Context) error {
 
 // publish shows everybody what was folded: first the view, then the changes,
 // then who waited is told.
-func (l *Live) publish(changes []projections.Change) {
-	view := l.state.View()
+func (l *Live) publish(f folded) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.current.Store(&moment{view})
-	l.recent.add(changes, view.Sequence())
-	l.waiters.reached(view.Sequence())
+	l.current.Store(&moment{f.view})
+	l.recent.add(f.changes, f.view.Sequence())
+	l.waiters.reached(f.view.Sequence())
 	close(l.moved)
 	l.moved = make(chan struct{})
 }
