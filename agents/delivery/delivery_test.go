@@ -297,6 +297,7 @@ func TestDeadLetters(t *testing.T) {
 	if l = all[1]; l.Event.Sequence != 3 || l.Attempts < 3 || !strings.Contains(l.Reason, "500") {
 		t.Errorf("the second dead letter is %+v", l)
 	}
+	must(t, s.deliveries.Bury(t.Context(), all[0])) // As after a crash in between.
 	must(t, s.deliveries.Drop(t.Context(), "test", 1))
 	if err := s.deliveries.Drop(t.Context(), "test", 1); !errors.Is(err, events.ErrNotFound) {
 		t.Errorf("dropping it again: %v", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -113,6 +114,7 @@ func (e *environment) deadLetters(ctx context.Context, delivery []string, only [
 		if err != nil {
 			return err
 		}
+		all = onceEach(all)
 		if len(all) == 0 && name != "" {
 			return fmt.Errorf("delivery %s has no dead letters; `reprise events dead-letters list` shows all there are", name)
 		}
@@ -133,6 +135,21 @@ func (e *environment) deadLetters(ctx context.Context, delivery []string, only [
 			}
 		}
 		return f(d, some)
+	})
+}
+
+// onceEach leaves out what was buried before, after a crash in between.
+func onceEach(all []events.DeadLetter) []events.DeadLetter {
+	type letter struct {
+		delivery string
+		sequence uint64
+	}
+	seen := map[letter]bool{}
+	return slices.DeleteFunc(all, func(l events.DeadLetter) bool {
+		is := letter{l.Delivery, l.Event.Sequence}
+		again := seen[is]
+		seen[is] = true
+		return again
 	})
 }
 

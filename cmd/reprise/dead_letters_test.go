@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/reprise-run/reprise/agents/delivery"
+	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/projections/history"
 )
 
@@ -40,5 +41,15 @@ func TestWithoutPassword(t *testing.T) {
 		if got := withoutPassword(w.Target()); got != want {
 			t.Errorf("%s: %v", w.Target(), got)
 		}
+	}
+}
+
+func TestDeadLettersAreToldOnce(t *testing.T) {
+	letter := func(delivery string, sequence uint64) events.DeadLetter {
+		return events.DeadLetter{Delivery: delivery, Event: events.Event{Sequence: sequence}}
+	}
+	got := onceEach([]events.DeadLetter{letter("a", 1), letter("b", 1), letter("a", 2), letter("a", 1)})
+	if len(got) != 3 || got[0].Delivery != "a" || got[1].Delivery != "b" || got[2].Event.Sequence != 2 {
+		t.Errorf("%+v", got)
 	}
 }

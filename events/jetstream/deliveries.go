@@ -1,12 +1,11 @@
 package jetstream
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,7 +26,7 @@ const (
 )
 
 // Deliveries are events.Deliveries: positions are in a bucket, dead letters in a
-// stream of their own, below <prefix>-dead.<delivery>.
+// stream of their own, each on <prefix>-dead.<delivery>.<sequence of the event>.
 type Deliveries struct {
 	js        jetstream.JetStream
 	prefix    string
@@ -62,7 +61,7 @@ func MakeDeliveries(ctx context.Context, nc *nats.Conn, cfg Config) error {
 	}
 	_, err = js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
 		Name: lettersStream(cfg.Prefix), Description: "Events that could not be delivered, until somebody retries or drops them.",
-		Subjects: []string{cfg.Prefix + "-dead.*"}, Storage: jetstream.FileStorage, Replicas: cfg.Replicas,
+		Subjects: []string{cfg.Prefix + "-dead.*.*"}, Storage: jetstream.FileStorage, Replicas: cfg.Replicas,
 		Compression: jetstream.S2Compression,
 	})
 	if err != nil {
@@ -76,7 +75,7 @@ func MakeDeliveries(ctx context.Context, nc *nats.Conn, cfg Config) error {
 func DeliveryPermissions(prefix string) (publish []string) {
 	bucket, letters := "KV_"+positionsBucket(prefix), lettersStream(prefix)
 	return []string{
-		"$KV." + positionsBucket(prefix) + ".*", prefix + "-dead.*",
+		"$KV." + positionsBucket(prefix) + ".*", prefix + "-dead.*.*",
 		"$JS.API.STREAM.INFO." + bucket, "$JS.API.STREAM.INFO." + letters,
 		"$JS.API.DIRECT.GET." + bucket + ".>", "$JS.API.STREAM.MSG.GET." + bucket,
 		"$JS.API.STREAM.MSG.GET." + letters, "$JS.API.STREAM.MSG.DELETE." + letters,
@@ -160,13 +159,18 @@ func (d *Deliveries) Save(ctx context.Context, name string, at events.DeliveryPo
 	return nil
 }
 
+// letter is where a dead letter is kept.
+func (d *Deliveries) letter(delivery string, sequence uint64) string {
+	return d.prefix + "-dead." + delivery + "." + strconv.FormatUint(sequence, 10)
+}
+
 // Bury is events.Deliveries's.
 func (d *Deliveries) Bury(ctx context.Context, l events.DeadLetter) error {
 	if err := checkDelivery(l.Delivery); err != nil {
 		return err
 	}
 	h, body := Encode(&l.Event)
-	m := &nats.Msg{Subject: d.prefix + "-dead." + l.Delivery, Header: h, Data: body}
+	m := &nats.Msg{Subject: d.letter(l.Delivery, l.Event.Sequence), Header: h, Data: body}
 	for name, value := range map[string]string{
 		hTarget: l.Target, hReason: l.Reason, hAttempts: strconv.Itoa(l.Attempts), hSince: instant(l.Since), hAt: instant(l.At),
 	} {
@@ -180,24 +184,8 @@ func (d *Deliveries) Bury(ctx context.Context, l events.DeadLetter) error {
 
 // Buried is events.Deliveries's.
 func (d *Deliveries) Buried(ctx context.Context, name string) ([]events.DeadLetter, error) {
-	found, err := d.find(ctx, name)
-	if err != nil {
-		return nil, err
-	}
+	subject := d.prefix + "-dead." + cmp.Or(name, "*") + ".*"
 	var all []events.DeadLetter
-	for _, place := range slices.Sorted(maps.Keys(found)) {
-		all = append(all, found[place])
-	}
-	return all, nil
-}
-
-// find returns dead letters by their place in the stream.
-func (d *Deliveries) find(ctx context.Context, name string) (map[uint64]events.DeadLetter, error) {
-	subject := d.prefix + "-dead." + name
-	if name == "" {
-		subject += "*"
-	}
-	all := map[uint64]events.DeadLetter{}
 	for place := uint64(1); ; place++ {
 		m, err := d.letters.GetMsg(ctx, place, jetstream.WithGetMsgSubject(subject))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
@@ -206,45 +194,44 @@ func (d *Deliveries) find(ctx context.Context, name string) (map[uint64]events.D
 		if err != nil {
 			return nil, fmt.Errorf("cannot read the dead letters: %w", err)
 		}
-		if all[m.Sequence], err = decodeLetter(m); err != nil {
+		l, err := d.decodeLetter(m)
+		if err != nil {
 			return nil, err
 		}
+		all = append(all, l)
 		place = m.Sequence
 	}
 }
 
-func decodeLetter(m *jetstream.RawStreamMsg) (events.DeadLetter, error) {
-	d := decoder{header: m.Header}
+func (d *Deliveries) decodeLetter(m *jetstream.RawStreamMsg) (events.DeadLetter, error) {
+	delivery, _, _ := strings.Cut(strings.TrimPrefix(m.Subject, d.prefix+"-dead."), ".")
+	h := decoder{header: m.Header}
 	l := events.DeadLetter{
-		Delivery: m.Subject[strings.LastIndexByte(m.Subject, '.')+1:], Target: d.text(hTarget), Reason: d.text(hReason),
-		Attempts: int(d.number(hAttempts)), Since: d.instant(hSince), At: d.instant(hAt),
+		Delivery: delivery, Target: h.text(hTarget), Reason: h.text(hReason),
+		Attempts: int(h.number(hAttempts)), Since: h.instant(hSince), At: h.instant(hAt),
 	}
 	var err error
-	if l.Event, err = Decode(m.Header, m.Data, d.number(hID)); err != nil {
+	if l.Event, err = Decode(m.Header, m.Data, h.number(hID)); err != nil {
 		return l, fmt.Errorf("dead letter %d: %w", m.Sequence, err)
 	}
-	l.Event.Sequence = d.number(hID)
+	l.Event.Sequence = h.number(hID)
 	return l, nil
 }
 
 // Drop is events.Deliveries's.
 func (d *Deliveries) Drop(ctx context.Context, name string, sequence uint64) error {
-	found, err := d.find(ctx, name)
-	if err != nil {
-		return err
-	}
-	dropped := 0
-	for place, l := range found {
-		if l.Event.Sequence != sequence {
-			continue
+	for dropped := 0; ; dropped++ {
+		m, err := d.letters.GetMsg(ctx, 1, jetstream.WithGetMsgSubject(d.letter(name, sequence)))
+		switch {
+		case errors.Is(err, jetstream.ErrMsgNotFound) && dropped > 0:
+			return nil
+		case errors.Is(err, jetstream.ErrMsgNotFound):
+			return fmt.Errorf("delivery %s has no dead letter of event %d: %w", name, sequence, events.ErrNotFound)
+		case err == nil:
+			err = d.letters.DeleteMsg(ctx, m.Sequence)
 		}
-		if err := d.letters.DeleteMsg(ctx, place); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+		if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
 			return fmt.Errorf("cannot drop the dead letter of event %d: %w", sequence, err)
 		}
-		dropped++
 	}
-	if dropped == 0 {
-		return fmt.Errorf("delivery %s has no dead letter of event %d: %w", name, sequence, events.ErrNotFound)
-	}
-	return nil
 }
