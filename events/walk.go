@@ -175,6 +175,9 @@ func element(doc []byte, i, n int) (k child, length int, ok bool) {
 // compareNames orders the names of members, given as JSON, by the bytes that
 // they stand for.
 func compareNames(a, b []byte) int {
+	if len(a) > 2 && len(b) > 2 && a[1] != b[1] && a[1] != '\\' && b[1] != '\\' {
+		return int(a[1]) - int(b[1])
+	}
 	if bytes.IndexByte(a, '\\') < 0 && bytes.IndexByte(b, '\\') < 0 {
 		// Without the closing quote, which would sort among the letters.
 		return bytes.Compare(a[:max(len(a)-1, 0)], b[:max(len(b)-1, 0)])
@@ -195,11 +198,12 @@ func unquoteJSON(s []byte) string {
 // as canonical JSON, or nil: Lookup(pod, "spec", "nodeName"). It decodes nothing.
 func Lookup(doc []byte, names ...string) []byte {
 	i, end := 0, len(doc)
+	var space [64]byte // for a name, which is short
 	for _, name := range names {
 		if i >= len(doc) || doc[i] != '{' {
 			return nil
 		}
-		k, ok := find(doc, i, appendString(nil, name))
+		k, ok := find(doc, i, appendString(space[:0], name))
 		if !ok {
 			return nil
 		}

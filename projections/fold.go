@@ -64,7 +64,7 @@ func (s *State) Remove(ref events.Ref) {
 func NewEntry(ref events.Ref, uid string, created, sequence uint64, raw []byte) *Entry {
 	e := &Entry{Ref: ref, UID: uid, Created: created, Sequence: sequence, Raw: raw}
 	if uid == "" {
-		e.UID = plainString(member(member(raw, "metadata"), "uid"))
+		e.UID = plainString(events.Lookup(raw, "metadata", "uid"))
 	}
 	e.link()
 	return e

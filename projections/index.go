@@ -152,20 +152,18 @@ func isPod(r events.Ref) bool { return r.Resource == "pods" && r.Group == "" }
 // link reads from an object what it is filed under beside its name.
 func (e *Entry) link() {
 	controlled := false
-	if metadata := member(e.Raw, "metadata"); metadata != nil {
-		eachElement(member(metadata, "ownerReferences"), func(owner []byte) {
-			// One that begins with "/" is nobody's, and would be taken for one of the
-			// keys of uncontrolled: anybody may write it into an object.
-			if uid := plainString(member(owner, "uid")); uid != "" && uid[0] != '/' {
-				e.owners = append(e.owners, uid)
-			}
-			controlled = controlled || string(member(owner, "controller")) == "true"
-		})
+	for _, owner := range events.Elements(events.Lookup(e.Raw, "metadata", "ownerReferences")) {
+		// One that begins with "/" is nobody's, and would be taken for one of the
+		// keys of uncontrolled: anybody may write it into an object.
+		if uid := plainString(events.Lookup(owner, "uid")); uid != "" && uid[0] != '/' {
+			e.owners = append(e.owners, uid)
+		}
+		controlled = controlled || string(events.Lookup(owner, "controller")) == "true"
 	}
 	if !controlled {
 		e.owners = append(e.owners, uncontrolled(e.Ref.Group, e.Ref.Resource, e.Ref.Namespace))
 	}
 	if isPod(e.Ref) {
-		e.node = plainString(member(member(e.Raw, "spec"), "nodeName"))
+		e.node = plainString(events.Lookup(e.Raw, "spec", "nodeName"))
 	}
 }

@@ -132,7 +132,11 @@ type step struct {
 }
 
 func (s *step) encode() []byte {
-	out := make(encoder, 0, len(s.data)+len(s.frame)+len(s.uid)+24)
+	return s.append(make([]byte, 0, len(s.data)+len(s.frame)+len(s.uid)+24))
+}
+
+func (s *step) append(b []byte) []byte {
+	out := encoder(b)
 	out.number(s.kind)
 	out.number(s.created)
 	out.number(s.version)
@@ -152,7 +156,11 @@ func decodeStep(b []byte) (step, error) {
 // encodeEvent writes the envelope: all but the sequence, which is in the key,
 // and the data, which is in the object's history.
 func encodeEvent(ev *events.Event) []byte {
-	out := make(encoder, 0, 256+len(ev.Note)+len(ev.Asked))
+	return appendEvent(make([]byte, 0, 256+len(ev.Note)+len(ev.Asked)), ev)
+}
+
+func appendEvent(b []byte, ev *events.Event) []byte {
+	out := encoder(b)
 	flags := uint64(0)
 	if ev.Optional {
 		flags |= 1
@@ -164,7 +172,7 @@ func encodeEvent(ev *events.Event) []byte {
 		flags |= 4
 	}
 	out.number(flags)
-	for _, s := range []string{
+	for _, s := range [...]string{
 		ev.Type, ev.Object.Group, ev.Object.Resource, ev.Object.Namespace, ev.Object.Name, ev.UID,
 		ev.Actor.Kind, ev.Actor.Name, ev.Actor.Version, ev.User, ev.Audit,
 	} {

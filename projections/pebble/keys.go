@@ -23,7 +23,7 @@ const (
 // The parts of a reference end in a zero byte, so that keys sort as references
 // compare. Names in Kubernetes have no zero byte.
 func appendRef(key []byte, ref events.Ref) []byte {
-	for _, part := range []string{ref.Group, ref.Resource, ref.Namespace, ref.Name} {
+	for _, part := range [...]string{ref.Group, ref.Resource, ref.Namespace, ref.Name} {
 		key = append(append(key, part...), 0)
 	}
 	return key

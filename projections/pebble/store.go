@@ -35,7 +35,6 @@
 package pebble
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -80,6 +79,7 @@ type Store struct {
 	scratch string
 	db      *pebble.DB
 	at      cursor
+	keys    writer
 	begin   uint64 // the sequence that it begins after, 0 for that of the log
 	folded  atomic.Uint64
 	broken  atomic.Pointer[string] // what Pebble says it cannot go on after
@@ -307,29 +307,23 @@ func (s *Store) Commit(batch []events.Event, changes []projections.Change) error
 	if err := s.failure(); err != nil {
 		return err
 	}
-	at := s.at
-	b := s.db.NewBatchWithSize(size(batch))
+	for len(batch) > 0 && batch[0].Sequence <= s.at.sequence {
+		batch = batch[1:]
+	}
+	if len(batch) == 0 {
+		return nil
+	}
+	b := s.db.NewBatchWithSize(size(batch, changes))
 	defer func() {
 		if s.stuck == nil {
 			b.Close()
 		}
 	}()
-	next := 0
-	for i := range batch {
-		ev := &batch[i]
-		if ev.Sequence <= at.sequence {
-			continue
-		}
-		var change projections.Change
-		for next < len(changes) && changes[next].Event.Sequence <= ev.Sequence {
-			change = changes[next]
-			next++
-		}
-		if err := write(b, ev, change); err != nil {
-			return err
-		}
-		at = cursor{ev.Sequence, ev.Chain}
+	if err := s.keys.write(b, batch, changes); err != nil {
+		return err
 	}
+	last := &batch[len(batch)-1]
+	at := cursor{last.Sequence, last.Chain}
 	if err := b.Set([]byte{cursorKey}, at.encode(), nil); err != nil {
 		return err
 	}
@@ -342,48 +336,6 @@ func (s *Store) Commit(batch []events.Event, changes []projections.Change) error
 	s.at = at
 	s.folded.Store(at.sequence)
 	return nil
-}
-
-// size is about what the keys of a batch take.
-func size(batch []events.Event) int {
-	n := 64
-	for i := range batch {
-		n += 512 + len(batch[i].Data) + len(batch[i].Note) + len(batch[i].Asked)
-	}
-	return n
-}
-
-// write puts the keys of one event into a batch. A change of nothing is that of
-// an event that the fold skipped.
-func write(b *pebble.Batch, ev *events.Event, c projections.Change) error {
-	st := step{kind: stepPatch, uid: ev.UID, data: ev.Data}
-	var err error
-	switch {
-	case c.After == nil && c.Before == nil:
-		st.kind = stepSkipped
-	case c.After == nil:
-		st.kind, st.created, st.version = stepRemoved, c.Before.Created, c.Before.Version+1
-		err = errors.Join(
-			b.Delete(refKey(objectKey, ev.Object), nil),
-			b.Set(lifeOf(ev.Object, c.Before.Created), binary.BigEndian.AppendUint64(nil, ev.Sequence), nil))
-	default:
-		st.created, st.version = c.After.Created, c.After.Version
-		if c.Before == nil {
-			st.kind = stepWhole
-			err = errors.Join(
-				b.Set(refKey(objectKey, ev.Object), nil, nil),
-				b.Set(lifeOf(ev.Object, ev.Sequence), nil, nil),
-				b.Set(uidAt(ev.UID), appendRef(nil, ev.Object), nil))
-		} else if c.After.Version%frameEvery == 0 {
-			st.kind, st.frame = stepFrame, c.After.Raw
-		}
-	}
-	if ev.Cause != 0 {
-		err = errors.Join(err, b.Set(causeAt(ev.Cause, ev.Sequence), nil, nil))
-	}
-	return errors.Join(err,
-		b.Set(historyAt(ev.Object, ev.Sequence), st.encode(), nil),
-		b.Set(eventAt(ev.Sequence), encodeEvent(ev), nil))
 }
 
 // apply writes a batch. Pebble lets a write wait while what came before cannot be
