@@ -111,7 +111,9 @@ func (k *Keeper) Covers(r events.Ref) bool { return k.ring.Load().primary(r) != 
 // Seal returns the document as the log may keep it: its values sealed, if they are
 // to be. It says whether it made a key for that, which is durable when it returns.
 func (k *Keeper) Seal(ctx context.Context, r events.Ref, uid string, doc []byte) (sealed []byte, made bool, err error) {
-	if doc == nil || !k.Covers(r) {
+	// A text that only looks sealed is sealed too, or it could not be told from one
+	// that is.
+	if doc == nil || !k.Covers(r) && !(sealable(r.Group, r.Resource) && hasSealed(doc)) {
 		return doc, false, nil
 	}
 	key, err := k.key(ctx, r, uid)

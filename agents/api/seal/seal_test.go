@@ -319,3 +319,17 @@ func BenchmarkSeal(b *testing.B) {
 		})
 	}
 }
+
+// TestWhatOnlyLooksSealed keeps what people write, also in what is not to be sealed.
+func TestWhatOnlyLooksSealed(t *testing.T) {
+	k := keeperOf(t, memvault.New(time.Now), configOf(t, "secrets", "one"))
+	notes := events.Ref{Resource: "configmaps", Namespace: "shop", Name: "notes"}
+	const doc = `{"apiVersion":"v1","data":{"a":"sealed/v001/AAAA","b":"plain"},"kind":"ConfigMap","metadata":{"name":"notes"}}`
+	kept, made, err := k.Seal(t.Context(), notes, "u-3", []byte(doc))
+	if err != nil || !made {
+		t.Fatal(made, err)
+	}
+	if shown, err := k.Reveal(t.Context(), notes, "u-3", kept); err != nil || string(shown) != doc {
+		t.Errorf("%s, %v", shown, err)
+	}
+}
