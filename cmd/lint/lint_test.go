@@ -41,11 +41,12 @@ var adapters = []string{
 // it too.
 var pure = []string{
 	"events",
+	"events/archive",
 	"events/proof",
 	"events/eventsgen",
 	"projections",
 	"projections/history",
-	"agents/scheduler",
+	"agents/scheduler/...",
 	"agents/replay",
 	"agents/controllers/...",
 	"agents/node/plan",

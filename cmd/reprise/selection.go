@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -87,25 +88,35 @@ func (s *selection) query(ctx context.Context, h *historian.Client, args []strin
 	if s.since > 0 {
 		q.Since = time.Now().Add(-s.since)
 	}
+	err = s.during(ctx, h, &q)
+	return q, err
+}
+
+// during finds the moments between which to look.
+func (s *selection) during(ctx context.Context, h *historian.Client, q *history.Query) error {
+	var begin, end uint64
 	if s.from != "" {
 		p, sequence, err := resolvePoint(ctx, h, s.from)
 		if err != nil {
-			return q, fmt.Errorf("--from: %w", err)
+			return fmt.Errorf("--from: %w", err)
 		}
-		if q.Since = p.Time; p.Time.IsZero() {
+		if begin, q.Since = sequence, p.Time; p.Time.IsZero() {
 			q.First = sequence
 		}
 	}
 	if s.to != "" {
 		p, sequence, err := resolvePoint(ctx, h, s.to)
 		if err != nil {
-			return q, fmt.Errorf("--to: %w", err)
+			return fmt.Errorf("--to: %w", err)
 		}
-		if q.Until = p.Time; p.Time.IsZero() {
+		if end, q.Until = sequence, p.Time; p.Time.IsZero() {
 			q.Last = sequence
 		}
+		if begin > end || !q.Since.IsZero() && !q.Until.IsZero() && q.Since.After(q.Until) {
+			return fmt.Errorf("nothing happened from %s to %s: the one comes after the other", cmp.Or(s.from, "-"+s.since.String()), s.to)
+		}
 	}
-	return q, nil
+	return nil
 }
 
 // find looks a name up, and sees to it that the uid that was asked for is one of

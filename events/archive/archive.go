@@ -6,8 +6,7 @@
 //
 // A Writer and a Reader stream: they hold one block of the file, whatever the
 // file's size, and a Reader believes no length that it has not seen the bytes of.
-// A Log is an archive in a file as an events.Log that cannot be appended to, for
-// everything that reads logs.
+// Evidence compares what is read with signed checkpoints.
 //
 // An archive whose first event is not the log's first begins with a snapshot: the
 // objects as they were before that event. The chain does not cover the snapshot;

@@ -219,6 +219,7 @@ func testWrongQuestions(_ *testing.T, c *cluster, before string) {
 		{c.command("reprise", "why", "@999999999"), []string{"there is no event 999999999"}},
 		{c.command("reprise", "why", "@x"), []string{"is no sequence"}},
 		{c.command("reprise", "diff", "--from", "now", "--to", "@"+before), []string{"is after --to"}},
+		{c.command("reprise", "history", "-A", "--from", "now", "--to", "@"+before), []string{"nothing happened from now to @" + before}},
 		{c.command("reprise", "diff", "--from", "2020-01-01 00:00"), []string{"before the log began"}},
 		{c.command("reprise", "diff", "--from", "@1", "pod/nothing"), []string{"never was"}},
 	} {
