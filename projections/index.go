@@ -2,6 +2,7 @@ package projections
 
 import (
 	"iter"
+	"slices"
 	"strings"
 
 	"github.com/tidwall/btree"
@@ -76,8 +77,10 @@ func (x index) remove(ref events.Ref) *Entry {
 
 // unlink takes out the links of an object that after will not replace.
 func (x index) unlink(before, after *Entry) {
-	for _, uid := range before.owners {
-		x.owned.Delete(link{uid, before})
+	if after == nil || !slices.Equal(before.owners, after.owners) {
+		for _, uid := range before.owners {
+			x.owned.Delete(link{uid, before})
+		}
 	}
 	if isPod(before.Ref) && (after == nil || after.node != before.node) {
 		x.onNode.Delete(link{before.node, before})
