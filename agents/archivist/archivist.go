@@ -26,6 +26,9 @@ type Source struct {
 	// of all that there is now. Without them an archive has no proof.
 	Prover     *proof.Prover
 	Checkpoint func(context.Context) ([]byte, error)
+	// Unsigned is told why there was no checkpoint, and the archive has no proof. May
+	// be nil.
+	Unsigned func(error)
 	// Program is the version of this program.
 	Program string
 	// Now is the time; the clock's if nil.
@@ -74,6 +77,9 @@ func (s Source) checkpoint(ctx context.Context) (signed []byte, c proof.Checkpoi
 		return nil, c, nil
 	}
 	if signed, err = s.Checkpoint(ctx); err != nil {
+		if s.Unsigned != nil && ctx.Err() == nil {
+			s.Unsigned(err)
+		}
 		return nil, c, ctx.Err()
 	}
 	if c, err = archive.OpenCheckpoint(signed); err != nil {

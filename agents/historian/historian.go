@@ -124,7 +124,7 @@ func Serve(nc *nats.Conn, prefix string, s Source) (stop func(), err error) {
 	} {
 		sub, err := nc.QueueSubscribe(subject(prefix, method), "history", func(m *nats.Msg) {
 			started := h.answering.start(func() {
-				reply, err := answer(m)
+				reply, err := guarded(answer, m)
 				if err != nil {
 					reply = refusal(err)
 				}
@@ -145,6 +145,17 @@ func Serve(nc *nats.Conn, prefix string, s Source) (stop func(), err error) {
 		return nil, fmt.Errorf("cannot serve questions about the history: %w", err)
 	}
 	return stop, nil
+}
+
+// guarded answers a question, or says that it cannot where that brings an answer
+// down: what an archive holds need not be what a gate has let in.
+func guarded(answer func(*nats.Msg) (*nats.Msg, error), m *nats.Msg) (reply *nats.Msg, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			reply, err = nil, fmt.Errorf("the history holds what this program cannot make sense of: %v", p)
+		}
+	}()
+	return answer(m)
 }
 
 var errStopping = errors.New("Reprise is stopping; ask again when it runs")

@@ -413,3 +413,14 @@ func TestStopsAnsweringFirst(t *testing.T) {
 		}
 	}
 }
+
+// What an answer cannot make sense of ends the answer, and not the server.
+func TestAnswersThatFail(t *testing.T) {
+	client := exporting(t, nil) // which has no history to ask: that brings the answer down
+	for range 2 {
+		_, err := client.Resolve(t.Context(), history.Point{Sequence: 1})
+		if err == nil || !strings.Contains(err.Error(), "cannot make sense of") {
+			t.Errorf("got %v", err)
+		}
+	}
+}

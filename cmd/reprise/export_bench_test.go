@@ -45,7 +45,7 @@ func benchmarkExport(b *testing.B, n uint64) {
 	store, err := pebble.Open(env.ProjectionDir(), pebble.Options{Log: slog.New(slog.DiscardHandler)})
 	check(err)
 	defer store.Close()
-	stop, err := historian.Serve(nc, subjectPrefix, historian.Source{Reader: store, Export: exporting(onFiles{log, env.LogDir()}, store, nil)})
+	stop, err := historian.Serve(nc, subjectPrefix, historian.Source{Reader: store, Export: exporting(onFiles{log, env.LogDir()}, store, nil, nil)})
 	check(err)
 	defer stop()
 	client := historian.NewClient(nc, subjectPrefix)

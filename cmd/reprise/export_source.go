@@ -21,9 +21,10 @@ import (
 )
 
 // exporting writes archives of a log.
-func exporting(log events.Log, store *pebble.Store, checkpoint func(context.Context) ([]byte, error)) exporter {
+func exporting(log events.Log, store *pebble.Store, checkpoint func(context.Context) ([]byte, error), to *slog.Logger) exporter {
 	source := archivist.Source{
 		Log: log, Reader: store, Prover: proof.NewProver(store.Chains), Checkpoint: checkpoint, Program: programVersion,
+		Unsigned: func(err error) { to.Warn("an archive is written without a proof", "error", err) },
 	}
 	return func(ctx context.Context, r historian.ExportRange, w io.Writer) error {
 		return source.Write(ctx, w, r.From, r.To)
@@ -77,5 +78,5 @@ func (o *exportOptions) fromStopped(ctx context.Context, export func(exporter, h
 	if err != nil {
 		return err
 	}
-	return export(exporting(onFiles{log, o.LogDir()}, store, func(context.Context) ([]byte, error) { return o.newestOnDisk() }), r)
+	return export(exporting(onFiles{log, o.LogDir()}, store, func(context.Context) ([]byte, error) { return o.newestOnDisk() }, quiet), r)
 }

@@ -40,7 +40,7 @@ func TestExportReadsFilesAndLog(t *testing.T) {
 			spoil(dir)
 			read := &follows{Log: eventsOf(t, store)}
 			var file bytes.Buffer
-			if err := exporting(onFiles{read, dir}, store, nil)(t.Context(), historian.ExportRange{}, &file); err != nil {
+			if err := exporting(onFiles{read, dir}, store, nil, nil)(t.Context(), historian.ExportRange{}, &file); err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
 			h, _, err := archive.Check(&file, nil)

@@ -28,7 +28,7 @@ func (p *controlPlane) startHistory(env *environment, log events.Log, store *peb
 		Reader:     store,
 		Wait:       p.history.Wait,
 		Checkpoint: p.signer.Checkpoint,
-		Export:     exporting(onFiles{log, env.LogDir()}, store, p.signer.Checkpoint),
+		Export:     exporting(onFiles{log, env.LogDir()}, store, p.signer.Checkpoint, p.log),
 		Verify: func(ctx context.Context) (historian.Verification, error) {
 			report, err := store.Verify(ctx, log, p.history.View())
 			if err != nil {
