@@ -77,6 +77,10 @@ func (w *worker) importBundled(ctx context.Context, dir string) error {
 // run runs the node's agent until ctx ends.
 func (w *worker) run(ctx context.Context, c *connection) error {
 	config := w.runtime.Config()
+	hides := config.Hides()
+	if !hides {
+		w.log.Warn("the shim is older than this program: variables that come from Secrets are written to containerd's database in the clear; build it anew (`make tools`) and restart the pods")
+	}
 	agent, err := node.New(node.Options{
 		Name:              w.name,
 		Version:           programVersion,
@@ -89,7 +93,7 @@ func (w *worker) run(ctx context.Context, c *connection) error {
 		Tokens:            c.Tokens,
 		Listener:          c.Listener,
 		RootDir:           config.DataDir,
-		Hides:             config.Hides(),
+		Hides:             hides,
 		Addresses:         []string{machineAddress()},
 		PodCIDRs:          []string{config.PodCIDR.String()},
 		Domain:            clusterDomain,
