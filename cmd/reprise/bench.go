@@ -78,7 +78,7 @@ func (e *environment) generate(ctx context.Context, o eventsgen.Options, project
 	}
 	store := func([]events.Event) error { return nil }
 	if project {
-		s, err := pebble.Open(e.ProjectionDir(), pebble.Options{})
+		s, err := pebble.Open(e.ProjectionDir(), pebble.Options{Events: uint64(o.Events)})
 		if err != nil {
 			return err
 		}

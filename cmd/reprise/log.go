@@ -46,7 +46,11 @@ func (p *controlPlane) startLog(ctx context.Context, env *environment) error {
 		return err
 	}
 	p.last = history.Last
-	store, err := pebble.Open(env.ProjectionDir(), pebble.Options{Log: p.log})
+	last, err := history.Last(ctx)
+	if err != nil {
+		return err
+	}
+	store, err := pebble.Open(env.ProjectionDir(), pebble.Options{Log: p.log, Events: last})
 	if err != nil {
 		return err
 	}

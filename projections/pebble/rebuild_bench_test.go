@@ -39,7 +39,9 @@ func rebuild(b *testing.B, log [][]events.Event, durable bool) {
 	var s *pebble.Store
 	if durable {
 		var err error
-		if s, err = pebble.Open(b.TempDir(), pebble.Options{Log: quiet}); err != nil {
+		last := log[len(log)-1]
+		events := last[len(last)-1].Sequence
+		if s, err = pebble.Open(b.TempDir(), pebble.Options{Log: quiet, Events: events}); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -96,7 +98,7 @@ func start(b *testing.B, log events.Log, last uint64) {
 	before := heap()
 	start := processor(b)
 	for b.Loop() {
-		s, err := pebble.Open(b.TempDir(), pebble.Options{Log: quiet})
+		s, err := pebble.Open(b.TempDir(), pebble.Options{Log: quiet, Events: last})
 		if err != nil {
 			b.Fatal(err)
 		}

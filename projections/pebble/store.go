@@ -66,9 +66,12 @@ type Options struct {
 	Log *slog.Logger
 	// MemTable is how many bytes are gathered in memory before they are written,
 	// and so about how much is folded again after a crash. If 0, 16 MB, or 64 MB
-	// for a projection that is new: it may have a long log to take in, and to write
-	// larger pieces costs less.
+	// for a projection that is new and has a long log to take in: to write larger
+	// pieces costs less. What is gathered must have room on the disk in the end, so
+	// a projection that grows with its log gathers little.
 	MemTable uint64
+	// Events is how many events the log has, as far as that is known.
+	Events uint64
 }
 
 // Store is the durable projection. One goroutine writes; anybody reads.
@@ -211,11 +214,14 @@ func (s *Store) memTable() (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if found.Exists {
+	if found.Exists || s.opts.Events < longLog {
 		return 16 << 20, nil
 	}
 	return 64 << 20, nil
 }
+
+// longLog is how many events make a log long: some 100 MB of projection.
+const longLog = 100_000
 
 func readCursor(r pebble.Reader) (cursor, error) {
 	value, closer, err := r.Get([]byte{cursorKey})

@@ -70,6 +70,7 @@ func (s *Store) Verify(ctx context.Context, log Followed, live projections.Reade
 	if err := opts.FS.RemoveAll(dir); err != nil {
 		return nil, err
 	}
+	opts.Events = end.sequence
 	fresh, err := Open(dir, opts)
 	if err != nil {
 		return nil, err
