@@ -44,11 +44,7 @@ func lettersStream(prefix string) string   { return streamName(prefix) + "_DEAD_
 
 // MakeDeliveries makes what deliveries keep their things in, if it is not there.
 func MakeDeliveries(ctx context.Context, nc *nats.Conn, cfg Config) error {
-	cfg, err := cfg.withDefaults()
-	if err != nil {
-		return err
-	}
-	js, err := jetstream.New(nc)
+	js, cfg, err := cfg.on(nc)
 	if err != nil {
 		return err
 	}
@@ -84,11 +80,7 @@ func DeliveryPermissions(prefix string) (publish []string) {
 
 // OpenDeliveries opens what MakeDeliveries has made.
 func OpenDeliveries(ctx context.Context, nc *nats.Conn, cfg Config) (*Deliveries, error) {
-	cfg, err := cfg.withDefaults()
-	if err != nil {
-		return nil, err
-	}
-	js, err := jetstream.New(nc)
+	js, cfg, err := cfg.on(nc)
 	if err != nil {
 		return nil, err
 	}

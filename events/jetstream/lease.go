@@ -39,11 +39,7 @@ func NewLease(nc *nats.Conn, cfg Config, name, holder string) (events.Lease, err
 }
 
 func newLease(nc *nats.Conn, cfg Config, name, holder string, ttl time.Duration) (events.Lease, error) {
-	cfg, err := cfg.withDefaults()
-	if err != nil {
-		return nil, err
-	}
-	js, err := jetstream.New(nc)
+	js, cfg, err := cfg.on(nc)
 	if err != nil {
 		return nil, err
 	}

@@ -47,6 +47,16 @@ func (c Config) withDefaults() (Config, error) {
 	return c, nil
 }
 
+// on returns JetStream as a connection reaches it, and the configuration made whole.
+func (c Config) on(nc *nats.Conn) (jetstream.JetStream, Config, error) {
+	c, err := c.withDefaults()
+	if err != nil {
+		return nil, c, err
+	}
+	js, err := jetstream.New(nc)
+	return js, c, err
+}
+
 // History opens the log of the cluster's history, and makes its stream if there
 // is none.
 func History(ctx context.Context, nc *nats.Conn, cfg Config) (*Log, error) {

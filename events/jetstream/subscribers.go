@@ -62,11 +62,7 @@ var _ events.Subscribers = (*Subscribers)(nil)
 // lets those that were added before connect. What is wrong with one of them is told
 // to the log and does not concern the others. Until Close, positions are kept.
 func OpenSubscribers(ctx context.Context, on *Server, nc *nats.Conn, cfg Config, log *slog.Logger) (*Subscribers, error) {
-	cfg, err := cfg.withDefaults()
-	if err != nil {
-		return nil, err
-	}
-	js, err := jetstream.New(nc)
+	js, cfg, err := cfg.on(nc)
 	if err != nil {
 		return nil, err
 	}

@@ -28,11 +28,7 @@ var _ events.Vault = (*vault)(nil)
 
 // Vault opens the vault beside the history, and makes its stream if there is none.
 func Vault(ctx context.Context, nc *nats.Conn, cfg Config) (events.Vault, error) {
-	cfg, err := cfg.withDefaults()
-	if err != nil {
-		return nil, err
-	}
-	js, err := jetstream.New(nc)
+	js, cfg, err := cfg.on(nc)
 	if err != nil {
 		return nil, err
 	}
