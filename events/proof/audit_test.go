@@ -241,16 +241,17 @@ func BenchmarkAudit(b *testing.B) {
 	b.ReportMetric(float64(len(all)*b.N)/b.Elapsed().Seconds(), "events/s")
 }
 
-// A log in which nothing was signed for long, and then again, is compared all the
-// same, and the audit remembers no more of it than it must.
-func TestLongLogs(t *testing.T) {
+// recordedLate makes n events of which the one after the first at records a checkpoint
+// of the first size.
+func recordedLate(t *testing.T, n, size, at int) (all []events.Event, c proof.Checkpoint, verifier note.Verifier) {
+	t.Helper()
 	signer, verifier := key(t, 1)
-	all := someEvents(9, 200_000)
+	all = someEvents(9, n)
 	var tree proof.Tree
-	for _, e := range all[:190_000] {
+	for _, e := range all[:size] {
 		tree.Add(e.Chain)
 	}
-	c := tree.Checkpoint(signer.Name(), time.Time{})
+	c = tree.Checkpoint(signer.Name(), time.Time{})
 	signed, err := proof.Sign(c, signer)
 	if err != nil {
 		t.Fatal(err)
@@ -259,8 +260,15 @@ func TestLongLogs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all[195_000].Type, all[195_000].Object, all[195_000].Data = changes[0].Type, changes[0].Object, changes[0].Data
-	forge(all, 195_001)
+	all[at].Type, all[at].Object, all[at].Data = changes[0].Type, changes[0].Object, changes[0].Data
+	forge(all, uint64(at)+1)
+	return all, c, verifier
+}
+
+// A log in which nothing was signed for long, and then again, is compared all the
+// same, and the audit remembers no more of it than it must.
+func TestLongLogs(t *testing.T) {
+	all, c, verifier := recordedLate(t, 200_000, 190_000, 195_000)
 	r := rand.New(rand.NewPCG(1, 1))
 	a, found := audit(r, all, []proof.Held{{Checkpoint: c, From: "of the auditor"}}, verifier)
 	if found != nil {
@@ -279,23 +287,7 @@ func TestLongLogs(t *testing.T) {
 // A server that was suspended after it had signed, while others appended, records
 // the checkpoint when it wakes. That is no reason to accuse the log.
 func TestCheckpointsRecordedVeryLate(t *testing.T) {
-	signer, verifier := key(t, 1)
-	all := someEvents(9, 90_000)
-	var tree proof.Tree
-	for _, e := range all[:100] {
-		tree.Add(e.Chain)
-	}
-	c := tree.Checkpoint(signer.Name(), time.Time{})
-	signed, err := proof.Sign(c, signer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	changes, err := proof.Changes(vkey(t, verifier), true, signed, c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	all[89_000].Type, all[89_000].Object, all[89_000].Data = changes[0].Type, changes[0].Object, changes[0].Data
-	forge(all, 89_001)
+	all, c, verifier := recordedLate(t, 90_000, 100, 89_000)
 	r := rand.New(rand.NewPCG(1, 1))
 	held := []proof.Held{{Checkpoint: c, From: "of the auditor"}}
 	a, found := audit(r, all, held, verifier)
