@@ -81,7 +81,8 @@ func (r *Runner) Run(ctx context.Context) error {
 // follow is the loop of the package comment, from a view onward.
 func (r *Runner) follow(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
-	l := &loop{Runner: r, queue: newQueue(), done: make(chan result), stopped: make(chan error, 2)}
+	l := &loop{Runner: r, queue: newQueue(), threads: goroutines{}, done: make(chan result), stopped: make(chan error, 2)}
+	l.give = func(d result) { l.done <- d }
 	defer func() {
 		stop()
 		l.drain()
@@ -99,8 +100,7 @@ func (r *Runner) follow(ctx context.Context) error {
 		case c := <-l.churn:
 			l.concern(c, true)
 		case d := <-l.done:
-			l.running--
-			l.queue.finish(d.it, d.outcome, r.now())
+			l.finish(d)
 		case <-wake:
 		case err := <-l.stopped:
 			cancel()
@@ -117,6 +117,8 @@ func (r *Runner) follow(ctx context.Context) error {
 type loop struct {
 	*Runner
 	queue   *queue
+	threads Threads
+	give    func(result) // called by a worker that has ended
 	running int
 	changes chan []projections.Change // of the history
 	churn   chan []projections.Change // of the volatile objects
@@ -231,8 +233,14 @@ func (l *loop) dispatch(ctx context.Context) {
 		}
 		l.running++
 		item := it.Item
-		go func() { l.done <- result{it, l.work(ctx, item)} }()
+		l.threads.Go(func() { l.give(result{it, l.work(ctx, item)}) })
 	}
+}
+
+// finish takes an item back from its worker.
+func (l *loop) finish(d result) {
+	l.running--
+	l.queue.finish(d.it, d.outcome, l.now())
 }
 
 // drain waits for the workers.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -69,7 +68,7 @@ func (l *loop) command(ctx context.Context, item Item, commands []Command) outco
 		if n < size {
 			size = 1
 		}
-		for _, p := range sideBySide(commands[:n], maxCommands, func(c Command) outcome { return l.do(ctx, item, c) }) {
+		for _, p := range sideBySide(l.threads, commands[:n], maxCommands, func(c Command) outcome { return l.do(ctx, item, c) }) {
 			o.merge(p)
 		}
 		if o.retry || o.again {
@@ -130,7 +129,7 @@ func transient(err error) bool {
 // propose appends decisions.
 func (l *loop) propose(ctx context.Context, decisions []events.Decision, from Origin) outcome {
 	var o outcome
-	for _, p := range sideBySide(decisions, maxDecisions, func(d events.Decision) outcome {
+	for _, p := range sideBySide(l.threads, decisions, maxDecisions, func(d events.Decision) outcome {
 		return l.append(ctx, events.Proposal{Decision: d, Actor: l.actor, Basis: from.Basis, Now: from.Now, Asked: from.Asked})
 	}) {
 		o.merge(p)
@@ -169,21 +168,12 @@ func (l *loop) append(ctx context.Context, p events.Proposal) outcome {
 
 // sideBySide calls do for each, at most limit at a time, and returns the
 // outcomes in the order of the input.
-func sideBySide[T any](list []T, limit int, do func(T) outcome) []outcome {
+func sideBySide[T any](threads Threads, list []T, limit int, do func(T) outcome) []outcome {
 	out := make([]outcome, len(list))
 	if len(list) == 1 {
 		out[0] = do(list[0])
 		return out
 	}
-	slots := make(chan struct{}, limit)
-	var all sync.WaitGroup
-	for i, x := range list {
-		slots <- struct{}{}
-		all.Go(func() {
-			defer func() { <-slots }()
-			out[i] = do(x)
-		})
-	}
-	all.Wait()
+	threads.All(len(list), limit, func(i int) { out[i] = do(list[i]) })
 	return out
 }

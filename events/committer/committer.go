@@ -53,11 +53,16 @@ type Options struct {
 	// Patience is how long the committer tries to learn what became of an append
 	// before it leaves the writers uncertain; 15 s if 0.
 	Patience time.Duration
+	// Timing is how the committer waits; by the machine's clock if nil.
+	Timing Timing
 }
 
 func (o Options) withDefaults() Options {
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Timing == nil {
+		o.Timing = realTiming{}
 	}
 	o.Queue = orElse(o.Queue, 4096)
 	o.Group = min(orElse(o.Group, 256), events.MaxBatch)
@@ -161,9 +166,18 @@ func (c *Committer) Run(ctx context.Context) error {
 	c.once.Do(func() { close(c.begun) })
 	defer close(t.over)
 	defer c.term.Store(nil)
-	w := &writer{Committer: c, overlay: newOverlay(c.index)}
-	if err := w.catchUp(ctx); err != nil {
-		return fmt.Errorf("catching up with the log: %w", err)
+	w, err := c.begin(ctx)
+	if err != nil {
+		return err
 	}
 	return w.serve(ctx, t.queue)
+}
+
+// begin catches up with the log.
+func (c *Committer) begin(ctx context.Context) (*writer, error) {
+	w := &writer{Committer: c, overlay: newOverlay(c.index)}
+	if err := w.catchUp(ctx); err != nil {
+		return nil, fmt.Errorf("catching up with the log: %w", err)
+	}
+	return w, nil
 }

@@ -36,9 +36,8 @@ func (w *writer) catchUp(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
+		w.opts.Timing.Sleep(ctx, wait)
+		if ctx.Err() != nil {
 			return fmt.Errorf("%w: %w", ctx.Err(), err)
 		}
 	}
@@ -77,13 +76,18 @@ func (w *writer) serve(ctx context.Context, queue <-chan *request) error {
 				return ctx.Err()
 			}
 		}
-		if err := w.append(ctx, w.gather(queue)); err != nil {
-			return err
-		}
-		if err := ctx.Err(); err != nil {
+		if err := w.turn(ctx, queue); err != nil {
 			return err
 		}
 	}
+}
+
+// turn deals with what waits.
+func (w *writer) turn(ctx context.Context, queue <-chan *request) error {
+	if err := w.append(ctx, w.gather(queue)); err != nil {
+		return err
+	}
+	return ctx.Err()
 }
 
 // gather takes what waits, up to one group of events, and judges it in order,
@@ -225,11 +229,11 @@ func (w *writer) store(ctx context.Context, batch []events.Event) error {
 	// The append under way is finished even if the committer is to stop: whoever
 	// waits for it shall have a clear answer.
 	undisturbed := context.WithoutCancel(ctx)
-	patience := time.NewTimer(w.opts.Patience)
-	defer patience.Stop()
+	patient, impatient := w.opts.Timing.Timeout(ctx, w.opts.Patience)
+	defer impatient()
 	uncertain := false // whether an earlier try may yet arrive
 	for wait := time.Millisecond; ; wait = min(2*wait, time.Second) {
-		try, cancel := context.WithTimeout(undisturbed, w.opts.Patience/3)
+		try, cancel := w.opts.Timing.Timeout(undisturbed, w.opts.Patience/3)
 		_, err := w.log.Append(try, w.last, batch)
 		cancel()
 		if err == nil {
@@ -249,11 +253,8 @@ func (w *writer) store(ctx context.Context, batch []events.Event) error {
 				return err
 			}
 		}
-		select {
-		case <-time.After(wait):
+		if w.opts.Timing.Sleep(patient, wait); patient.Err() == nil {
 			continue
-		case <-patience.C:
-		case <-ctx.Done():
 		}
 		return fmt.Errorf("%w: %w", events.ErrUncertain, err)
 	}
@@ -262,7 +263,7 @@ func (w *writer) store(ctx context.Context, batch []events.Event) error {
 // inLog says whether the batch is in the log, and whether the log could be
 // asked.
 func (w *writer) inLog(ctx context.Context, batch []events.Event) (stored, known bool) {
-	ctx, cancel := context.WithTimeout(ctx, w.opts.Patience/3)
+	ctx, cancel := w.opts.Timing.Timeout(ctx, w.opts.Patience/3)
 	defer cancel()
 	end := &batch[len(batch)-1]
 	e, err := w.log.Get(ctx, end.Sequence)

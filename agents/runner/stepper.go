@@ -1,0 +1,69 @@
+package runner
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/reprise-run/reprise/projections"
+)
+
+// Stepper is the loop of Run in the hands of who has a clock and threads of his
+// own, as the simulation of a whole cluster has: it does the same and waits for
+// nothing. The Runner's projections need not tell their changes, for Fold is told
+// them. It is used by one goroutine, and so are the threads it is given.
+type Stepper struct{ loop *loop }
+
+// Threads are what a loop does its work on.
+type Threads interface {
+	// Go has f run beside the caller.
+	Go(f func())
+	// All calls f for 0 to n-1 side by side, at most limit at a time, and returns
+	// when all have ended.
+	All(n, limit int, f func(i int))
+}
+
+// Stepper returns a loop that has everything there is still to decide.
+func (r *Runner) Stepper(t Threads) *Stepper {
+	l := &loop{Runner: r, queue: newQueue(), threads: t}
+	l.give = l.finish
+	v := l.view()
+	l.queue.fold(v.Sequence())
+	l.markAll(v, v.Reader, false)
+	if v.Volatile != nil {
+		l.markAll(v, v.Volatile, true)
+	}
+	return &Stepper{l}
+}
+
+// Fold tells of changes that a projection has folded: that of the history, or
+// that of the volatile objects.
+func (s *Stepper) Fold(changes []projections.Change, volatile bool) {
+	s.loop.concern(changes, volatile)
+}
+
+// Step puts to work what can be decided now. It is called again after Fold, when
+// a piece of work has ended, and at the time it returns, unless that is zero.
+func (s *Stepper) Step(ctx context.Context) (wake time.Time) {
+	s.loop.queue.advance(s.loop.now())
+	s.loop.dispatch(ctx)
+	return s.loop.queue.until()
+}
+
+// goroutines are the Threads of Run.
+type goroutines struct{}
+
+func (goroutines) Go(f func()) { go f() }
+
+func (goroutines) All(n, limit int, f func(i int)) {
+	slots := make(chan struct{}, limit)
+	var all sync.WaitGroup
+	for i := range n {
+		slots <- struct{}{}
+		all.Go(func() {
+			defer func() { <-slots }()
+			f(i)
+		})
+	}
+	all.Wait()
+}
