@@ -124,14 +124,8 @@ func escape(name string) string {
 	return pointerToken.Replace(name)
 }
 
-// sealAll seals all values of a document that are to be.
+// sealAll seals all values of a canonical document that are to be.
 func (k *objectKey) sealAll(r events.Ref, doc []byte) ([]byte, error) {
-	if !events.IsCanonical(doc) {
-		var err error
-		if doc, err = events.Canonical(doc); err != nil {
-			return nil, err
-		}
-	}
 	return edit(r, doc, func(path string, value []byte) ([]byte, error) { return k.seal(path, value), nil })
 }
 

@@ -118,7 +118,7 @@ func TestKMS(t *testing.T) {
 	k := keeperOf(t, v, config)
 	var sealed [][]byte
 	for i := range 20 {
-		doc, _, err := k.Seal(t.Context(), db, fmt.Sprint("u-", i), []byte(secretDoc))
+		doc, _, err := k.Seal(t.Context(), db, fmt.Sprint("u-", i), nil, []byte(secretDoc))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -174,7 +174,7 @@ func TestKMS(t *testing.T) {
 // TestFromFileToKMS moves a cluster from a key in a file to a plugin and back.
 func TestFromFileToKMS(t *testing.T) {
 	v := memvault.New(time.Now)
-	sealed, _, err := keeperOf(t, v, configOf(t, "secrets", "one")).Seal(t.Context(), db, "u-1", []byte(secretDoc))
+	sealed, _, err := keeperOf(t, v, configOf(t, "secrets", "one")).Seal(t.Context(), db, "u-1", nil, []byte(secretDoc))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -51,7 +51,7 @@ func TestReadersDoNotBringBackKeys(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			v := &hooked{Vault: memvault.New(time.Now)}
 			config := configOf(t, "secrets", "one")
-			sealed, _, err := keeperOf(t, v, config).Seal(t.Context(), db, "u-1", []byte(secretDoc))
+			sealed, _, err := keeperOf(t, v, config).Seal(t.Context(), db, "u-1", nil, []byte(secretDoc))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -106,7 +106,7 @@ func TestRotationWaitsForKeysBeingMade(t *testing.T) {
 			runtime.Gosched()
 		}
 	}
-	sealed, _, err := k.Seal(t.Context(), db, "u-1", []byte(secretDoc))
+	sealed, _, err := k.Seal(t.Context(), db, "u-1", nil, []byte(secretDoc))
 	if err := errors.Join(err, <-rotated); err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +131,7 @@ func TestRotateTwiceInASecond(t *testing.T) {
 		t.Fatal(err)
 	}
 	k := keeperOf(t, v, config)
-	if _, _, err := k.Seal(t.Context(), db, "u-1", []byte(secretDoc)); err != nil {
+	if _, _, err := k.Seal(t.Context(), db, "u-1", nil, []byte(secretDoc)); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
@@ -174,7 +174,7 @@ func TestRotateKeepsWhatPeopleWrote(t *testing.T) {
 // TestRotateWhatIsNoLongerListed gives up a cluster key after its resource.
 func TestRotateWhatIsNoLongerListed(t *testing.T) {
 	v := memvault.New(time.Now)
-	sealed, _, err := keeperOf(t, v, configOf(t, "secrets, '*.example.com'", "one")).Seal(t.Context(), widget, "u-2", []byte(widgetDoc))
+	sealed, _, err := keeperOf(t, v, configOf(t, "secrets, '*.example.com'", "one")).Seal(t.Context(), widget, "u-2", nil, []byte(widgetDoc))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,7 +191,7 @@ func TestRotateWhatIsNoLongerListed(t *testing.T) {
 func TestUnreadableIsNotErased(t *testing.T) {
 	v := memvault.New(time.Now)
 	config := configOf(t, "secrets", "one")
-	sealed, _, err := keeperOf(t, v, config).Seal(t.Context(), db, "u-1", []byte(secretDoc))
+	sealed, _, err := keeperOf(t, v, config).Seal(t.Context(), db, "u-1", nil, []byte(secretDoc))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,7 +36,7 @@ func TestClusterKeyFile(t *testing.T) {
 		t.Errorf("the key was made twice: %v", err)
 	}
 	k := keeperOf(t, v, first)
-	sealed, _, err := k.Seal(t.Context(), db, "u-1", []byte(secretDoc))
+	sealed, _, err := k.Seal(t.Context(), db, "u-1", nil, []byte(secretDoc))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,6 +30,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/utils/lru"
 
 	"github.com/reprise-run/reprise/events"
@@ -110,10 +111,27 @@ func (k *Keeper) Covers(r events.Ref) bool { return k.ring.Load().primary(r) != 
 
 // Seal returns the document as the log may keep it: its values sealed, if they are
 // to be. It says whether it made a key for that, which is durable when it returns.
-func (k *Keeper) Seal(ctx context.Context, r events.Ref, uid string, doc []byte) (sealed []byte, made bool, err error) {
+// before is what the log has of the object now, nil for nothing: values of it that
+// cannot be read any more are not overwritten by what is shown in their place.
+func (k *Keeper) Seal(ctx context.Context, r events.Ref, uid string, before, doc []byte) (sealed []byte, made bool, err error) {
+	if doc == nil || !sealable(r.Group, r.Resource) || !k.Covers(r) && !hasSealed(doc) && !hasSealed(before) {
+		return doc, false, nil
+	}
+	if !events.IsCanonical(doc) {
+		if doc, err = events.Canonical(doc); err != nil {
+			return nil, false, fmt.Errorf("cannot encrypt %s: %w", r, err)
+		}
+	}
+	doc, whole, err := k.unreadable(ctx, r, uid, before, doc)
+	if status := apierrors.APIStatus(nil); errors.As(err, &status) {
+		return nil, false, err
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("cannot encrypt %s: %w", r, err)
+	}
 	// A text that only looks sealed is sealed too, or it could not be told from one
 	// that is.
-	if doc == nil || !k.Covers(r) && !(sealable(r.Group, r.Resource) && hasSealed(doc)) {
+	if whole || !k.Covers(r) && !hasSealed(doc) {
 		return doc, false, nil
 	}
 	key, err := k.key(ctx, r, uid)

@@ -62,7 +62,7 @@ func TestRoundTrip(t *testing.T) {
 		{db, "u-1", secretDoc, []string{`"password":"sealed/`, `"empty":"sealed/`, `"team":"a"`, `"app":"shop"`, `"type":"Opaque"`, `"f:password"`}},
 		{widget, "u-2", widgetDoc, []string{`"a":"sealed/`, `"spec":"sealed/`, `"status":"sealed/`, `"none":null`, `"fieldsV1":"sealed/`}},
 	} {
-		sealed, made, err := k.Seal(t.Context(), c.ref, c.uid, []byte(c.doc))
+		sealed, made, err := k.Seal(t.Context(), c.ref, c.uid, nil, []byte(c.doc))
 		if err != nil || !made {
 			t.Fatal(made, err)
 		}
@@ -76,7 +76,7 @@ func TestRoundTrip(t *testing.T) {
 				t.Errorf("%s is not in %s", text, sealed)
 			}
 		}
-		again, made, err := k.Seal(t.Context(), c.ref, c.uid, []byte(c.doc))
+		again, made, err := k.Seal(t.Context(), c.ref, c.uid, nil, []byte(c.doc))
 		if err != nil || made || !bytes.Equal(sealed, again) {
 			t.Errorf("sealed again, it is another: %v, made %v\n%s", err, made, again)
 		}
@@ -92,7 +92,7 @@ func TestEqualValuesLookDifferent(t *testing.T) {
 	doc := []byte(`{"apiVersion":"v1","data":{"a":"aHVudGVyMg==","b":"aHVudGVyMg=="},"kind":"Secret","metadata":{}}`)
 	seen := map[string]bool{}
 	for _, uid := range []string{"u-1", "u-2"} {
-		sealed, _, err := k.Seal(t.Context(), db, uid, doc)
+		sealed, _, err := k.Seal(t.Context(), db, uid, nil, doc)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -107,11 +107,11 @@ func TestEqualValuesLookDifferent(t *testing.T) {
 
 func TestChangesAreSmall(t *testing.T) {
 	k := keeperOf(t, memvault.New(time.Now), configOf(t, "secrets", "one"))
-	before, _, err := k.Seal(t.Context(), db, "u-1", []byte(secretDoc))
+	before, _, err := k.Seal(t.Context(), db, "u-1", nil, []byte(secretDoc))
 	if err != nil {
 		t.Fatal(err)
 	}
-	after, _, err := k.Seal(t.Context(), db, "u-1", []byte(strings.Replace(secretDoc, "aHVudGVyMg==", "aHVudGVyMw==", 1)))
+	after, _, err := k.Seal(t.Context(), db, "u-1", nil, []byte(strings.Replace(secretDoc, "aHVudGVyMg==", "aHVudGVyMw==", 1)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,12 +127,12 @@ func TestChangesAreSmall(t *testing.T) {
 
 func TestWhatIsMovedDoesNotOpen(t *testing.T) {
 	k := keeperOf(t, memvault.New(time.Now), configOf(t, "secrets", "one"))
-	sealed, _, err := k.Seal(t.Context(), db, "u-1", []byte(secretDoc))
+	sealed, _, err := k.Seal(t.Context(), db, "u-1", nil, []byte(secretDoc))
 	if err != nil {
 		t.Fatal(err)
 	}
 	other := events.Ref{Resource: "secrets", Namespace: "evil", Name: "mine"}
-	if _, _, err := k.Seal(t.Context(), other, "u-9", []byte(secretDoc)); err != nil {
+	if _, _, err := k.Seal(t.Context(), other, "u-9", nil, []byte(secretDoc)); err != nil {
 		t.Fatal(err)
 	}
 	swapped, err := events.ApplyOps(sealed, []events.Op{{Op: "replace", Path: "/data/user", Value: events.Lookup(sealed, "data", "password")}})
@@ -161,7 +161,7 @@ func TestErased(t *testing.T) {
 		{db, "u-1", secretDoc, `{"apiVersion":"v1","data":{"empty":"","password":"","user":""},"kind":"Secret","metadata":{"annotations":{"reprise.run/erased":"the key was destroyed when the object was deleted; its values can no longer be read","team":"a"},"labels":{"app":"shop"},"managedFields":[{"fieldsV1":{"f:data":{"f:password":{}}},"manager":"kubectl"}],"name":"db","namespace":"shop","uid":"u-1"},"type":"Opaque"}`},
 		{widget, "u-2", widgetDoc, `{"apiVersion":"example.com/v1","data":{},"kind":"Widget","metadata":{"annotations":{"reprise.run/erased":"the key was destroyed when the object was deleted; its values can no longer be read"},"managedFields":[{"fieldsV1":{},"manager":"kubectl"}],"name":"w","namespace":"shop","uid":"u-2"},"none":null}`},
 	} {
-		sealed, _, err := k.Seal(t.Context(), c.ref, c.uid, []byte(c.doc))
+		sealed, _, err := k.Seal(t.Context(), c.ref, c.uid, nil, []byte(c.doc))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -181,7 +181,7 @@ func TestErased(t *testing.T) {
 
 func TestClusterKeys(t *testing.T) {
 	v := memvault.New(time.Now)
-	sealed, _, err := keeperOf(t, v, configOf(t, "secrets", "one")).Seal(t.Context(), db, "u-1", []byte(secretDoc))
+	sealed, _, err := keeperOf(t, v, configOf(t, "secrets", "one")).Seal(t.Context(), db, "u-1", nil, []byte(secretDoc))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -273,7 +273,7 @@ func FuzzDocuments(f *testing.F) {
 			return
 		}
 		for _, r := range []events.Ref{db, widget} {
-			sealed, _, err := k.Seal(context.Background(), r, "u-"+r.Resource, doc)
+			sealed, _, err := k.Seal(context.Background(), r, "u-"+r.Resource, nil, doc)
 			if err != nil {
 				continue
 			}
@@ -289,14 +289,14 @@ func BenchmarkSeal(b *testing.B) {
 	big := `{"apiVersion":"v1","data":{"release":"` + base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{1, 2, 3}, 1<<20/3)) + `"},"kind":"Secret","metadata":{"uid":"u-1"}}`
 	for name, doc := range map[string]string{"secret": secretDoc, "1MB": big} {
 		k := keeperOf(b, memvault.New(time.Now), configOf(b, "secrets", "one"))
-		sealed, _, err := k.Seal(b.Context(), db, "u-1", []byte(doc))
+		sealed, _, err := k.Seal(b.Context(), db, "u-1", nil, []byte(doc))
 		if err != nil {
 			b.Fatal(err)
 		}
 		b.Run("seal/"+name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, _, err := k.Seal(b.Context(), db, "u-1", []byte(doc)); err != nil {
+				if _, _, err := k.Seal(b.Context(), db, "u-1", nil, []byte(doc)); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -325,7 +325,7 @@ func TestWhatOnlyLooksSealed(t *testing.T) {
 	k := keeperOf(t, memvault.New(time.Now), configOf(t, "secrets", "one"))
 	notes := events.Ref{Resource: "configmaps", Namespace: "shop", Name: "notes"}
 	const doc = `{"apiVersion":"v1","data":{"a":"sealed/v001/AAAA","b":"plain"},"kind":"ConfigMap","metadata":{"name":"notes"}}`
-	kept, made, err := k.Seal(t.Context(), notes, "u-3", []byte(doc))
+	kept, made, err := k.Seal(t.Context(), notes, "u-3", nil, []byte(doc))
 	if err != nil || !made {
 		t.Fatal(made, err)
 	}

@@ -19,7 +19,8 @@ type Sealer interface {
 	Covers(r events.Ref) bool
 	// Seal returns a document as the log may keep it, and whether it made a key
 	// for that: if the document is not appended after all, it is to be forgotten.
-	Seal(ctx context.Context, r events.Ref, uid string, doc []byte) (sealed []byte, made bool, err error)
+	// before is what the log has of the object now, nil for nothing.
+	Seal(ctx context.Context, r events.Ref, uid string, before, doc []byte) (sealed []byte, made bool, err error)
 	// Reveal returns a document as it was before, or without the values that can
 	// no longer be read.
 	Reveal(ctx context.Context, r events.Ref, uid string, doc []byte) ([]byte, error)
@@ -32,7 +33,7 @@ type open struct{}
 
 func (open) Covers(events.Ref) bool { return false }
 
-func (open) Seal(_ context.Context, _ events.Ref, _ string, doc []byte) ([]byte, bool, error) {
+func (open) Seal(_ context.Context, _ events.Ref, _ string, _, doc []byte) ([]byte, bool, error) {
 	return doc, false, nil
 }
 
@@ -97,7 +98,7 @@ func (s *stream) sealOne(ctx context.Context, e *projections.Entry) (did bool, e
 	if len(plain) != len(e.Raw) || !bytes.Equal(plain, e.Raw) {
 		return false, nil // It has sealed values, and so was written sealed.
 	}
-	sealed, made, err := s.sealer.Seal(ctx, e.Ref, e.UID, e.Raw)
+	sealed, made, err := s.sealer.Seal(ctx, e.Ref, e.UID, nil, e.Raw)
 	if err != nil {
 		return false, err
 	}

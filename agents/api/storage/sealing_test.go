@@ -1,6 +1,7 @@
 package storage_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -330,7 +331,6 @@ func TestLostVault(t *testing.T) {
 		t.Errorf("nodes are told %v, %v", batch, err)
 	}
 	at = int64(after)
-	// It can be written anew, by a new key.
 	b, err := storage.New(t.Context(), storage.Options{
 		History: r.history.Source(), Volatile: storagetest.NewLog(t, true).Source(), Sealer: k,
 		Keys: storage.NewKeys("/registry", nil), Actor: events.Actor{Kind: "api", Version: "v1"}, Patience: time.Second,
@@ -338,7 +338,26 @@ func TestLostVault(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	put, err := b.Client().Kubernetes.OptimisticPut(t.Context(), dbKey, secretOf("u-1", "bmV3"), at, kubernetes.PutOptions{})
+	// Who changes something else of it leaves its value where it is, for whoever
+	// finds the key.
+	lies := events.Lookup(r.history.View().Get(ref).Raw, "data", "password")
+	shown, err := b.Client().Kubernetes.Get(t.Context(), dbKey, kubernetes.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	labelled, err := events.Apply(shown.KV.Value, []byte(`[{"op":"add","path":"/metadata/labels","value":{"a":"b"}}]`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	put, err := b.Client().Kubernetes.OptimisticPut(t.Context(), dbKey, labelled, at, kubernetes.PutOptions{})
+	if err != nil || !put.Succeeded {
+		t.Fatal(put, err)
+	}
+	if e := r.history.View().Get(ref); !bytes.Equal(events.Lookup(e.Raw, "data", "password"), lies) || !strings.Contains(string(e.Raw), `"labels":{"a":"b"}`) || strings.Contains(string(e.Raw), seal.Erased) {
+		t.Errorf("after a label was put on it, the log has %s", e.Raw)
+	}
+	// It can be written anew, by a new key.
+	put, err = b.Client().Kubernetes.OptimisticPut(t.Context(), dbKey, secretOf("u-1", "bmV3"), put.Revision, kubernetes.PutOptions{})
 	if err != nil || !put.Succeeded {
 		t.Fatal(put, err)
 	}

@@ -177,7 +177,11 @@ func (s *stream) write(ctx context.Context, ref events.Ref, uid string, doc []by
 		if actual != expected {
 			return outcome{revision: view.Sequence(), current: current}, nil
 		}
-		sealed, first, err := s.sealer.Seal(ctx, ref, uid, doc)
+		known := before
+		if current != nil && current.UID != uid {
+			known = nil // It is another object of that name.
+		}
+		sealed, first, err := s.sealer.Seal(ctx, ref, uid, known, doc)
 		made = made || first
 		if err != nil {
 			return outcome{}, statusOf(err)
