@@ -6,7 +6,8 @@
 //   - feed: the objects that the node may know, to the node;
 //   - tunnel: connections from the API server to the node, for logs, exec, attach
 //     and port-forward;
-//   - calls: the node's requests for service account tokens.
+//   - calls: the node's requests for service account tokens;
+//   - roster: who may speak for which nodes.
 //
 // What the node has to say about itself and its pods goes as proposals to the
 // committer (events.Proposer), lease renewals included.
@@ -20,6 +21,7 @@
 //	<prefix>-bus.down.<node>[.<id>]     server -> node, likewise
 //	<prefix>-bus.feed.<node>            server -> node
 //	_INBOX.<prefix>.node.<node>.>       servers -> node, answers
+//	_INBOX.<prefix>.nodes.<name>.>      servers -> nodes that share a connection, answers
 package bus
 
 import (
@@ -75,6 +77,49 @@ func (n Node) Permissions() (publish, subscribe []string) {
 		[]string{n.Feed(), n.Down(""), n.Down(">"), n.inbox() + ".>"}
 }
 
+// Nodes are several nodes that share one connection, as the hollow ones of a
+// process do. Each goes on to speak on its own subjects, so that what servers hear
+// is what they hear of nodes apart; the connection may use those of each, and of no
+// other.
+type Nodes struct {
+	prefix, token string
+	all           []Node
+}
+
+// NewNodes returns the place of nodes that share the connection of a name.
+func NewNodes(prefix, name string, nodes []string) (Nodes, error) {
+	token, err := nodeToken(name)
+	if err != nil {
+		return Nodes{}, fmt.Errorf("nodes that share a connection: %w", err)
+	}
+	n := Nodes{prefix: prefix, token: token}
+	for _, name := range nodes {
+		node, err := NewNode(prefix, name)
+		if err != nil {
+			return Nodes{}, err
+		}
+		n.all = append(n.all, node)
+	}
+	return n, nil
+}
+
+func (n Nodes) inbox() string { return nodesInbox(n.prefix) + n.token }
+
+func nodesInbox(prefix string) string { return "_INBOX." + prefix + ".nodes." }
+
+// Inbox is as for a Node: only this connection may listen there.
+func (n Nodes) Inbox() nats.Option { return nats.CustomInboxPrefix(n.inbox()) }
+
+// Permissions are the subjects that the connection may publish and subscribe to.
+func (n Nodes) Permissions() (publish, subscribe []string) {
+	subscribe = []string{n.inbox() + ".>"}
+	for _, node := range n.all {
+		p, s := node.Permissions()
+		publish, subscribe = append(publish, p...), append(subscribe, s...)
+	}
+	return publish, subscribe
+}
+
 // Caller returns the node that a request on a subject of Call comes from.
 func Caller(subject string) (node string, ok bool) {
 	t := strings.Split(subject, ".")
@@ -85,13 +130,14 @@ func Caller(subject string) (node string, ok bool) {
 }
 
 // Answer answers a node's call, if the answer is to go where that node alone may
-// listen. NATS lets a caller name any subject for it, and a server may publish on
-// all: without this a node could have a server write into the log, or delete it.
+// listen, or nodes that share a connection. NATS lets a caller name any subject for
+// it, and a server may publish on all: without this a node could have a server write
+// into the log, or delete it.
 func Answer(m *nats.Msg, body []byte) error {
 	prefix, _, _ := strings.Cut(m.Subject, "-bus.")
 	caller, ok := Caller(m.Subject)
 	node, err := NewNode(prefix, caller)
-	if !ok || err != nil || !strings.HasPrefix(m.Reply, node.inbox()+".") {
+	if !ok || err != nil || !strings.HasPrefix(m.Reply, node.inbox()+".") && !strings.HasPrefix(m.Reply, nodesInbox(prefix)) {
 		return fmt.Errorf("the call on %s asks for an answer on %q, which is no place of its node's", m.Subject, m.Reply)
 	}
 	return m.Respond(body)

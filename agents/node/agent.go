@@ -21,10 +21,8 @@ package node
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -74,6 +72,12 @@ type Options struct {
 	Listener net.Listener
 	// RootDir is the agent's own directory: pods, logs.
 	RootDir string
+	// Disk, Machine and Prober take the place of the real ones, which are used
+	// where these are nil: what is kept in RootDir, what this machine is, and how
+	// the probes of containers are carried out.
+	Disk    Disk
+	Machine func() Machine
+	Prober  probes.Caller
 	// Addresses are the node's; the first is the one that counts.
 	Addresses []string
 	// Labels and Taints are those that the node registers with.
@@ -99,14 +103,14 @@ const busy = 16
 
 // Agent runs the pods of one node.
 type Agent struct {
-	o       Options
-	actor   events.Actor
-	node    crispec.Node
-	volumes *volumes.Store
-	probes  *probes.Prober
-	hooks   *hooks.Caller
-	slots   chan struct{}
-	log     *slog.Logger
+	o      Options
+	actor  events.Actor
+	node   crispec.Node
+	disk   Disk
+	probes *probes.Prober
+	hooks  *hooks.Caller
+	slots  chan struct{}
+	log    *slog.Logger
 
 	mu      sync.Mutex
 	workers map[types.UID]*worker
@@ -118,7 +122,7 @@ func New(o Options) (*Agent, error) {
 	switch {
 	case o.Name == "":
 		return nil, errors.New("a node agent needs a name")
-	case o.RootDir == "":
+	case o.RootDir == "" && o.Disk == nil:
 		return nil, errors.New("a node agent needs a directory of its own")
 	case o.Projection == nil, o.Proposer == nil, o.Containers == nil, o.Images == nil:
 		return nil, errors.New("a node agent needs a projection, a proposer and a container runtime")
@@ -132,26 +136,31 @@ func New(o Options) (*Agent, error) {
 	if o.MaxPods == 0 {
 		o.MaxPods = 110
 	}
-	for _, dir := range []string{"pods", "logs"} {
-		if err := os.MkdirAll(filepath.Join(o.RootDir, dir), 0o755); err != nil {
-			return nil, fmt.Errorf("cannot make the node's directory: %w", err)
-		}
+	if o.Machine == nil {
+		o.Machine = func() Machine { return inspect(o.RootDir) }
 	}
-	machine := inspect(o.RootDir)
-	resolv, _ := os.ReadFile("/etc/resolv.conf") // A node without one has no DNS to offer.
+	machine := o.Machine()
 	a := &Agent{
 		o: o, log: o.Log.With("node", o.Name),
 		actor: events.Actor{Kind: "node", Name: o.Name, Version: o.Version},
 		node: crispec.Node{
-			Name: o.Name, HostIPs: o.Addresses, Memory: machine.memory, Allocatable: machine.allocatable(o.MaxPods),
-			Logs: filepath.Join(o.RootDir, "logs"), DNS: o.DNS, Domain: o.Domain, Resolv: string(resolv), Hides: o.Hides,
+			Name: o.Name, HostIPs: o.Addresses, Memory: machine.Memory, Allocatable: machine.allocatable(o.MaxPods),
+			Logs: filepath.Join(o.RootDir, "logs"), DNS: o.DNS, Domain: o.Domain, Resolv: machine.Resolv, Hides: o.Hides,
 		},
 		slots:   make(chan struct{}, busy),
 		workers: map[types.UID]*worker{},
 	}
-	a.volumes = volumes.NewStore(filepath.Join(o.RootDir, "pods"), o.Tokens, a.node.Allocatable, o.Clock.Now)
+	if a.disk = o.Disk; a.disk == nil {
+		var err error
+		if a.disk, err = newDisk(o.RootDir, o.Tokens, a.node.Allocatable, o.Clock.Now); err != nil {
+			return nil, err
+		}
+	}
 	a.hooks = hooks.NewCaller(o.Containers)
-	a.probes = probes.New(a.hooks, o.Clock, a.kick)
+	if o.Prober == nil {
+		o.Prober = a.hooks
+	}
+	a.probes = probes.New(o.Prober, o.Clock, a.kick)
 	return a, nil
 }
 
@@ -170,7 +179,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.start(func() { a.renew(ctx) })
 	a.start(func() { a.observeNode(ctx) })
 	a.start(func() { a.watchRuntime(ctx) })
-	a.start(func() { a.rotate(ctx) })
+	if a.o.Disk == nil {
+		a.start(func() { a.rotate(ctx) })
+	}
 	if a.o.Listener != nil {
 		a.start(func() { a.serve(ctx) })
 	}

@@ -38,11 +38,10 @@ func (a *Agent) discover(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	left, err := a.volumes.Pods()
+	left, err := a.disk.Pods()
 	if err != nil {
 		return err
 	}
-	left = append(left, a.allLogged()...)
 	if a.o.Cgroups != nil {
 		uids, err := a.o.Cgroups.Pods()
 		if err != nil {

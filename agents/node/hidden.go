@@ -24,7 +24,7 @@ func (t *task) hidden(ctx context.Context, c *v1.Container) (*volumes.Hidden, er
 	if r.GetStatus().GetAnnotations()[crispec.HidesAnnotation] == "" {
 		return nil, nil
 	}
-	return t.a.volumes.Hidden(t.uid, c.Name), nil
+	return t.a.disk.Hidden(t.uid, c.Name), nil
 }
 
 func usesSecrets(c *v1.Container) bool {

@@ -23,32 +23,6 @@ const (
 	maxLogs = 5
 )
 
-// logsOf returns the log directories of a pod.
-func (a *Agent) logsOf(uid types.UID) []string {
-	found, err := filepath.Glob(filepath.Join(a.node.Logs, "*_"+string(uid)))
-	if err != nil {
-		return nil // A uid is never a bad pattern.
-	}
-	return found
-}
-
-func (a *Agent) logged(uid types.UID) bool { return len(a.logsOf(uid)) > 0 }
-
-// allLogged returns the pods that have log directories.
-func (a *Agent) allLogged() []types.UID {
-	entries, err := os.ReadDir(a.node.Logs)
-	if err != nil {
-		return nil // It is made at the start; without it there are no logs.
-	}
-	var out []types.UID
-	for _, e := range entries {
-		if i := strings.LastIndexByte(e.Name(), '_'); i >= 0 {
-			out = append(out, types.UID(e.Name()[i+1:]))
-		}
-	}
-	return out
-}
-
 // rotate keeps the logs of running containers from growing without end.
 func (a *Agent) rotate(ctx context.Context) {
 	for a.sleep(ctx, rotation) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -14,8 +15,10 @@ import (
 	"time"
 
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/utils/clock"
 
 	"github.com/reprise-run/reprise/agents/node"
+	"github.com/reprise-run/reprise/agents/sim/hollow"
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/events/committer"
 	"github.com/reprise-run/reprise/projections"
@@ -30,7 +33,7 @@ type bubble struct {
 	view    *live.Live
 	gate    events.Proposer
 	faults  *faulty
-	runtime *hollow
+	runtime *hollow.Runtime
 	root    string
 	stop    func()
 }
@@ -41,7 +44,10 @@ func inBubble(t *testing.T, seed uint64, test func(b *bubble)) {
 	root := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
-		b := &bubble{t: t, log: schematest.NewLog(t), runtime: newHollow(), root: root}
+		timeline := hollow.NewTimeline(clock.RealClock{})
+		b := &bubble{t: t, log: schematest.NewLog(t), runtime: hollow.New(hollow.Options{
+			Node: "n1", Pods: netip.MustParsePrefix("10.1.0.0/24"), Timeline: timeline,
+		}), root: root}
 		volatile := schematest.NewLog(t)
 		var err1, err2 error
 		b.view, err1 = live.Start(ctx, b.log, live.Options{})
@@ -54,6 +60,7 @@ func inBubble(t *testing.T, seed uint64, test func(b *bubble)) {
 		var running sync.WaitGroup
 		running.Go(func() { _ = history.Run(ctx) })
 		running.Go(func() { _ = leases.Run(ctx) })
+		running.Go(func() { timeline.Run(ctx) })
 		b.gate = committer.Route{History: history, Volatile: leases}
 		b.faults = &faulty{Proposer: b.gate, random: rand.New(rand.NewPCG(seed, 0))}
 		synctest.Wait()
@@ -194,15 +201,15 @@ func TestHistoryOfAPod(t *testing.T) {
 	inBubble(t, 0, func(b *bubble) {
 		b.create()
 		b.settle(time.Second)
-		b.runtime.exit("a", 3)
+		b.runtime.Exit("a", 3)
 		b.settle(time.Second)
 		b.delete()
 		b.settle(10 * time.Second)
 		if got, want := b.history(), beginning+" container.exited(3)"+again+end; got != want {
 			t.Errorf("the history is\n%s, want\n%s", got, want)
 		}
-		if len(b.runtime.sandboxes)+len(b.runtime.containers) > 0 {
-			t.Errorf("left behind: %v %v", b.runtime.sandboxes, b.runtime.containers)
+		if sandboxes, containers := b.runtime.Size(); sandboxes+containers > 0 {
+			t.Errorf("left behind: %d sandboxes and %d containers", sandboxes, containers)
 		}
 		n := projections.As[v1.Node](b.view.View().Get(events.Ref{Resource: "nodes", Name: "n1"}))
 		if n.Status.NodeInfo.ContainerRuntimeVersion != "hollow://1" {
@@ -228,7 +235,7 @@ func TestNobodyDisturbs(t *testing.T) {
 			t.Errorf("a restart alone tells\n%s, after\n%s", got, before)
 		}
 		b.stop()
-		b.runtime.exit("a", 9)
+		b.runtime.Exit("a", 9)
 		b.start()
 		b.settle(time.Second)
 		restart()
@@ -257,7 +264,7 @@ func TestFaults(t *testing.T) {
 						b.stop()
 						b.start()
 					}
-					for !b.runtime.exit("a", code+1) {
+					for !b.runtime.Exit("a", code+1) {
 						b.settle(time.Second)
 					}
 					want = append(want, fmt.Sprintf("container.exited(%d)", code+1))

@@ -2,9 +2,6 @@ package node
 
 import (
 	"context"
-	"fmt"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -54,7 +51,7 @@ func (w *worker) observe(ctx context.Context, pod *v1.Pod) (plan.Pod, error) {
 	if err := w.containers(ctx, &p, label); err != nil {
 		return p, err
 	}
-	p.Kept = w.a.volumes.Has(w.uid) || w.a.logged(w.uid)
+	p.Kept = w.a.disk.Has(w.uid)
 	if pod == nil {
 		return p, nil
 	}
@@ -154,7 +151,8 @@ func (w *worker) container(c *runtimeapi.Container, st *runtimeapi.ContainerStat
 		if aborted(st) {
 			out.State = plan.Aborted
 		}
-		if m := w.lastWords(out, st.Annotations); m != "" {
+		logs := st.Annotations[crispec.MessagePolicyAnnotation] == string(v1.TerminationMessageFallbackToLogsOnError) && out.ExitCode != 0
+		if m := w.a.disk.LastWords(w.ref, w.uid, out.Name, out.Attempt, logs); m != "" {
 			out.Message = m
 		}
 	}
@@ -179,48 +177,6 @@ func nano(t int64) time.Time {
 		return time.Time{}
 	}
 	return time.Unix(0, t)
-}
-
-// How much of what a container leaves behind is told, as upstream.
-const (
-	maxMessage    = 4096
-	maxLogMessage = 2048
-)
-
-// lastWords is the message that a container left when it ended: its termination
-// message, or the end of its log if it asks for that.
-func (w *worker) lastWords(c plan.Container, annotations map[string]string) string {
-	data, err := os.ReadFile(messagePath(w.a.volumes.Directory(w.uid), c.Name, c.Attempt))
-	if err == nil && len(data) > 0 {
-		return string(data[:min(len(data), maxMessage)])
-	}
-	if annotations[crispec.MessagePolicyAnnotation] != string(v1.TerminationMessageFallbackToLogsOnError) || c.ExitCode == 0 {
-		return ""
-	}
-	log := filepath.Join(crispec.LogDirectory(w.a.node.Logs, w.ref.Namespace, w.ref.Name, w.uid), crispec.LogPath(c.Name, c.Attempt))
-	return logTail(log)
-}
-
-// logTail is the end of a log, without the runtime's marks.
-func logTail(path string) string {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return ""
-	}
-	data = data[max(0, len(data)-2*maxLogMessage):]
-	var b strings.Builder
-	for line := range strings.Lines(string(data)) {
-		if parts := strings.SplitN(line, " ", 4); len(parts) == 4 {
-			b.WriteString(parts[3])
-		}
-	}
-	out := b.String()
-	return out[max(0, len(out)-maxLogMessage):]
-}
-
-// messagePath is the file of a container's termination message.
-func messagePath(podDir, container string, attempt uint32) string {
-	return filepath.Join(podDir, "messages", fmt.Sprintf("%s-%d", container, attempt))
 }
 
 // needed asks for the images of containers that do not run.

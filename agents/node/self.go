@@ -93,7 +93,7 @@ func (a *Agent) tellNode(ctx context.Context) error {
 func (a *Agent) registration(ctx context.Context, sequence uint64, now time.Time) (events.Decision, error) {
 	uid := uuid.NewSHA1(uuid.NameSpaceOID, []byte("nodes/"+a.o.Name+"/"+strconv.FormatUint(sequence, 10))).String()
 	labels := map[string]string{
-		v1.LabelHostname: a.o.Name, v1.LabelOSStable: "linux", v1.LabelArchStable: inspect(a.o.RootDir).info.Architecture,
+		v1.LabelHostname: a.o.Name, v1.LabelOSStable: "linux", v1.LabelArchStable: a.o.Machine().Info.Architecture,
 	}
 	for k, v := range a.o.Labels {
 		labels[k] = v
@@ -157,7 +157,7 @@ func ready(st v1.NodeStatus) bool {
 
 // nodeStatus is how the node is now.
 func (a *Agent) nodeStatus(ctx context.Context, before v1.NodeStatus, now time.Time) v1.NodeStatus {
-	m := inspect(a.o.RootDir)
+	m := a.o.Machine()
 	st := *before.DeepCopy()
 	st.Capacity, st.Allocatable = m.capacity(a.o.MaxPods), m.allocatable(a.o.MaxPods)
 	st.Addresses = nil
@@ -167,12 +167,12 @@ func (a *Agent) nodeStatus(ctx context.Context, before v1.NodeStatus, now time.T
 	// The API server finds the node's agent by this name.
 	st.Addresses = append(st.Addresses, v1.NodeAddress{Type: v1.NodeHostName, Address: a.o.Name})
 	st.DaemonEndpoints.KubeletEndpoint.Port = 10250
-	m.info.KubeletVersion = a.o.KubernetesVersion
-	m.info.ContainerRuntimeVersion = before.NodeInfo.ContainerRuntimeVersion
+	m.Info.KubeletVersion = a.o.KubernetesVersion
+	m.Info.ContainerRuntimeVersion = before.NodeInfo.ContainerRuntimeVersion
 	if v, err := a.o.Containers.Version(ctx, &runtimeapi.VersionRequest{}); err == nil {
-		m.info.ContainerRuntimeVersion = v.RuntimeName + "://" + strings.TrimPrefix(v.RuntimeVersion, "v")
+		m.Info.ContainerRuntimeVersion = v.RuntimeName + "://" + strings.TrimPrefix(v.RuntimeVersion, "v")
 	}
-	st.NodeInfo = m.info
+	st.NodeInfo = m.Info
 	if list, err := a.o.Images.ListImages(ctx, &runtimeapi.ListImagesRequest{}); err == nil {
 		st.Images = images(list.Images)
 	}

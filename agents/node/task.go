@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -95,7 +94,7 @@ func (t *task) run(ctx context.Context) (refresh time.Time, err error) {
 	}
 	switch t.Kind {
 	case plan.PrepareVolumes:
-		return t.a.volumes.Prepare(ctx, t.pod, t.a.o.Projection.View())
+		return t.a.disk.Prepare(ctx, t.pod, t.a.o.Projection.View())
 	case plan.RunSandbox:
 		return refresh, t.runSandbox(ctx)
 	case plan.PullImage:
@@ -141,7 +140,7 @@ func (t *task) runSandbox(ctx context.Context) error {
 		}
 	}
 	config := t.a.node.Sandbox(t.pod, t.Attempt, parent)
-	if err := os.MkdirAll(config.LogDirectory, 0o755); err != nil {
+	if err := t.a.disk.MakeLogs(config.LogDirectory); err != nil {
 		return err
 	}
 	handler, err := t.handler()
@@ -191,7 +190,7 @@ func (t *task) runContainer(ctx context.Context) error {
 		return fmt.Errorf("the image %q is gone from the node", c.Image)
 	}
 	objs := t.a.o.Projection.View()
-	extra, err := t.files(c)
+	extra, err := t.a.disk.Files(t.pod, c, t.Attempt, t.hosts)
 	if err != nil {
 		return err
 	}
@@ -204,7 +203,7 @@ func (t *task) runContainer(ctx context.Context) error {
 		IPs: podIPs(&t.p, t.a.node), Services: services(t.pod, objs), Extra: extra,
 		Seccomp: filepath.Join(t.a.o.RootDir, "seccomp"), Target: t.target(),
 		Mounts: func(m *v1.VolumeMount, expand func(string) string) (*runtimeapi.Mount, error) {
-			return t.a.volumes.Mount(t.pod, m, objs, expand)
+			return t.a.disk.Mount(t.pod, m, objs, expand)
 		},
 	}
 	if hidden != nil {
@@ -217,7 +216,7 @@ func (t *task) runContainer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Join(crispec.LogDirectory(t.a.node.Logs, t.pod.Namespace, t.pod.Name, t.uid), c.Name), 0o755); err != nil {
+	if err := t.a.disk.MakeLogs(filepath.Join(crispec.LogDirectory(t.a.node.Logs, t.pod.Namespace, t.pod.Name, t.uid), c.Name)); err != nil {
 		return err
 	}
 	whole, cancel := whole(ctx)
@@ -249,6 +248,11 @@ func (t *task) startContainer(ctx context.Context, id string) error {
 		return reasoned{reasonPostStartError, fmt.Errorf("postStart hook: %w", err)}
 	}
 	return nil
+}
+
+// hosts is the content of the pod's hosts file, given the machine's.
+func (t *task) hosts(machine string) string {
+	return t.a.node.Hosts(t.pod, podIPs(&t.p, t.a.node), machine)
 }
 
 // target is the container whose processes an ephemeral container shares.
@@ -300,26 +304,12 @@ func gracePeriod(pod *v1.Pod) int64 {
 	return v1.DefaultTerminationGracePeriodSeconds
 }
 
-// clean takes away what the node keeps for the pod. Logs go only with the pod;
-// its directory goes last, for by it is known that there is something to clean.
+// clean takes away what the node keeps for the pod. Logs go only with the pod.
 func (t *task) clean() error {
 	if t.a.o.Cgroups != nil {
 		if err := t.a.o.Cgroups.RemovePod(string(t.uid)); err != nil {
 			return fmt.Errorf("cannot remove the pod's control group: %w", err)
 		}
 	}
-	if t.pod == nil || t.pod.DeletionTimestamp != nil {
-		if err := t.removeLogs(); err != nil {
-			return err
-		}
-	}
-	return t.a.volumes.Remove(t.uid)
-}
-
-func (t *task) removeLogs() error {
-	var failed error
-	for _, dir := range t.a.logsOf(t.uid) {
-		failed = errors.Join(failed, os.RemoveAll(dir))
-	}
-	return failed
+	return t.a.disk.Remove(t.uid, t.pod == nil || t.pod.DeletionTimestamp != nil)
 }

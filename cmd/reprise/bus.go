@@ -37,7 +37,7 @@ func (c *connection) close() error {
 	return err
 }
 
-// serveBus serves the nodes: their feeds and their requests.
+// serveBus serves the nodes: their feeds and their requests. At last it lets them in.
 func (p *controlPlane) serveBus(ctx context.Context) error {
 	serving := make(chan struct{})
 	p.keep(ctx, "the feed of the nodes", func(ctx context.Context) error {
@@ -50,7 +50,7 @@ func (p *controlPlane) serveBus(ctx context.Context) error {
 	p.onClose(func() error { stop(); return nil })
 	select {
 	case <-serving:
-		return nil
+		return p.serveRoster(ctx)
 	case err := <-p.stopped:
 		return err
 	case <-ctx.Done():

@@ -5,6 +5,7 @@ import (
 	"context"
 
 	"github.com/reprise-run/reprise/agents/api/seal"
+	"github.com/reprise-run/reprise/agents/bus/roster"
 	"github.com/reprise-run/reprise/agents/historian"
 	"github.com/reprise-run/reprise/agents/integrator"
 	"github.com/reprise-run/reprise/events"
@@ -20,6 +21,7 @@ func (p *controlPlane) startHistory(env *environment, log events.Log, store *peb
 	publish, subscribe := historian.Permissions(subjectPrefix)
 	publish = append(publish, integrator.Permissions(subjectPrefix)...)
 	publish = append(publish, seal.Permissions(subjectPrefix)...)
+	publish = append(publish, roster.Permissions(subjectPrefix)...)
 	publish = append(publish, jetstream.DeliveryPermissions(subjectPrefix)...)
 	if _, err := p.server.AddUser(operator, jetstream.Permissions{Publish: publish, Subscribe: subscribe}); err != nil {
 		return err

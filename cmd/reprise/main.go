@@ -122,7 +122,7 @@ func noSuchCommand(c *cobra.Command, args []string) error {
 // commands lists what the binary can do.
 func commands(env *environment) []*cobra.Command {
 	grouped := map[string][]*cobra.Command{
-		"run": {newUpCommand(env), newServerCommand(env), newDownCommand(env), newSecretsCommand(env)},
+		"run": {newUpCommand(env), newServerCommand(env), newAgentCommand(env), newDownCommand(env), newSecretsCommand(env)},
 		"use": {newKubectlCommand(env), newImagesCommand(env), newIntegratorCommand(env)},
 		"ask": {newHistoryCommand(env), newWhyCommand(env), newDiffCommand(env), newEventsCommand(env), newRewindCommand(env), newVerifyCommand(env), newReplayCommand(env), newCheckpointCommand(env)},
 	}
