@@ -19,6 +19,7 @@ LDFLAGS := -s -w -X main.programVersion=$(VERSION) \
 SOURCES := go.mod go.sum $(shell find agents cmd events projections schemas -name '*.go' -not -name '*_test.go' 2>/dev/null)
 NODE_TOOLS := containerd runc cni
 TEST_TOOLS := helm kubectl
+PEER_TOOLS := kubernetes etcd kwok
 STAMPS := dist/.stamps
 # How long the slowest package may test.
 TIMEOUT ?= 15m
@@ -56,6 +57,19 @@ bench-start: build tools images $(STAMPS)/kubectl ## measure start, apply to run
 	go test -tags e2e -run '^$$' -bench 'Start|Apply' -benchtime 5x -timeout $(TIMEOUT) ./cmd/reprise/e2e
 	go test -tags e2e -run '^$$' -bench Idle -benchtime 1x -timeout $(TIMEOUT) ./cmd/reprise/e2e
 
+# What the load benchmarks run, and how often by turns: see go doc ./cmd/load.
+SCENARIOS ?= deploy:2000/200,deploy:20000/1000,rolling:5000/250,failure:2000/200,watchers:200/200
+ROUNDS ?= 1
+LARGE ?= deploy:100000/5000
+
+.PHONY: bench
+bench: dist/bin/reprise dist/bin/bench ## put load on a cluster of hollow nodes and measure what it costs; takes some minutes, and 8 GB
+	dist/bin/bench -scenario $(SCENARIOS),$(LARGE) -rounds $(ROUNDS) -o dist/bench.json
+
+.PHONY: bench-peer
+bench-peer: dist/bin/reprise dist/bin/bench $(PEER_TOOLS:%=$(STAMPS)/%) ## the same by turns with upstream's Kubernetes and etcd; the first time builds them
+	dist/bin/bench -sides reprise,upstream -scenario $(SCENARIOS) -rounds $(ROUNDS) -o dist/bench-peer.json
+
 EVENTS ?= 1000000
 
 .PHONY: bench-history
@@ -89,6 +103,9 @@ dist/bin/reprise: $(SOURCES) $(STAMPS)/machine
 	@echo "building   reprise $(VERSION); the first time takes some minutes"
 	go build -ldflags '$(LDFLAGS)' -o $@.new ./cmd/reprise
 	@mv -f $@.new $@
+
+dist/bin/bench: $(SOURCES)
+	go build -ldflags '-s -w' -o $@ ./cmd/bench
 
 dist/images/pause.tar: $(filter agents/node/images/% cmd/pause/% cmd/demo/% cmd/tools/images/%,$(SOURCES)) go.mod $(STAMPS)/machine
 	@echo "building   images"

@@ -26,7 +26,7 @@ func newBenchCommand(env *environment) *cobra.Command {
 		Args:   noSuchCommand,
 		RunE:   func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newGenerateCommand(env))
+	c.AddCommand(newGenerateCommand(env), newLoadCommand(env))
 	return c
 }
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds one of the programs that Reprise runs beside itself, from the module
-# that pins it, into dist/: build.sh containerd|runc|cni|helm|kubectl
+# that pins it, into dist/: build.sh containerd|runc|cni|helm|kubectl|kubernetes|etcd|kwok
 set -eu
 cd "$(dirname "$0")/$1"
 dist=$(cd ../../.. && pwd)/dist
@@ -11,6 +11,16 @@ say() { printf '  %-10s %s\n' "$1" "$2"; }
 
 # version MODULE: the version that go.mod pins
 version() { go list -m -f '{{.Version}}' "$1"; }
+
+# stamp MODULE: the linker's flags that tell Kubernetes' programs their version
+stamp() {
+	at=$(version "$1")
+	minor=${at#v*.}
+	major=${at#v}
+	printf '%s' "-X k8s.io/component-base/version.gitVersion=$at" \
+		" -X k8s.io/component-base/version.gitMajor=${major%%.*}" \
+		" -X k8s.io/component-base/version.gitMinor=${minor%%.*}"
+}
 
 # build LDFLAGS PACKAGE OUTPUT [FLAGS]: writes beside and renames, so that a
 # program that is running keeps its file
@@ -54,12 +64,34 @@ helm)
 	;;
 kubectl)
 	module=k8s.io/kubernetes
-	version=$(version $module)
-	say kubectl "$version, unmodified, for the tests"
-	flags="-X k8s.io/component-base/version.gitVersion=$version"
-	flags="$flags -X k8s.io/component-base/version.gitMajor=$(echo "$version" | sed 's/^v\([0-9]*\).*/\1/')"
-	flags="$flags -X k8s.io/component-base/version.gitMinor=$(echo "$version" | sed 's/^v[0-9]*\.\([0-9]*\).*/\1/')"
-	build "$flags" $module/cmd/kubectl "$dist/bin/kubectl"
+	say kubectl "$(version $module), unmodified, for the tests"
+	build "$(stamp $module)" $module/cmd/kubectl "$dist/bin/kubectl"
+	;;
+kubernetes)
+	module=k8s.io/kubernetes
+	say kubernetes "$(version $module), unmodified, to compare with"
+	mkdir -p "$dist/peer"
+	for package in $(go list tool); do
+		build "$(stamp $module)" "$package" "$dist/peer/$(basename "$package")"
+	done
+	;;
+etcd)
+	module=go.etcd.io/etcd/server/v3
+	say etcd "$(version $module), to compare with"
+	mkdir -p "$dist/peer"
+	build "" $module "$dist/peer/etcd"
+	;;
+kwok)
+	module=sigs.k8s.io/kwok
+	say kwok "$(version $module), the nodes of what we compare with"
+	mkdir -p "$dist/peer"
+	build "" $module/cmd/kwok "$dist/peer/kwok"
+	# Its pods start and end at once, and its nodes renew leases.
+	stages=$(go list -m -f '{{.Dir}}' $module)/kustomize/stage
+	for stage in pod/fast/pod-ready pod/fast/pod-delete node/fast/node-initialize node/heartbeat-with-lease/node-heartbeat-with-lease; do
+		echo ---
+		cat "$stages/$stage.yaml"
+	done >"$dist/peer/stages.yaml"
 	;;
 *)
 	echo "build.sh: no tool named $1" >&2

@@ -1,0 +1,131 @@
+// Command bench starts clusters, puts load on them and prints what it costs: of
+// Reprise alone, or by turns of Reprise and of upstream's Kubernetes on etcd, on
+// the same machine, with the same pods, and by the same observer.
+//
+//	bench -scenario deploy:2000/200,rolling -sides reprise,upstream -rounds 2
+//
+// Every scenario has a new cluster. The Makefile builds what it runs: see bench and
+// bench-peer there.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/reprise-run/reprise/cmd/load"
+	"github.com/reprise-run/reprise/cmd/load/clusters"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+// bench is what to do.
+type bench struct {
+	scenarios, sides []string
+	rounds           int
+	dist, dir        string
+	arguments        []string
+	load.Options
+}
+
+// sides start a cluster each; their programs are below dist.
+var sides = map[string]struct {
+	start func(context.Context, clusters.Options) (*clusters.Cluster, error)
+	bin   string
+}{
+	"reprise":  {clusters.Reprise, "bin"},
+	"upstream": {clusters.Upstream, "peer"},
+}
+
+func run(ctx context.Context, args []string) error {
+	var b bench
+	f := flag.NewFlagSet("bench", flag.ContinueOnError)
+	scenarios := f.String("scenario", "deploy", "deploy, rolling, failure or watchers, each also as KIND:PODS/NODES, separated by commas")
+	of := f.String("sides", "reprise", "reprise, upstream, or both, separated by a comma")
+	arguments := f.String("server", "", "arguments for `reprise server`, separated by spaces")
+	output := f.String("o", "", "a file to write the results to, as JSON")
+	f.IntVar(&b.rounds, "rounds", 1, "how often each side has its turn")
+	f.StringVar(&b.dist, "dist", "dist", "where the programs are: below bin, and below peer")
+	f.StringVar(&b.dir, "dir", os.TempDir(), "where clusters keep what they keep meanwhile; the kind of disk counts")
+	f.DurationVar(&b.Within, "within", 15*time.Minute, "how long pods may take to become ready, and to go")
+	f.Float64Var(&b.Probes, "probes", 20, "calls for single objects a second of load")
+	if err := f.Parse(args); err != nil {
+		return err
+	}
+	b.scenarios, b.sides, b.arguments = strings.Split(*scenarios, ","), strings.Split(*of, ","), strings.Fields(*arguments)
+	b.Leave = true
+	b.Say = func(format string, args ...any) {
+		fmt.Fprintf(os.Stderr, "%s  %s\n", time.Now().Format(time.TimeOnly), fmt.Sprintf(format, args...))
+	}
+	results, err := b.all(ctx)
+	if len(b.sides) == 2 {
+		err = errors.Join(err, load.Compare(os.Stdout, results, b.sides[0], b.sides[1]))
+	}
+	if *output != "" {
+		text, encoding := json.MarshalIndent(results, "", "  ")
+		err = errors.Join(err, encoding, os.WriteFile(*output, append(text, '\n'), 0o600))
+	}
+	return err
+}
+
+// all gives each side its turns, scenario by scenario.
+func (b *bench) all(ctx context.Context) (results []*load.Result, err error) {
+	for _, text := range b.scenarios {
+		s, err := load.ParseScenario(text)
+		if err != nil {
+			return results, err
+		}
+		for range b.rounds {
+			for _, side := range b.sides {
+				result, err := b.turn(ctx, s, side)
+				if err == nil {
+					results = append(results, result)
+					err = result.Print(os.Stdout)
+				}
+				if err != nil {
+					return results, err
+				}
+			}
+		}
+	}
+	return results, nil
+}
+
+// turn starts a cluster, puts one scenario's load on it, and stops it.
+func (b *bench) turn(ctx context.Context, s load.Scenario, name string) (result *load.Result, err error) {
+	side, known := sides[name]
+	if !known {
+		return nil, fmt.Errorf("there is no side %q: take reprise or upstream", name)
+	}
+	bin, err := filepath.Abs(filepath.Join(b.dist, side.bin))
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp(b.dir, "bench-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	b.Say("%s starts for %s", name, s.Title())
+	c, err := side.start(ctx, clusters.Options{Binaries: bin, Dir: filepath.Join(dir, name), Nodes: s.Nodes, Lost: s.Lost, Arguments: b.arguments})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, c.Stop()) }()
+	return load.Run(ctx, c.Target, s, b.Options)
+}

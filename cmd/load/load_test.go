@@ -1,0 +1,134 @@
+package load
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	core "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+func TestParseScenario(t *testing.T) {
+	for _, c := range []struct{ text, title, wrong string }{
+		{text: "deploy", title: "2,000 pods on 200 nodes"},
+		{text: "deploy:100000/5000", title: "100,000 pods on 5,000 nodes"},
+		{text: "rolling", title: "rolling update of 5,000 pods on 250 nodes"},
+		{text: "failure:40/20", title: "40 pods on 20 nodes, of which 2 are lost"},
+		{text: "watchers", title: "200 pods on 200 nodes, 1,000 watchers"},
+		{text: "deploy:100", wrong: "two numbers"},
+		{text: "deploy:0/5", wrong: "two numbers"},
+		{text: "burn", wrong: "no scenario"},
+	} {
+		s, err := ParseScenario(c.text)
+		switch {
+		case c.wrong != "":
+			if err == nil || !strings.Contains(err.Error(), c.wrong) {
+				t.Errorf("%s: %v", c.text, err)
+			}
+		case err != nil || s.Title() != c.title:
+			t.Errorf("%s is %q: %v", c.text, s.Title(), err)
+		}
+	}
+}
+
+// The pods of a scenario are as many as it says, whatever the size of Deployments.
+func TestDeployments(t *testing.T) {
+	s := Scenario{Kind: Deploy, Pods: 7650, PerDeployment: 100}
+	pods, spread := 0, namespaces(deployments(s))
+	for _, d := range deployments(s) {
+		pods += int(*d.Spec.Replicas)
+	}
+	if pods != s.Pods || len(spread) != 4 {
+		t.Errorf("%d pods in %v", pods, spread)
+	}
+}
+
+func pod(uid, node string, ready core.ConditionStatus) *core.Pod {
+	p := &core.Pod{ObjectMeta: metav1.ObjectMeta{UID: types.UID(uid), Labels: map[string]string{"app": "a"}}}
+	p.Spec.NodeName = node
+	p.Status.Conditions = []core.PodCondition{{Type: core.PodReady, Status: ready}}
+	return p
+}
+
+// The observer counts each step of each pod once, in whatever order and however
+// often it is told, and after forget counts of older pods the end alone.
+func TestObserverCountsOnce(t *testing.T) {
+	o := newObserver()
+	check := func(what string, want tally) {
+		t.Helper()
+		if o.tally != want {
+			t.Errorf("%s: %+v, want %+v", what, o.tally, want)
+		}
+	}
+	_ = o.Replace([]any{pod("1", "", "False")}, "")
+	_ = o.Add(pod("2", "n1", "True"))
+	_ = o.Update(pod("1", "n1", "False"))
+	_ = o.Update(pod("1", "n1", "False"))
+	_ = o.Update(pod("2", "n1", "False")) // one that becomes unready has been ready
+	_ = o.Update(pod("2", "n1", "True"))
+	check("two pods, one ready", tally{created: 2, bound: 2, running: 1})
+	if old := o.forget(); len(old) != 2 {
+		t.Errorf("%d pods live", len(old))
+	}
+	_ = o.Update(pod("1", "n1", "True"))
+	_ = o.Add(pod("3", "n2", "True"))
+	_ = o.Delete(pod("1", "n1", "True"))
+	_ = o.Delete(pod("1", "n1", "True"))
+	check("one of two replaced", tally{created: 1, bound: 1, running: 1, gone: 1})
+	_ = o.Replace([]any{pod("3", "n2", "True"), pod("4", "", "False")}, "")
+	check("the other went unseen, one came", tally{created: 2, bound: 1, running: 1, gone: 2})
+}
+
+func TestLatency(t *testing.T) {
+	var took []time.Duration
+	for i := range 1000 {
+		took = append(took, time.Duration(1000-i)*time.Millisecond)
+	}
+	if l := latencyOf(took); l.P50 < 499 || l.P50 > 502 || l.P99 < 989 || l.P99 > 991 || l.Max != 1000 {
+		t.Errorf("%+v", l)
+	}
+}
+
+// What /proc says of this process agrees with what the kernel tells it directly.
+func TestUsage(t *testing.T) {
+	for began := time.Now(); ownCPU() < 200*time.Millisecond && time.Since(began) < 10*time.Second; {
+	}
+	self := Processes{"self": os.Getpid()}
+	cpu, err := sum(self, cpuOf)
+	if own := ownCPU(); err != nil || cpu < own/2 || cpu > own+own/2 {
+		t.Errorf("%v by /proc, %v by getrusage: %v", cpu, own, err)
+	}
+	if resident, err := sum(self, residentOf); err != nil || resident < 1<<20 || resident > 1<<34 {
+		t.Errorf("%d bytes are resident: %v", resident, err)
+	}
+	if _, err := sum(Processes{"gone": 1 << 30}, cpuOf); err == nil || !strings.Contains(err.Error(), "gone (process") {
+		t.Errorf("a process that does not run: %v", err)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(dir+"/a", make([]byte, 10000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := stored([]string{dir}); err != nil || n < 10000 || n > 20000 {
+		t.Errorf("%d bytes are stored: %v", n, err)
+	}
+}
+
+func TestCompare(t *testing.T) {
+	s, _ := ParseScenario("deploy:10/2")
+	one := func(side string, cpu float64) *Result {
+		return &Result{Scenario: s, Side: side, Up: Cost{Control: cpu}, Steps: []Step{{Name: "running", Count: 10, PerSecond: 50}}}
+	}
+	var out strings.Builder
+	results := []*Result{one("a", 1), one("b", 10), one("a", 3), one("b", 10), one("a", 2)}
+	if err := Compare(&out, results, "a", "b"); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"10 pods on 2 nodes (medians of 3 and 2)", "CPU ms a pod, up  2.00  10.0    0.2"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is not in\n%s", want, out.String())
+		}
+	}
+}

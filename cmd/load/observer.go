@@ -1,0 +1,194 @@
+package load
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	core "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+)
+
+// runLabel marks the pods of the load.
+const runLabel = "load"
+
+// life is when a client saw a pod come and go.
+type life struct {
+	deployment                    string
+	node                          string
+	created, bound, running, gone time.Time
+}
+
+// tally counts pods.
+type tally struct{ created, bound, running, gone int }
+
+// observer is the one client that says when something happened: it watches the
+// pods of the load and writes down when it hears what. It is a cache.ReflectorStore.
+type observer struct {
+	mu      sync.Mutex
+	lives   map[types.UID]*life
+	before  map[types.UID]*life // those that are not counted, but for their end
+	tally   tally
+	changed chan struct{} // closed and replaced with every change
+	relists int
+}
+
+func newObserver() *observer {
+	return &observer{lives: map[types.UID]*life{}, before: map[types.UID]*life{}, changed: make(chan struct{})}
+}
+
+// observe starts to watch, and returns when the first list is there.
+func observe(ctx context.Context, client kubernetes.Interface) (*observer, error) {
+	o := newObserver()
+	pods := client.CoreV1().Pods(metav1.NamespaceAll)
+	r := cache.NewReflectorWithOptions(&cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			options.LabelSelector = runLabel
+			return pods.List(ctx, options)
+		},
+		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+			options.LabelSelector = runLabel
+			return pods.Watch(ctx, options)
+		},
+	}, &core.Pod{}, o, cache.ReflectorOptions{Name: "load"})
+	go r.RunWithContext(ctx)
+	return o, o.await(ctx, func() bool { return o.relists > 0 })
+}
+
+// await returns when is true, which is asked anew whenever a pod has changed and
+// may read what the observer holds.
+func (o *observer) await(ctx context.Context, is func() bool) error {
+	for {
+		o.mu.Lock()
+		done, changed := is(), o.changed
+		o.mu.Unlock()
+		if done {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// forget begins to count anew: of the pods that live only the end will count, and
+// they are returned.
+func (o *observer) forget() map[types.UID]*life {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	living := map[types.UID]*life{}
+	for _, lives := range []map[types.UID]*life{o.before, o.lives} {
+		for uid, l := range lives {
+			if l.gone.IsZero() {
+				living[uid] = l
+			}
+		}
+	}
+	o.before, o.lives, o.tally = living, map[types.UID]*life{}, tally{}
+	return living
+}
+
+// tell wakes those who wait; the lock is held.
+func (o *observer) tell() {
+	close(o.changed)
+	o.changed = make(chan struct{})
+}
+
+func (o *observer) see(pod *core.Pod, now time.Time) {
+	if o.before[pod.UID] != nil {
+		return
+	}
+	l := o.lives[pod.UID]
+	if l == nil {
+		l = &life{deployment: pod.Labels["app"], created: now}
+		o.lives[pod.UID] = l
+		o.tally.created++
+	}
+	if l.bound.IsZero() && pod.Spec.NodeName != "" {
+		l.bound, l.node = now, pod.Spec.NodeName
+		o.tally.bound++
+	}
+	if l.running.IsZero() && ready(pod) {
+		l.running = now
+		o.tally.running++
+	}
+}
+
+func ready(pod *core.Pod) bool {
+	for i := range pod.Status.Conditions {
+		if c := &pod.Status.Conditions[i]; c.Type == core.PodReady {
+			return c.Status == core.ConditionTrue
+		}
+	}
+	return false
+}
+
+// Add implements cache.ReflectorStore.
+func (o *observer) Add(object any) error { return o.Update(object) }
+
+// Update implements cache.ReflectorStore.
+func (o *observer) Update(object any) error {
+	now := time.Now()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.see(object.(*core.Pod), now)
+	o.tell()
+	return nil
+}
+
+// Delete implements cache.ReflectorStore.
+func (o *observer) Delete(object any) error {
+	now := time.Now()
+	pod := object.(*core.Pod)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.end(pod.UID, now)
+	o.tell()
+	return nil
+}
+
+// end writes down that a pod is gone.
+func (o *observer) end(uid types.UID, now time.Time) {
+	l := o.lives[uid]
+	if l == nil {
+		l = o.before[uid]
+	}
+	if l != nil && l.gone.IsZero() {
+		l.gone = now
+		o.tally.gone++
+	}
+}
+
+// Replace implements cache.ReflectorStore. After the first list it is called only
+// if the watch has fallen behind what the server keeps.
+func (o *observer) Replace(list []any, _ string) error {
+	now := time.Now()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	there := map[types.UID]bool{}
+	for _, object := range list {
+		pod := object.(*core.Pod)
+		there[pod.UID] = true
+		o.see(pod, now)
+	}
+	for _, lives := range []map[types.UID]*life{o.before, o.lives} {
+		for uid := range lives {
+			if !there[uid] {
+				o.end(uid, now)
+			}
+		}
+	}
+	o.relists++
+	o.tell()
+	return nil
+}
+
+// Resync implements cache.ReflectorStore.
+func (o *observer) Resync() error { return nil }
