@@ -51,7 +51,7 @@ addresses of its own.`,
 // serverOptions say how a control plane is to be, with a node beside it or without.
 type serverOptions struct {
 	*environment
-	listen, level, encryption, scheduler string
+	listen, level, encryption, scheduler, profiles string
 
 	checkpoints notaryOptions
 }
@@ -62,6 +62,7 @@ func (o *serverOptions) flags(c *cobra.Command) {
 	c.Flags().StringVar(&o.encryption, "encryption-config", "", "an EncryptionConfiguration of Kubernetes: which resources to encrypt, by which key or KMS v2 plugin (default: Secrets, by a key that is made at the first start)")
 	c.Flags().StringVar(&o.level, "log-level", "warn", "what the parts report to standard error: debug, info, warn or error")
 	c.Flags().StringVar(&o.scheduler, "scheduler-config", "", "a KubeSchedulerConfiguration: how the scheduler prefers nodes (default: as kube-scheduler does)")
+	c.Flags().StringVar(&o.profiles, "pprof", "", "an address of this machine on which to answer go tool pprof, as in 127.0.0.1:6060 (default: none)")
 	o.checkpoints.flags(c)
 }
 
@@ -97,6 +98,11 @@ func (o *serverOptions) serve(ctx context.Context, start starter, is whole) erro
 		return err
 	}
 	defer held.Close()
+	if o.profiles != "" {
+		if err := serveProfiles(life, o.profiles); err != nil {
+			return err
+		}
+	}
 	listener, err := listen(o.listen)
 	if err != nil {
 		return err

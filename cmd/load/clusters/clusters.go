@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -187,5 +186,3 @@ func port(address string) string {
 	_, port, _ := net.SplitHostPort(address)
 	return port
 }
-
-func itoa(n int) string { return strconv.Itoa(n) }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"strconv"
 )
 
 // Reprise starts `reprise server` and hollow nodes.
@@ -32,14 +33,13 @@ func (c *Cluster) reprise(ctx context.Context) error {
 	if err := c.use(ctx); err != nil {
 		return err
 	}
-	hollow := func(name, nodes string, n int) (*process, error) {
-		return c.start(c.Nodes, name, "reprise", "agent", "--data-dir", filepath.Join(c.o.Dir, name), "--run-dir", run,
-			"--nats", free[1], "--hollow", itoa(n), "--name", nodes)
+	hollow := func(name, prefix string, n int) (*process, error) {
+		return c.start(c.Nodes, name, "reprise", "agent", "--data-dir", data, "--run-dir", run, "--hollow", strconv.Itoa(n), "--name-prefix", prefix)
 	}
-	if _, err := hollow("agent", "hollow", c.o.Nodes-c.o.Lost); err != nil || c.o.Lost == 0 {
+	if _, err := hollow("agent", "kept-", c.o.Nodes-c.o.Lost); err != nil || c.o.Lost == 0 {
 		return err
 	}
-	lost, err := hollow("lost-agent", "lost", c.o.Lost)
+	lost, err := hollow("lost-agent", "lost-", c.o.Lost)
 	c.Fail = func() error { delete(c.Nodes, "lost-agent"); return lost.kill() }
 	return err
 }
