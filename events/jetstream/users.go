@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/google/renameio/v2"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
@@ -105,7 +106,7 @@ func loadOrMakeKey(file string) (nkeys.KeyPair, error) {
 		seed, err = pair.Seed()
 	}
 	if err == nil {
-		err = os.WriteFile(file, append(seed, '\n'), 0o600)
+		err = renameio.WriteFile(file, append(seed, '\n'), 0o600)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a key for a NATS user: %w", err)
