@@ -49,8 +49,14 @@ unit: ## test all that needs neither root nor containers
 	go test -timeout $(TIMEOUT) $$(go list ./... | grep -v /cmd/lint)
 
 .PHONY: e2e
-e2e: build tools images $(TEST_TOOLS:%=$(STAMPS)/%) $(STAMPS)/javascript $(STAMPS)/asyncapi ## test on real containers; needs root
-	go test -tags e2e -count 1 -timeout $(TIMEOUT) -p 1 ./agents/node/... ./cmd/reprise/...
+e2e: build tools images $(TEST_TOOLS:%=$(STAMPS)/%) $(STAMPS)/javascript $(STAMPS)/asyncapi $(STAMPS)/disk ## test on real containers, and on disks that fail; needs root
+	go test -tags e2e -count 1 -timeout $(TIMEOUT) -p 1 ./agents/node/... ./cmd/reprise/... ./cmd/torture/...
+
+ROUNDS ?= 200
+
+.PHONY: torture
+torture: $(STAMPS)/disk ## kill, cut the power and break the disk ROUNDS times (200) under load, by chance from SEED; needs root
+	go run ./cmd/torture -rounds $(ROUNDS) $(if $(SEED),-seed $(SEED))
 
 .PHONY: bench-start
 bench-start: build tools images $(STAMPS)/kubectl ## measure start, apply to running, and idle cost; needs root and a quiet machine
@@ -87,7 +93,7 @@ lint: ## check the format, the architecture and what the compiler lets pass
 	@unformatted=$$(gofmt -l agents cmd events projections schemas); \
 		if [ -n "$$unformatted" ]; then echo "gofmt -w these: $$unformatted"; exit 1; fi
 	go vet ./...
-	go vet -tags e2e ./agents/node/... ./cmd/reprise/...
+	go vet -tags e2e ./agents/node/... ./cmd/reprise/... ./cmd/torture/...
 	cd cmd/tools/containerd && go vet ./...
 	go test ./cmd/lint
 
@@ -121,6 +127,10 @@ $(STAMPS)/machine: cmd/tools/require.sh
 $(STAMPS)/%: cmd/tools/%/go.mod cmd/tools/%/go.sum cmd/tools/build.sh $(wildcard cmd/tools/containerd/shim/*.go) $(STAMPS)/machine
 	@cmd/tools/build.sh $*
 	@touch $@
+
+$(STAMPS)/disk: cmd/tools/require.sh
+	@cmd/tools/require.sh mkfs.ext4=e2fsprogs losetup=mount
+	@mkdir -p $(@D) && touch $@
 
 $(STAMPS)/javascript: $(wildcard docs/examples/subscribe/javascript/*) $(STAMPS)/machine
 	@cmd/tools/require.sh node=nodejs npm=npm

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/reprise-run/reprise/events"
+)
+
+// fate is what a client knows of what it proposed.
+type fate int
+
+const (
+	// unknown: the answer did not come, or says so itself. It is in the log whole,
+	// or not at all.
+	unknown fate = iota
+	// acknowledged: it is in the log from then on.
+	acknowledged
+	// denied: the answer says that nothing was appended, and then nothing is.
+	denied
+)
+
+// decision is something that was proposed.
+type decision struct {
+	mark    string
+	changes []events.Change
+	fate    fate
+	receipt events.Receipt
+	answer  error
+}
+
+// ledger is what the clients of a log know for certain. It lies outside of all that
+// is tortured.
+type ledger struct {
+	mu        sync.Mutex
+	decisions map[string]*decision
+	chain     map[uint64][32]byte // of the last event of each reading
+	counts    [denied + 1]int
+}
+
+func newLedger() *ledger {
+	return &ledger{decisions: make(map[string]*decision), chain: make(map[uint64][32]byte)}
+}
+
+// marked is the note on each event, by which its decision is known again.
+type marked struct {
+	Mark string `json:"mark"`
+}
+
+// open enters a decision before it is proposed.
+func (l *ledger) open(mark string, changes []events.Change) *decision {
+	d := &decision{mark: mark, changes: changes}
+	for i := range changes {
+		changes[i].Note, _ = json.Marshal(marked{mark})
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.decisions[mark] = d
+	return d
+}
+
+// close enters what came of it.
+func (l *ledger) close(d *decision, receipt events.Receipt, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var conflict *events.ConflictError
+	var refused *events.RefusedError
+	switch {
+	case err == nil:
+		d.fate, d.receipt = acknowledged, receipt
+	case errors.Is(err, events.ErrUncertain):
+		d.fate = unknown
+	case errors.Is(err, events.ErrUnavailable), errors.As(err, &conflict), errors.As(err, &refused):
+		d.fate = denied
+	}
+	d.answer = err
+	l.counts[d.fate]++
+}
+
+// check compares the whole log with what the clients know. What it finds of the
+// decisions whose fate was unknown is certain from then on, because a reader was
+// told.
+func (l *ledger) check(log []events.Event) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var faults []error
+	fault := func(format string, args ...any) {
+		if len(faults) < 10 {
+			faults = append(faults, fmt.Errorf(format, args...))
+		}
+	}
+	if _, err := events.VerifyChain(0, [32]byte{}, log); err != nil {
+		fault("%w", err)
+	}
+	for at, chain := range l.chain {
+		if at > uint64(len(log)) || log[at-1].Chain != chain {
+			fault("event %d was read after an earlier fault, and is gone or another (the log ends at %d)", at, len(log))
+		}
+	}
+	found := make(map[string]uint64)
+	for i := 0; i < len(log); {
+		n, err := l.whole(log[i:], found)
+		if err != nil {
+			fault("%w", err)
+		}
+		i += n
+	}
+	for mark, d := range l.decisions {
+		first, is := found[mark]
+		switch {
+		case d.fate == acknowledged && !is:
+			fault("LOST: decision %s was acknowledged at %d to %d, and is not in the log, which ends at %d", mark, d.receipt.First, d.receipt.Last, len(log))
+		case d.fate == acknowledged && first != d.receipt.First:
+			fault("decision %s was acknowledged at %d and is at %d", mark, d.receipt.First, first)
+		case d.fate == denied && is:
+			fault("decision %s was answered %q, and is in the log at %d", mark, d.answer, first)
+		case d.fate == unknown && is:
+			d.fate, d.receipt = acknowledged, events.Receipt{First: first, Last: first + uint64(len(d.changes)) - 1}
+		case d.fate == unknown:
+			d.fate, d.answer = denied, errors.New("it was not in the log after a fault")
+		}
+	}
+	if n := uint64(len(log)); n > 0 {
+		l.chain[n] = log[n-1].Chain
+	}
+	return errors.Join(faults...)
+}
+
+// whole takes one decision off the head of a log and compares it with what was
+// proposed. It returns how many events it has.
+func (l *ledger) whole(log []events.Event, found map[string]uint64) (int, error) {
+	n := 1
+	for ; log[n-1].More; n++ {
+		if n == len(log) {
+			return n, fmt.Errorf("HALF: the log ends within the decision that begins at %d", log[0].Sequence)
+		}
+	}
+	var note marked
+	if err := json.Unmarshal(log[0].Note, &note); err != nil {
+		return n, fmt.Errorf("event %d is nobody's: its note is %q", log[0].Sequence, log[0].Note)
+	}
+	d := l.decisions[note.Mark]
+	if d == nil || len(d.changes) != n {
+		return n, fmt.Errorf("HALF: the decision at %d has %d events and is not what %q proposed", log[0].Sequence, n, note.Mark)
+	}
+	if at, twice := found[note.Mark]; twice {
+		return n, fmt.Errorf("decision %s is in the log twice, at %d and %d", note.Mark, at, log[0].Sequence)
+	}
+	found[note.Mark] = log[0].Sequence
+	for i, c := range d.changes {
+		e := &log[i]
+		if e.Type != c.Type || e.Object != c.Object || !bytes.Equal(e.Data, c.Data) {
+			return n, fmt.Errorf("event %d is not change %d of decision %s", e.Sequence, i, note.Mark)
+		}
+	}
+	return n, nil
+}

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/nats-io/nats.go"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/events/committer"
+	"github.com/reprise-run/reprise/events/jetstream"
+	"github.com/reprise-run/reprise/projections"
+	"github.com/reprise-run/reprise/projections/live"
+	"github.com/reprise-run/reprise/projections/pebble"
+)
+
+// serve is the process that is tortured: the log, its committer and its projection,
+// put together as `reprise up` does, and nothing else. It says "ready ADDRESS
+// SEEDFILE" when it takes proposals, answers the line "verify" with what came of
+// comparing the projection with a rebuild, and ends with its input.
+func serve(ctx context.Context, dir string, in io.Reader, out io.Writer) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	server, err := jetstream.StartServer(jetstream.ServerOptions{Dir: filepath.Join(dir, "log"), Listen: "127.0.0.1:0", Logger: log})
+	if err != nil {
+		return err
+	}
+	defer server.Shutdown()
+	seed, err := server.AddUser("torture", jetstream.Permissions{Publish: []string{">"}, Subscribe: []string{">"}})
+	if err != nil {
+		return err
+	}
+	nc, err := server.Connect()
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	history, err := jetstream.History(ctx, nc, jetstream.Config{})
+	if err != nil {
+		return err
+	}
+	last, err := history.Last(ctx)
+	if err != nil {
+		return err
+	}
+	store, err := pebble.Open(filepath.Join(dir, "projection"), pebble.Options{Log: log, Events: last, MemTable: 1 << 20})
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	folded, err := live.Start(ctx, history, live.Options{Store: store, Log: log})
+	if err != nil {
+		return err
+	}
+	defer folded.Close()
+	writer := committer.New(history, folded, committer.Options{Shape: projections.CheckShape})
+	lease, err := jetstream.NewLease(nc, jetstream.Config{}, "committer", "torture")
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return lead(ctx, nc, lease, writer, log) })
+	group.Go(func() error {
+		select {
+		case <-folded.Done():
+			return folded.Err()
+		case <-ctx.Done():
+			return nil
+		}
+	})
+	group.Go(func() error {
+		select {
+		case <-writer.Begun():
+			fmt.Fprintln(out, "ready", server.Addr(), seed)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		for lines := bufio.NewScanner(in); lines.Scan(); {
+			fmt.Fprintln(out, verified(ctx, store, history, folded))
+		}
+		return errEnded
+	})
+	if err := group.Wait(); !errors.Is(err, errEnded) {
+		return err
+	}
+	return nil
+}
+
+// lead runs the committer while it holds the lease.
+func lead(ctx context.Context, nc *nats.Conn, lease events.Lease, writer *committer.Committer, log *slog.Logger) error {
+	return committer.Elect(ctx, lease, func(ctx context.Context) error {
+		stop, err := jetstream.ServeProposals(nc, "reprise", writer)
+		if err != nil {
+			return err
+		}
+		defer stop()
+		return writer.Run(ctx)
+	}, func(leading bool, why error) {
+		if !leading {
+			log.Warn("the committer has stopped", "why", why)
+		}
+	})
+}
+
+var errEnded = errors.New("the input has ended")
+
+// verified is one line that says whether all is as a rebuild makes it.
+func verified(ctx context.Context, store *pebble.Store, log pebble.Followed, folded *live.Live) string {
+	report, err := store.Verify(ctx, log, folded.View())
+	switch {
+	case err != nil:
+		return fmt.Sprintf("failed: %v", err)
+	case !report.Identical():
+		return "failed: " + report.Damage + report.Difference
+	}
+	return fmt.Sprintf("identical at %d", report.Sequence)
+}
