@@ -41,6 +41,9 @@ var idleHooks = []string{
 	"start-system-namespaces-controller",
 	"storage-object-count-tracker-hook",
 	"max-in-flight-filter",
+	// This one ends the process if a server is stopped before it is ready. What it
+	// waits for, start-apiextensions-controllers does too.
+	"crd-informer-synced",
 }
 
 // chain is upstream's chain of servers (aggregator, core, extensions) over the
@@ -51,8 +54,7 @@ type chain struct {
 	stop    func()
 }
 
-// startChain returns once the chain is ready. It is not to be given up on the way:
-// one of upstream's servers that cannot finish its start ends the process.
+// startChain returns once the chain is ready. One that does not become so is stopped.
 func startChain(o Options, sequence uint64) (c *chain, err error) {
 	life, end := context.WithCancel(context.Background())
 	b := newBackend(life, o, sequence)
@@ -62,7 +64,7 @@ func startChain(o Options, sequence uint64) (c *chain, err error) {
 		unregister()
 	}
 	defer func() {
-		if c == nil {
+		if err != nil {
 			undo()
 		}
 	}()
@@ -92,7 +94,11 @@ func startChain(o Options, sequence uint64) (c *chain, err error) {
 		_ = inside.Close()
 		server.Destroy()
 	}}
-	return c, ready(pipe)
+	if err := ready(pipe, o.Patience); err != nil {
+		c.stop()
+		return nil, err
+	}
+	return c, nil
 }
 
 // chainConfig configures upstream's servers to do nothing but read.

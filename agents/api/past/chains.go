@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 var errClosed = errors.New("the server is stopping")
 
 // chains starts a chain of servers for each epoch that is asked for, and keeps the
-// last few.
+// last few. One that is in use is never stopped for another.
 type chains struct {
 	options Options
 	start   func(Options, uint64) (*chain, error)
@@ -22,6 +23,8 @@ type chains struct {
 
 	mu      sync.Mutex
 	running map[epoch]*kept
+	failed  map[epoch]failure
+	freed   chan struct{} // closed and made anew when there may be room for a chain
 	closed  bool
 	// starting is held by the one chain that is being started: it takes a processor
 	// for a second.
@@ -44,10 +47,23 @@ type kept struct {
 	idle  *time.Timer
 }
 
+// failure is a start that failed, which is not tried again for a while.
+type failure struct {
+	err   error
+	until time.Time
+}
+
+const (
+	// again is how long a start that failed is not tried again.
+	again = time.Minute
+	// roomPatience is how long a request waits until a chain is no longer in use.
+	roomPatience = 5 * time.Second
+)
+
 func newChains(o Options) *chains {
 	return &chains{
 		options: o, start: startChain, epochs: lru.New(1024),
-		running: map[epoch]*kept{}, starting: make(chan struct{}, 1),
+		running: map[epoch]*kept{}, failed: map[epoch]failure{}, freed: make(chan struct{}), starting: make(chan struct{}, 1),
 	}
 }
 
@@ -58,7 +74,7 @@ func (c *chains) at(ctx context.Context, sequence uint64) (*chain, func(), error
 	if err != nil {
 		return nil, nil, err
 	}
-	k, err := c.take(e, sequence)
+	k, err := c.reach(ctx, e, sequence)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -93,16 +109,49 @@ func (c *chains) epochOf(ctx context.Context, sequence uint64) (epoch, error) {
 	return e, nil
 }
 
+// reach is take, with some patience while all chains are in use.
+func (c *chains) reach(ctx context.Context, e epoch, sequence uint64) (*kept, error) {
+	late := time.NewTimer(roomPatience)
+	defer late.Stop()
+	for {
+		k, drop, freed, err := c.take(e, sequence)
+		if drop != nil {
+			drop.chain.stop()
+		}
+		if k != nil || err != nil {
+			return k, err
+		}
+		select {
+		case <-freed:
+		case <-late.C:
+			return nil, fmt.Errorf("%d moments that had other custom resource definitions are being read or watched, and no more are served at a time; end one of these watches, or ask again later", c.options.Chains)
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
 // take returns the epoch's chain and counts one more who uses it. It starts the
-// chain if there is none.
-func (c *chains) take(e epoch, sequence uint64) (*kept, error) {
+// chain if there is none, in place of another, which is to be stopped, if there are
+// too many. If all are in use it returns none, and what is closed when it is worth
+// trying again.
+func (c *chains) take(e epoch, sequence uint64) (k, drop *kept, freed <-chan struct{}, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
-		return nil, errClosed
+		return nil, nil, nil, errClosed
 	}
 	k, ok := c.running[e]
 	if !ok {
+		if err := c.failure(e); err != nil {
+			return nil, nil, nil, err
+		}
+		if len(c.running) >= c.options.Chains {
+			if drop = c.spare(); drop == nil {
+				return nil, nil, c.freed, nil
+			}
+			delete(c.running, drop.epoch)
+		}
 		k = &kept{epoch: e, started: make(chan struct{})}
 		c.running[e] = k
 		go c.bring(k, sequence)
@@ -112,10 +161,37 @@ func (c *chains) take(e epoch, sequence uint64) (*kept, error) {
 	if k.idle != nil {
 		k.idle.Stop()
 	}
-	return k, nil
+	return k, drop, nil, nil
 }
 
-// bring starts a chain, and makes room for it.
+// failure is why an epoch's chain is not to be started now, if so.
+func (c *chains) failure(e epoch) error {
+	f, ok := c.failed[e]
+	left := time.Until(f.until)
+	if !ok || left <= 0 {
+		delete(c.failed, e)
+		return nil
+	}
+	return fmt.Errorf("%w; this is tried again in %s", f.err, max(left.Round(time.Second), time.Second))
+}
+
+// spare is the chain that was used least lately, and is not in use.
+func (c *chains) spare() (oldest *kept) {
+	for _, k := range c.running {
+		if k.chain != nil && k.users == 0 && (oldest == nil || k.used.Before(oldest.used)) {
+			oldest = k
+		}
+	}
+	return oldest
+}
+
+// free has those look again who wait for room.
+func (c *chains) free() {
+	close(c.freed)
+	c.freed = make(chan struct{})
+}
+
+// bring starts a chain.
 func (c *chains) bring(k *kept, sequence uint64) {
 	c.starting <- struct{}{}
 	defer func() { <-c.starting }()
@@ -124,17 +200,25 @@ func (c *chains) bring(k *kept, sequence uint64) {
 	k.chain, k.err = chain, err
 	if k.err != nil {
 		delete(c.running, k.epoch)
+		c.forget()
+		c.failed[k.epoch] = failure{err, time.Now().Add(again)}
 	}
-	drop := c.surplus(k)
-	if c.closed && k.chain != nil {
-		drop = append(drop, k)
+	closed := c.closed
+	if closed {
 		delete(c.running, k.epoch)
 	}
+	c.free()
 	c.mu.Unlock()
 	close(k.started)
-	for _, d := range drop {
-		d.chain.stop()
+	if closed && chain != nil {
+		chain.stop()
 	}
+}
+
+// forget forgets failures of which a while has passed.
+func (c *chains) forget() {
+	now := time.Now()
+	maps.DeleteFunc(c.failed, func(_ epoch, f failure) bool { return !now.Before(f.until) })
 }
 
 func (c *chains) startUnlessClosed(sequence uint64) (*chain, error) {
@@ -147,28 +231,6 @@ func (c *chains) startUnlessClosed(sequence uint64) (*chain, error) {
 	return c.start(c.options, sequence)
 }
 
-// surplus takes out the chains that were used least lately, those in use last.
-func (c *chains) surplus(fresh *kept) (drop []*kept) {
-	for len(c.running) > c.options.Chains {
-		var oldest *kept
-		for _, k := range c.running {
-			if k == fresh || k.chain == nil {
-				continue
-			}
-			if oldest == nil || (k.users > 0) != (oldest.users > 0) && k.users == 0 ||
-				(k.users > 0) == (oldest.users > 0) && k.used.Before(oldest.used) {
-				oldest = k
-			}
-		}
-		if oldest == nil {
-			return drop
-		}
-		delete(c.running, oldest.epoch)
-		drop = append(drop, oldest)
-	}
-	return drop
-}
-
 // release counts one less who uses a chain, and stops it a while after the last.
 func (c *chains) release(k *kept) {
 	c.mu.Lock()
@@ -178,6 +240,7 @@ func (c *chains) release(k *kept) {
 	if k.users > 0 || c.running[k.epoch] != k {
 		return
 	}
+	c.free()
 	if k.idle == nil {
 		k.idle = time.AfterFunc(c.options.Idle, func() { c.retire(k) })
 		return
@@ -193,6 +256,7 @@ func (c *chains) retire(k *kept) {
 		return
 	}
 	delete(c.running, k.epoch)
+	c.free()
 	c.mu.Unlock()
 	k.chain.stop()
 }

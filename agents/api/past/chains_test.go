@@ -79,26 +79,22 @@ func TestChains(t *testing.T) {
 			f.use(t, 15)()
 			f.expect(t, "11 15", "11")
 		},
-		"the chain goes that was used least lately, and one in use last": func(t *testing.T, f *fleet) {
+		"the chain goes that was used least lately, and none in use": func(t *testing.T, f *fleet) {
 			defer f.use(t, 10)() // It is in use the whole time.
 			time.Sleep(time.Millisecond)
 			f.use(t, 20)()
 			f.use(t, 30)()
 			f.expect(t, "10 20 30", "20")
 			keep := f.use(t, 30)
-			f.use(t, 40)()
-			f.expect(t, "10 20 30 40", "20 10")
-			keep()
-		},
-		"a start that fails is tried again": func(t *testing.T, f *fleet) {
-			f.fail = errors.New("no memory")
-			if _, _, err := f.at(t.Context(), 10); !errors.Is(err, f.fail) {
-				t.Errorf("the failure is %v", err)
+			if _, _, err := f.at(t.Context(), 40); err == nil || !strings.Contains(err.Error(), "2 moments that had other custom resource definitions") {
+				t.Errorf("with all chains in use: %v", err)
 			}
-			f.fail = nil
-			f.use(t, 10)()
-			f.expect(t, "10", "")
+			f.expect(t, "10 20 30", "20")
+			go func() { time.Sleep(time.Second); keep() }()
+			f.use(t, 40)() // It waits for the one that comes free.
+			f.expect(t, "10 20 30 40", "20 30")
 		},
+		"a start that fails is tried again, but not at once": testFailedStart,
 		"who gives up does not stop the start": func(t *testing.T, f *fleet) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 			defer cancel()
@@ -133,4 +129,21 @@ func TestChains(t *testing.T) {
 			})
 		})
 	}
+}
+
+func testFailedStart(t *testing.T, f *fleet) {
+	f.fail = errors.New("no memory")
+	if _, _, err := f.at(t.Context(), 10); !errors.Is(err, f.fail) {
+		t.Errorf("the failure is %v", err)
+	}
+	why := f.fail
+	f.fail = nil
+	time.Sleep(10 * time.Second)
+	if _, _, err := f.at(t.Context(), 10); !errors.Is(err, why) || !strings.Contains(err.Error(), "tried again in 50s") {
+		t.Errorf("soon after the failure: %v", err)
+	}
+	f.use(t, 20)()
+	time.Sleep(time.Minute)
+	f.use(t, 10)()
+	f.expect(t, "20 10", "20")
 }

@@ -45,6 +45,9 @@ type Options struct {
 	Chains int
 	// Idle is how long a chain is kept that nobody asks. Zero stands for 5 minutes.
 	Idle time.Duration
+	// Patience is how long a chain may take to start, on a machine that does much else,
+	// before it is given up. Zero stands for 2 minutes.
+	Patience time.Duration
 	// Now is the clock by which points such as "-15m" are read. Nil stands for
 	// time.Now.
 	Now func() time.Time
@@ -60,6 +63,7 @@ type Past struct {
 func New(o Options) *Past {
 	o.Chains = cmp.Or(o.Chains, 3)
 	o.Idle = cmp.Or(o.Idle, 5*time.Minute)
+	o.Patience = cmp.Or(o.Patience, 2*time.Minute)
 	if o.Now == nil {
 		o.Now = time.Now
 	}

@@ -14,18 +14,14 @@ import (
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 )
 
-const (
-	// patience is how long a chain may take to start, on a machine that does much else.
-	patience = 2 * time.Minute
-	// schemaPatience is how long it may take to publish the schemas of custom
-	// resources, after which it serves without.
-	schemaPatience = 10 * time.Second
-)
+// schemaPatience is how long a chain may take to publish the schemas of custom
+// resources, after which it serves without.
+const schemaPatience = 10 * time.Second
 
 // ready waits until a chain says that it is, and has published the schemas of all
 // custom resources of its epoch: upstream does that by and by, and until then there
 // is no explaining or validating them.
-func ready(pipe *bufconn.Listener) error {
+func ready(pipe *bufconn.Listener, patience time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	ask := http.Client{Transport: &http.Transport{
