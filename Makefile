@@ -88,6 +88,10 @@ bench-history: ## measure what the past costs on a log of EVENTS events (a milli
 	go test -run '^$$' -bench 'Audit|Write|Check' -benchtime 5x -timeout $(TIMEOUT) ./events/jetstream/blocks ./events/archive
 	go test -run '^$$' -bench 'Subscribers' -benchtime 1x -timeout $(TIMEOUT) ./events/jetstream
 
+.PHONY: bench-durable
+bench-durable: ## measure durable writes a second beside etcd's on the disk of DIR (/tmp), 1 and 256 writers by turns
+	cd cmd/tools/durable && go run . -dir "$(DIR)"
+
 .PHONY: lint
 lint: ## check the format, the architecture and what the compiler lets pass
 	@unformatted=$$(gofmt -l agents cmd events projections schemas); \

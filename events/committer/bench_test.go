@@ -33,7 +33,7 @@ func BenchmarkPropose(b *testing.B) {
 		for pb.Next() {
 			object := ref(fmt.Sprint("pod-", made.Add(1)))
 			object.Resource = "pods"
-			create := propose(events.Change{Type: "pod.created", Object: object, UID: "u", Data: raw})
+			create := propose(events.Change{Type: "pod.created", Object: object, Data: raw})
 			bound := propose(events.Change{Type: "pod.bound", Object: object, Data: []byte(`[{"op":"add","path":"/spec/nodeName","value":"node-17"}]`)})
 			bound.Actor.Kind = "scheduler"
 			receipt, err := c.Propose(b.Context(), create)
