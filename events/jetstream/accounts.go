@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 
+	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats-server/v2/server"
 )
 
@@ -48,15 +49,18 @@ func (u *Users) known(name, password string) *server.User {
 	return u.byPassword[name]
 }
 
-// mostConnections is how many a subscriber may have, so that none takes those of
-// the nodes.
-const mostConnections = 32
-
-// crowded says whether a user has as many connections as it may. The caller holds
-// the lock, under which connections are registered.
-func crowded(user *server.User) bool {
-	return user.Account != nil && user.Account.NumConnections() >= mostConnections
-}
+// What a subscriber may have and send, so that none takes what nodes need. NATS
+// holds them to it, and tells them.
+const (
+	// mostConnections is how many connections it may have.
+	mostConnections = 32
+	// mostSubscriptions is how many subscriptions each of these may have. A client
+	// needs one, or one for each request that it has under way.
+	mostSubscriptions = 64
+	// mostInMessage is how many bytes it may send at once: a request, or an
+	// acknowledgement.
+	mostInMessage = 8 << 10
+)
 
 // arrive prepares for the connection of a user who has no other.
 func (u *Users) arrive(user *server.User) {
@@ -76,6 +80,9 @@ func (s *Server) account(name string, subjects []string) (*server.Account, error
 		return account, nil
 	}
 	ours := s.ns.GlobalAccount()
+	if err := s.limit(account, ours); err != nil {
+		return nil, err
+	}
 	for _, subject := range subjects {
 		// One request for events has many answers.
 		if err := ours.AddServiceExportWithResponse(subject, server.Streamed, []*server.Account{account}); err != nil {
@@ -86,6 +93,25 @@ func (s *Server) account(name string, subjects []string) (*server.Account, error
 		}
 	}
 	return account, nil
+}
+
+// nobody is a subject of ours to which nobody listens.
+const nobody = "_nobody"
+
+// limit sets what a new account may have and send, for which NATS wants claims. It
+// then also leads what is asked of JetStream to an answer that the account has none;
+// unless it has a way already for what is asked first, which it is not to be allowed.
+func (s *Server) limit(account, ours *server.Account) error {
+	if err := ours.AddServiceExport(nobody, []*server.Account{account}); err != nil {
+		return fmt.Errorf("exporting %s: %w", nobody, err)
+	}
+	claims := jwt.NewAccountClaims(account.Name)
+	claims.Limits.Conn, claims.Limits.Subs, claims.Limits.Payload = mostConnections, mostSubscriptions, mostInMessage
+	claims.Imports.Add(&jwt.Import{
+		Type: jwt.Service, Account: ours.Name, Subject: nobody, LocalSubject: server.JSApiAccountInfo,
+	})
+	s.ns.UpdateAccountClaims(account, claims)
+	return nil
 }
 
 // connections are the ids of those that an account has.

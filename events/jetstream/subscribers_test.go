@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"strings"
@@ -191,10 +192,47 @@ func TestSubscribersHaveFewConnections(t *testing.T) {
 	for range 32 {
 		w.connect("many")
 	}
-	if _, err := w.dial("many"); !errors.Is(err, nats.ErrAuthorization) {
+	if _, err := w.dial("many"); !errors.Is(err, nats.ErrMaxAccountConnectionsExceeded) {
 		t.Errorf("one more: %v", err)
 	}
 	w.connect("one")
+}
+
+// TestSubscribersSendAndHoldLittle subscribes more often than it may, and sends more.
+func TestSubscribersSendAndHoldLittle(t *testing.T) {
+	w := newWorld(t)
+	w.add("billing", inShop)
+	w.happen("pods/shop/a created")
+	nc := w.connect("billing")
+	failed := make(chan error, 100)
+	nc.SetErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { failed <- err })
+	for range 65 {
+		_, err := nc.SubscribeSync(nc.NewInbox())
+		must(t, err)
+	}
+	must(t, nc.Flush())
+	if err := <-failed; !errors.Is(err, nats.ErrMaxSubscriptionsExceeded) {
+		t.Errorf("one subscription too many: %v", err)
+	}
+	other := w.connect("billing")
+	if got := fetch(t, other, "billing", 1, 1, true); fmt.Sprint(got) != "[1]" {
+		t.Errorf("another connection reads %v", got)
+	}
+	if err := other.Publish("$JS.API.CONSUMER.MSG.NEXT.REPRISE.billing", make([]byte, 8<<10+1)); !errors.Is(err, nats.ErrMaxPayload) {
+		t.Errorf("a request of more than 8 kB: %v", err)
+	}
+	// Nor may one whose library does not look at what it may send.
+	raw, err := net.Dial("tcp", w.server.Addr())
+	must(t, err)
+	defer raw.Close()
+	sum := sha256.Sum256([]byte("secret"))
+	must(t, w.subscribers.Add(t.Context(), events.Subscriber{Name: "plain", Filters: []events.Filter{inShop}, Password: hex.EncodeToString(sum[:])}))
+	_, err = fmt.Fprintf(raw, "CONNECT {\"user\":\"plain\",\"pass\":\"secret\"}\r\nPUB $JS.API.CONSUMER.MSG.NEXT.REPRISE.plain 9000\r\n")
+	must(t, err)
+	said, err := io.ReadAll(raw)
+	if !strings.Contains(string(said), "Maximum Payload Violation") {
+		t.Errorf("the server says %s, %v", said, err)
+	}
 }
 
 func TestSubscribersBeginWhereTheyAreTold(t *testing.T) {
