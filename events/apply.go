@@ -48,6 +48,25 @@ func ApplyOutlined(doc []byte, o *Outline, ops []Op) ([]byte, error) {
 	return bytes.Clone(e.doc), nil
 }
 
+// ApplyInPlace is ApplyOutlined that changes the document itself, which may move.
+// After an error it is of no more use.
+func ApplyInPlace(doc []byte, o *Outline, ops []Op) ([]byte, error) {
+	e := workspaces.Get().(*editor)
+	own := e.doc
+	e.doc, e.outline = doc, *o
+	defer func() {
+		e.doc = own
+		e.release()
+	}()
+	for i := range ops {
+		if err := e.apply(&ops[i]); err != nil {
+			return nil, fmt.Errorf("%s %s: %w", ops[i].Op, ops[i].Path, err)
+		}
+	}
+	*o = e.outline
+	return e.doc, nil
+}
+
 // editor is a document that is being changed in place. An empty one stands for
 // none.
 //

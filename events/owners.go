@@ -169,11 +169,26 @@ func Check(c Change, by Actor) error {
 // CheckOps is Check for those who go on to apply the change: it returns the
 // operations of the patch if there is one.
 func CheckOps(c Change, by Actor) ([]Op, error) {
-	ops, reason := check(c, by)
+	ops, reason := check(nil, rulesFor(c.Type, c.Object), c, by)
 	if reason != "" {
 		return nil, &RefusedError{Type: c.Type, Object: c.Object, Actor: by, Reason: reason}
 	}
 	return ops, nil
+}
+
+// AppendChecked is EffectOf and CheckOps for who folds an event. The operations of
+// its patch are appended to others.
+func AppendChecked(ops []Op, e *Event) (effect Effect, known bool, all []Op, err error) {
+	rules := rulesFor(e.Type, e.Object)
+	if len(rules) == 0 {
+		return 0, false, nil, nil
+	}
+	c := e.change()
+	all, reason := check(ops, rules, c, e.Actor)
+	if reason != "" {
+		return 0, true, nil, &RefusedError{Type: c.Type, Object: c.Object, Actor: e.Actor, Reason: reason}
+	}
+	return rules[0].Effect, true, all, nil
 }
 
 // Check refuses an event that the owners table does not allow its actor, with a
@@ -184,8 +199,8 @@ func (e *Event) change() Change {
 	return Change{Type: e.Type, Object: e.Object, UID: e.UID, Data: e.Data, Note: e.Note, Optional: e.Optional}
 }
 
-func check(c Change, by Actor) (ops []Op, reason string) {
-	rules := rulesFor(c.Type, c.Object)
+// check returns the operations of a patch behind others.
+func check(ops []Op, rules []rule, c Change, by Actor) (all []Op, reason string) {
 	if len(rules) == 0 {
 		return nil, fmt.Sprintf("there is no such type for %s in the owners table", c.Object.GroupResource())
 	}
@@ -211,11 +226,11 @@ func check(c Change, by Actor) (ops []Op, reason string) {
 		}
 		return nil, ""
 	}
-	ops, err := ParsePatch(c.Data)
+	all, err := AppendOps(ops, c.Data)
 	if err != nil {
 		return nil, err.Error()
 	}
-	return ops, r.checkOps(ops)
+	return all, r.checkOps(all[len(ops):])
 }
 
 func checkWhole(data []byte) string {

@@ -10,14 +10,14 @@ import (
 // refuses what the table does not allow: an unknown type, a writer who does not
 // own it, a path that it may not touch. It returns the patch's operations if
 // there is one.
-func effectOf(ev *events.Event) (events.Effect, []events.Op, error) {
-	effect, known := events.EffectOf(ev.Type, ev.Object)
+func effectOf(ev *events.Event) (events.Effect, []events.Op, error) { return appendEffect(nil, ev) }
+
+// appendEffect is effectOf that appends the operations to others.
+func appendEffect(ops []events.Op, ev *events.Event) (events.Effect, []events.Op, error) {
+	effect, known, ops, err := events.AppendChecked(ops, ev)
 	if !known {
 		return 0, nil, &UnknownTypeError{ev.Sequence, ev.Type, ev.Object}
 	}
-	ops, err := events.CheckOps(events.Change{
-		Type: ev.Type, Object: ev.Object, UID: ev.UID, Data: ev.Data, Note: ev.Note, Optional: ev.Optional,
-	}, ev.Actor)
 	if err != nil {
 		return 0, nil, rejected(ev, "%v", err)
 	}

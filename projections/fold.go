@@ -145,7 +145,7 @@ func Step(before *Entry, ev *events.Event) (*Entry, error) {
 	switch effect {
 	case events.Creates:
 		if before != nil {
-			return nil, rejected(ev, "it exists already, since sequence %d", before.Sequence)
+			return nil, existsAlready(ev, before)
 		}
 		e := NewEntry(ev.Object, ev.UID, ev.Sequence, ev.Sequence, ev.Data)
 		e.Version = 1
@@ -154,10 +154,10 @@ func Step(before *Entry, ev *events.Event) (*Entry, error) {
 		return stepVolatile(before, ev)
 	}
 	if before == nil {
-		return nil, rejected(ev, "there is no such object")
+		return nil, notThere(ev)
 	}
-	if before.UID != ev.UID {
-		return nil, rejected(ev, "it speaks of the object with uid %q, but the one of that name has %q", ev.UID, before.UID)
+	if err := sameUID(ev, before); err != nil {
+		return nil, err
 	}
 	if effect == events.Removes {
 		return nil, nil
@@ -165,7 +165,7 @@ func Step(before *Entry, ev *events.Event) (*Entry, error) {
 	outline := before.outline
 	raw, err := events.ApplyOutlined(before.Raw, &outline, ops)
 	if err != nil {
-		return nil, rejected(ev, "its patch does not apply: %v", err)
+		return nil, doesNotApply(ev, err)
 	}
 	e := &Entry{
 		Ref: before.Ref, UID: before.UID, Created: before.Created, Sequence: ev.Sequence, Version: before.Version + 1,
@@ -227,6 +227,23 @@ func (e *RejectedError) Error() string {
 
 func rejected(ev *events.Event, format string, args ...any) error {
 	return &RejectedError{ev.Sequence, ev.Type, ev.Object, fmt.Sprintf(format, args...)}
+}
+
+func existsAlready(ev *events.Event, before *Entry) error {
+	return rejected(ev, "it exists already, since sequence %d", before.Sequence)
+}
+
+func notThere(ev *events.Event) error { return rejected(ev, "there is no such object") }
+
+func sameUID(ev *events.Event, before *Entry) error {
+	if before.UID == ev.UID {
+		return nil
+	}
+	return rejected(ev, "it speaks of the object with uid %q, but the one of that name has %q", ev.UID, before.UID)
+}
+
+func doesNotApply(ev *events.Event, err error) error {
+	return rejected(ev, "its patch does not apply: %v", err)
 }
 
 // GapError says that events are missing between what is folded and what came.

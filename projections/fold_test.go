@@ -23,8 +23,8 @@ import (
 //	loose    what has no controller, of resource=R in namespace=N
 //
 // Beside what is written there, each case is folded again in batches of one, in
-// one batch, with all events twice, and from a snapshot half way: all must come
-// to the same dump.
+// one batch, with all events twice, from a snapshot half way, and by a Builder: all
+// must come to the same dump.
 func TestFold(t *testing.T) {
 	datadriven.Walk(t, "testdata/fold", func(t *testing.T, path string) {
 		state := projections.NewState()
@@ -59,8 +59,10 @@ func foldText(t *testing.T, d *datadriven.TestData, state *projections.State, fo
 			batch[i].Sequence = state.Sequence() + uint64(i) + 1
 		}
 	}
-	before := dump(t, state.View())
+	start := state.View()
+	before := dump(t, start)
 	changes, err := state.Fold(batch)
+	builds(t, start, batch, changes, err)
 	if err != nil {
 		if after := dump(t, state.View()); after != before {
 			t.Errorf("a refused batch has changed the state to\n%s", after)
@@ -119,6 +121,13 @@ func everyWay(t *testing.T, all []events.Event, want string) {
 	for half := range all {
 		first, second := projections.NewState(), projections.NewState()
 		fold(first, all[:half])
+		b := projections.NewBuilder(projectionstest.All(first.View()), first.Sequence())
+		for i := half; i < len(all); i += 3 {
+			if _, err := b.Fold(all[i:min(i+3, len(all))]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		check(fmt.Sprintf("built from %d on", half), b.State())
 		for r := range first.View().Resources() {
 			for e := range first.View().List(r.Group, r.Resource, "") {
 				copied := projections.NewEntry(e.Ref, e.UID, e.Created, e.Sequence, slices.Clone(e.Raw))

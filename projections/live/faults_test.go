@@ -145,9 +145,10 @@ func BenchmarkStart(b *testing.B) {
 
 // store is a durable projection that fails on request.
 type store struct {
-	state *projections.State
-	chain [32]byte
-	fail  error
+	state   *projections.State
+	chain   [32]byte
+	fail    error
+	filling bool
 }
 
 func (s *store) Load(context.Context) ([]*projections.Entry, uint64, [32]byte, error) {
@@ -163,6 +164,59 @@ func (s *store) Commit(batch []events.Event, changes []projections.Change) error
 	}
 	s.chain = batch[len(batch)-1].Chain
 	return nil
+}
+
+func (s *store) Fill(batch []events.Event, _ []projections.Outcome) error {
+	s.filling = true
+	return s.Commit(batch, nil)
+}
+
+func (s *store) Filled() error {
+	s.filling = false
+	return s.fail
+}
+
+// A long log is folded by a builder, from its beginning or from what is stored, and
+// from then on followed as any.
+func TestBuildsALongLog(t *testing.T) {
+	for name, flawed := range map[string]bool{"in one go": false, "by a reader that fails": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { buildsALongLog(t, flawed) })
+		})
+	}
+}
+
+func buildsALongLog(t *testing.T, flawed bool) {
+	h := projectionstest.Random(6, 900)
+	half := 500
+	for h.Events[half-1].More {
+		half++
+	}
+	log, s := memlog.New(), &store{state: projections.NewState()}
+	var from events.Log = log
+	if flawed {
+		from = flaky{log}
+	}
+	opts := live.Options{Store: s, Log: quiet, Long: 100}
+	grow(t, log, h.Events[:half])
+	start(t, from, opts).Close()
+	grow(t, log, h.Events[half:])
+	l := start(t, from, opts)
+	if s.filling || s.state.Sequence() != 900 || projections.Hash(l.View()) != projections.Hash(s.state.View()) {
+		t.Errorf("built up to %d, stored up to %d (filling: %t)", l.Folded(), s.state.Sequence(), s.filling)
+	}
+	if _, err := l.Changes(t.Context(), 899); !errors.Is(err, live.ErrTooOld) {
+		t.Errorf("changes that nobody kept: %v", err)
+	}
+	changes, err := l.Changes(t.Context(), 900)
+	if err != nil {
+		t.Fatal(err)
+	}
+	grow(t, log, []events.Event{*h.Update(h.Alive()[0], `[{"op":"add","path":"/spec/z","value":1}]`)})
+	if got, err := changes.Next(t.Context()); err != nil || len(got) != 1 || got[0].Event.Sequence != 901 {
+		t.Errorf("after what was built comes %v: %v", got, err)
+	}
+	l.Close()
 }
 
 func TestStore(t *testing.T) {

@@ -22,6 +22,10 @@ type Store interface {
 	// changed. The events and changes are those of one Fold; an event that was
 	// skipped has no change.
 	Commit(batch []events.Event, changes []projections.Change) error
+	// Fill is Commit in bulk, while the log is far ahead: nobody reads what it
+	// stores, or commits, before Filled has returned.
+	Fill(batch []events.Event, outcomes []projections.Outcome) error
+	Filled() error
 }
 
 // Options adjust a Live. The zero value keeps everything in memory.
@@ -40,13 +44,18 @@ type Options struct {
 	// Trim is how often a volatile log is asked what it has forgotten; a minute
 	// if 0.
 	Trim time.Duration
+	// Long is how far ahead a log must be at the start to be folded by a
+	// projections.Builder; 10,000 events if 0.
+	Long uint64
 }
 
 // Live is a Projection that follows a log in a goroutine of its own.
 type Live struct {
 	log     events.Log
 	opts    Options
-	state   *projections.State // the follower's own
+	state   *projections.State   // the follower's own
+	builder *projections.Builder // folds in place of state up to target, if there is one
+	target  uint64
 	current atomic.Pointer[moment]
 	cancel  context.CancelFunc
 	done    chan struct{}
@@ -73,6 +82,9 @@ func Start(ctx context.Context, log events.Log, opts Options) (*Live, error) {
 	}
 	if opts.Trim == 0 {
 		opts.Trim = time.Minute
+	}
+	if opts.Long == 0 {
+		opts.Long = 10_000
 	}
 	if opts.Log == nil {
 		opts.Log = slog.Default()
@@ -108,21 +120,27 @@ func (l *Live) load(ctx context.Context) (last uint64, err error) {
 	if l.opts.Volatile {
 		l.state.StartAt(first - 1)
 	}
-	if l.opts.Store == nil {
+	var objects []*projections.Entry
+	var at uint64
+	if l.opts.Store != nil {
+		if objects, at, l.chain, err = l.opts.Store.Load(ctx); err != nil {
+			return 0, fmt.Errorf("cannot load the stored projection: %w", err)
+		}
+		if err := l.belongs(ctx, at, l.chain, last); err != nil {
+			return 0, err
+		}
+	}
+	if !l.opts.Volatile && last-at >= l.opts.Long {
+		l.builder, l.target = projections.NewBuilder(objects, at), last
 		return last, nil
 	}
-	objects, at, chain, err := l.opts.Store.Load(ctx)
-	if err != nil {
-		return 0, fmt.Errorf("cannot load the stored projection: %w", err)
-	}
-	if err := l.belongs(ctx, at, chain, last); err != nil {
-		return 0, err
+	if l.opts.Store == nil {
+		return last, nil
 	}
 	for _, e := range objects {
 		l.state.Put(e)
 	}
 	l.state.StartAt(at)
-	l.chain = chain
 	return last, nil
 }
 
@@ -155,7 +173,7 @@ func (l *Live) run(ctx context.Context) {
 	defer close(l.done)
 	var pause time.Duration
 	for {
-		before := l.state.Sequence()
+		before := l.sequence()
 		err := l.follow(ctx)
 		if ctx.Err() != nil {
 			l.fail(ErrClosed)
@@ -163,15 +181,15 @@ func (l *Live) run(ctx context.Context) {
 		}
 		var broken *brokenError
 		if errors.As(err, &broken) || errors.Is(err, events.ErrNewerLog) || errors.Is(err, events.ErrDamaged) {
-			l.opts.Log.Debug("the projection has stopped", "sequence", l.state.Sequence(), "error", err)
+			l.opts.Log.Debug("the projection has stopped", "sequence", l.sequence(), "error", err)
 			l.fail(err)
 			return
 		}
-		if l.state.Sequence() > before {
+		if l.sequence() > before {
 			pause = 0
 		}
 		pause = min(max(2*pause, 50*time.Millisecond), 5*time.Second)
-		l.opts.Log.Warn("lost touch with the log; will follow it again", "sequence", l.state.Sequence(), "in", pause, "error", err)
+		l.opts.Log.Warn("lost touch with the log; will follow it again", "sequence", l.sequence(), "in", pause, "error", err)
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
@@ -185,7 +203,7 @@ type brokenError struct{ error }
 func (e *brokenError) Unwrap() error { return e.error }
 
 func (l *Live) follow(ctx context.Context) error {
-	from := l.state.Sequence() + 1
+	from := l.sequence() + 1
 	if l.opts.Volatile {
 		first, err := l.log.First(ctx)
 		if err != nil {
@@ -198,10 +216,23 @@ func (l *Live) follow(ctx context.Context) error {
 		return err
 	}
 	defer reader.Close()
+	if l.builder != nil {
+		if err := l.build(ctx, reader); err != nil {
+			return err
+		}
+	}
 	if l.opts.Store == nil {
 		return l.fold(ctx, reader, func(f folded) error { l.publish(f); return nil })
 	}
 	return l.foldAndStore(ctx, reader)
+}
+
+// sequence is that of the last event folded.
+func (l *Live) sequence() uint64 {
+	if l.builder != nil {
+		return l.builder.Sequence()
+	}
+	return l.state.Sequence()
 }
 
 // folded is what the follower has folded and not yet shown.
@@ -247,7 +278,7 @@ func (l *Live) foldAndStore(ctx context.Context, reader events.Reader) error {
 		defer cancel()
 		for f := range next {
 			if err := l.opts.Store.Commit(f.batch, f.changes); err != nil {
-				stored <- &brokenError{fmt.Errorf("cannot store the projection at sequence %d: %w", f.view.Sequence(), err)}
+				stored <- storing(f.view.Sequence(), err)
 				return
 			}
 			l.publish(f)
@@ -277,7 +308,7 @@ func (l *Live) check(batch []events.Event) error {
 	if l.opts.Volatile {
 		return nil
 	}
-	chain, err := events.VerifyChain(l.state.Sequence(), l.chain, batch)
+	chain, err := events.VerifyChain(l.sequence(), l.chain, batch)
 	if err != nil {
 		return fmt.Errorf("%w, and nothing from there on is used; %w of the data directory, and look at that with `reprise verify`", err, events.ErrDamaged)
 	}

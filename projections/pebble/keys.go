@@ -52,8 +52,10 @@ func lifeOf(ref events.Ref, created uint64) []byte {
 	return binary.BigEndian.AppendUint64(refKey(lifeKey, ref), created)
 }
 
-func eventAt(sequence uint64) []byte {
-	return binary.BigEndian.AppendUint64([]byte{eventKey}, sequence)
+func eventAt(sequence uint64) []byte { return appendEventAt(nil, sequence) }
+
+func appendEventAt(key []byte, sequence uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(key, eventKey), sequence)
 }
 
 func causeAt(cause, sequence uint64) []byte {

@@ -55,9 +55,6 @@ import (
 	"github.com/reprise-run/reprise/projections/live"
 )
 
-// frameEvery is how many steps of an object's history have one keyframe.
-const frameEvery = 16
-
 // Options adjust a Store. The zero value is for production.
 type Options struct {
 	// FS is the file system; the machine's if nil.
@@ -310,22 +307,26 @@ func (s *Store) Folded() uint64 { return s.folded.Load() }
 
 // Commit implements live.Store.
 func (s *Store) Commit(batch []events.Event, changes []projections.Change) error {
+	return s.commit(batch, projections.Outcomes(batch, changes))
+}
+
+func (s *Store) commit(batch []events.Event, outcomes []projections.Outcome) error {
 	if err := s.failure(); err != nil {
 		return err
 	}
 	for len(batch) > 0 && batch[0].Sequence <= s.at.sequence {
-		batch = batch[1:]
+		batch, outcomes = batch[1:], outcomes[1:]
 	}
 	if len(batch) == 0 {
 		return nil
 	}
-	b := s.db.NewBatchWithSize(size(batch, changes))
+	b := s.db.NewBatchWithSize(size(batch, outcomes))
 	defer func() {
 		if s.stuck == nil {
 			b.Close()
 		}
 	}()
-	if err := s.keys.write(b, batch, changes); err != nil {
+	if err := s.keys.write(b, batch, outcomes); err != nil {
 		return err
 	}
 	last := &batch[len(batch)-1]

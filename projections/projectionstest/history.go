@@ -84,6 +84,9 @@ func (h *History) add(ref events.Ref, fact string, data []byte) *events.Event {
 	return &h.Events[n-1]
 }
 
+// Alive are the objects that there are at the end.
+func (h *History) Alive() []events.Ref { return h.alive }
+
 // Seal computes the chain of the events from an index on, after a test has
 // changed them.
 func (h *History) Seal(from int) {
