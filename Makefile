@@ -90,7 +90,7 @@ bench-history: ## measure what the past costs on a log of EVENTS events (a milli
 
 .PHONY: bench-durable
 bench-durable: ## measure durable writes a second beside etcd's on the disk of DIR (/tmp), 1 and 256 writers by turns
-	cd cmd/tools/durable && go run . -dir "$(DIR)"
+	cd cmd/tools/durable && go run -mod=mod . -dir "$(DIR)"
 
 .PHONY: lint
 lint: ## check the format, the architecture and what the compiler lets pass

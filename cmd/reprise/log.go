@@ -12,6 +12,7 @@ import (
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/events/jetstream"
 	"github.com/reprise-run/reprise/events/jetstream/blocks"
+	"github.com/reprise-run/reprise/events/near"
 	"github.com/reprise-run/reprise/projections"
 	"github.com/reprise-run/reprise/projections/pebble"
 )
@@ -56,7 +57,7 @@ func (p *controlPlane) startLog(ctx context.Context, env *environment) error {
 	}
 	p.onClose(store.Close)
 	p.reader = store
-	if err := p.startProjections(ctx, blocks.ReadAhead(history, env.LogDir(), ""), volatile, store); err != nil {
+	if err := p.startProjections(ctx, near.New(blocks.ReadAhead(history, env.LogDir(), ""), near.Options{}), near.New(volatile, near.Options{}), store); err != nil {
 		return err
 	}
 	if err := p.openSigner(env, store); err != nil {

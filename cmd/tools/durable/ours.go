@@ -11,6 +11,7 @@ import (
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/events/committer"
 	"github.com/reprise-run/reprise/events/jetstream"
+	"github.com/reprise-run/reprise/events/near"
 	"github.com/reprise-run/reprise/projections"
 	"github.com/reprise-run/reprise/projections/live"
 	"github.com/reprise-run/reprise/projections/pebble"
@@ -39,10 +40,11 @@ func startOurs(ctx context.Context, dir string) (s side, err error) {
 	if o.nats, err = o.server.Connect(); err != nil {
 		return nil, err
 	}
-	log, err := jetstream.History(ctx, o.nats, jetstream.Config{})
+	stream, err := jetstream.History(ctx, o.nats, jetstream.Config{})
 	if err != nil {
 		return nil, err
 	}
+	log := near.New(stream, near.Options{})
 	quiet := slog.New(slog.DiscardHandler)
 	if o.store, err = pebble.Open(filepath.Join(dir, "projection"), pebble.Options{Log: quiet}); err != nil {
 		return nil, err
