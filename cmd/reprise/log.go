@@ -28,6 +28,14 @@ func (p *controlPlane) startLog(ctx context.Context, env *environment) error {
 		return err
 	}
 	p.onClose(func() error { p.server.Shutdown(); return nil })
+	p.keep(ctx, "the log", func(ctx context.Context) error {
+		select {
+		case <-p.server.Failed():
+			return p.server.Err()
+		case <-ctx.Done():
+			return nil
+		}
+	})
 	if err := os.MkdirAll(env.RunDir, 0o755); err != nil {
 		return fmt.Errorf("cannot make the run directory: %w", err)
 	}

@@ -29,24 +29,31 @@ type client struct {
 // run proposes until ctx ends.
 func (c *client) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		d := c.ledger.open(c.next())
-		receipt, err := c.to.Propose(ctx, events.Proposal{
-			Actor: events.Actor{Kind: "api"}, User: c.name, Decision: events.Decision{Changes: d.changes},
-		})
-		if err != nil && ctx.Err() != nil {
-			// Our own giving up: it may be on its way.
-			err = errors.Join(err, events.ErrUncertain)
-		}
-		c.ledger.close(d, receipt, err)
-		if err == nil {
-			for _, change := range d.changes {
-				c.mine = append(c.mine, change.Object)
-			}
-		} else {
+		if err := c.propose(ctx); err != nil {
 			// A server that is not there is not asked without a pause.
 			pause(ctx, 5*time.Millisecond)
 		}
 	}
+}
+
+// propose proposes one decision.
+func (c *client) propose(ctx context.Context) error {
+	d := c.ledger.open(c.next())
+	receipt, err := c.to.Propose(ctx, events.Proposal{
+		Actor: events.Actor{Kind: "api"}, User: c.name, Decision: events.Decision{Changes: d.changes},
+	})
+	if err != nil && ctx.Err() != nil {
+		// Our own giving up: it may be on its way.
+		err = errors.Join(err, events.ErrUncertain)
+	}
+	c.ledger.close(d, receipt, err)
+	if err != nil {
+		return err
+	}
+	for _, change := range d.changes {
+		c.mine = append(c.mine, change.Object)
+	}
+	return nil
 }
 
 // next makes a decision: new objects, one or several, small or large, or changes of

@@ -108,7 +108,7 @@ func (r *rack) round(ctx context.Context) (string, error) {
 		l.stop(true)
 	} else {
 		var loss disk.Loss
-		loss, err = r.cut(func() { stopped(); l.stop(true) })
+		loss, err = r.cut(r.way(), func() { stopped(); l.stop(true) })
 		what += fmt.Sprintf("power cut (%s, %d writes in the cache, %d sectors lost)", loss.Way, loss.Writes, loss.Sectors)
 	}
 	trouble.end()
@@ -124,9 +124,11 @@ func (r *rack) round(ctx context.Context) (string, error) {
 
 func (r *rack) upTo(d time.Duration) time.Duration { return time.Duration(r.random.Int64N(int64(d))) }
 
+func (r *rack) way() disk.Way { return disk.Way(r.random.IntN(int(disk.Ways))) }
+
 // cut cuts the power of disk and machine at one instant.
-func (r *rack) cut(between func()) (disk.Loss, error) {
-	next, loss := r.disk.Cut(r.random)
+func (r *rack) cut(way disk.Way, between func()) (disk.Loss, error) {
+	next, loss := r.disk.Cut(way, r.random)
 	r.server.kill()
 	// What waits for the disk ends only once it is told that the disk is gone, and
 	// then the signal ends it.
@@ -154,7 +156,7 @@ func (r *rack) recover(ctx context.Context) error {
 			r.server.kill()
 			err = r.server.wait()
 		} else {
-			_, err = r.cut(func() {})
+			_, err = r.cut(r.way(), func() {})
 		}
 		r.server = nil
 		if err != nil {

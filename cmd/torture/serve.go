@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
@@ -43,7 +44,7 @@ func serve(ctx context.Context, dir string, in io.Reader, out io.Writer) error {
 		return err
 	}
 	defer nc.Close()
-	history, err := jetstream.History(ctx, nc, jetstream.Config{})
+	history, err := jetstream.History(ctx, nc, jetstream.Config{AckTimeout: patient})
 	if err != nil {
 		return err
 	}
@@ -72,6 +73,8 @@ func serve(ctx context.Context, dir string, in io.Reader, out io.Writer) error {
 		select {
 		case <-folded.Done():
 			return folded.Err()
+		case <-server.Failed():
+			return server.Err()
 		case <-ctx.Done():
 			return nil
 		}
@@ -109,6 +112,10 @@ func lead(ctx context.Context, nc *nats.Conn, lease events.Lease, writer *commit
 		}
 	})
 }
+
+// patient is how long the server waits for the word of its log: less than usual, so
+// that a round has time for what comes after that.
+const patient = 300 * time.Millisecond
 
 var errEnded = errors.New("the input has ended")
 

@@ -5,11 +5,15 @@ package main
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/reprise-run/reprise/cmd/torture/disk"
+	"github.com/reprise-run/reprise/events/jetstream"
 )
 
 // TestMain makes this binary a server where the torture starts it as one.
@@ -40,5 +44,59 @@ func TestTorture(t *testing.T) {
 	}
 	if err := torture(t.Context(), options{rounds: 10, seed: 4, age: 10}, lines{t}); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A decision that the disk could not be made to keep is not acknowledged, though the
+// server can read it from its memory: a flush fails while the decision is put into
+// the log, the first one, the second and so on.
+func TestFailedFlush(t *testing.T) {
+	if missing := disk.Missing(); missing != "" {
+		t.Skipf("needs %s; then: make torture", missing)
+	}
+	// JetStream flushes the staged batch about nine times, and then the stream.
+	for before := 8; before < 13; before++ {
+		t.Run(fmt.Sprint("after ", before), func(t *testing.T) { failedFlush(t, before) })
+	}
+}
+
+func failedFlush(t *testing.T, before int) {
+	random := rand.New(rand.NewPCG(uint64(before), 0))
+	r, err := newRack(t.Context(), t.TempDir(), lines{t}, random)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := r.close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	nc, err := dial(r.at, r.seed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	c := &client{name: "c", random: random, to: jetstream.NewRelay(nc, "reprise"), ledger: r.book}
+	if err := c.propose(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var flushes atomic.Int64
+	r.disk.SetTrouble(func(op disk.Op, _ int64, _ int) (time.Duration, bool) {
+		return 0, op == disk.Flush && flushes.Add(1) > int64(before)
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	for err == nil && ctx.Err() == nil {
+		err = c.propose(ctx)
+	}
+	t.Log(err)
+	if _, err := r.cut(disk.LoseAll, func() {}); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.boot(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.check(t.Context()); err != nil {
+		t.Error(err)
 	}
 }

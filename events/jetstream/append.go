@@ -49,6 +49,7 @@ func (l *Log) Append(ctx context.Context, after uint64, batch []events.Event) (u
 	}
 	for pause, since := 10*time.Millisecond, time.Now(); ; pause *= 2 {
 		last, err := l.send(ctx, after, msgs)
+		l.doubt(err)
 		var absent *absentError
 		if !errors.As(err, &absent) || time.Since(since) > elections {
 			return last, err
@@ -122,9 +123,12 @@ func (l *Log) messages(after uint64, batch []events.Event) []*nats.Msg {
 
 // checkRoom asks the server in this process, if it is there that the log is kept.
 func (l *Log) checkRoom(msgs []*nats.Msg) error {
-	server, ok := l.nc.Opts.InProcessServer.(*Server)
-	if !ok {
+	server := l.embedded()
+	if server == nil {
 		return nil
+	}
+	if err := server.Err(); err != nil {
+		return fmt.Errorf("cannot append to stream %s; nothing was appended: %w", l.name, err)
 	}
 	bytes := 0
 	for _, m := range msgs {

@@ -17,13 +17,15 @@
 //
 // A returned Append is on disk: the embedded server syncs before it
 // acknowledges. What fails on the way either is known to have stored nothing, or
-// says events.ErrUncertain.
+// says events.ErrUncertain. After a write or a sync that failed, nothing is taken or
+// confirmed any more: see Server.Failed.
 package jetstream
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -43,6 +45,9 @@ type Log struct {
 	// no loss.
 	forgets bool
 	patient time.Duration
+	// doubtful says that an append was not answered since the disk was last known
+	// to be sound.
+	doubtful atomic.Bool
 }
 
 var _ events.Log = (*Log)(nil)
@@ -67,7 +72,7 @@ func (l *Log) state(ctx context.Context) (jetstream.StreamState, error) {
 	if err != nil {
 		return jetstream.StreamState{}, fmt.Errorf("cannot ask where stream %s ends: %w", l.name, err)
 	}
-	return info.State, nil
+	return info.State, l.refuse()
 }
 
 // Get is events.Log's.
@@ -81,6 +86,9 @@ func (l *Log) Get(ctx context.Context, sequence uint64) (events.Event, error) {
 	}
 	if err != nil {
 		return events.Event{}, fmt.Errorf("cannot read event %d of stream %s: %w", sequence, l.name, err)
+	}
+	if err := l.confirm(); err != nil {
+		return events.Event{}, fmt.Errorf("cannot say whether event %d of stream %s is on the disk: %w", sequence, l.name, err)
 	}
 	return Decode(raw.Header, raw.Data, sequence)
 }

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -37,9 +39,14 @@ type ServerOptions struct {
 // Server is a NATS server with JetStream inside this process.
 type Server struct {
 	*Users
-	ns   *server.Server
-	dir  string
-	lock *os.File
+	ns      *server.Server
+	dir     string
+	lock    *os.File
+	failed  chan struct{} // closed when failure is set
+	failure atomic.Pointer[error]
+	closed  chan struct{} // closed when the server is shut down
+
+	shutdown sync.Once
 }
 
 // ready is how long a server may take to start; recovering a large log is most
@@ -52,8 +59,12 @@ func StartServer(o ServerOptions) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{dir: o.Dir, lock: lock}
-	if err := s.start(o); err != nil {
+	s := &Server{dir: o.Dir, lock: lock, failed: make(chan struct{}), closed: make(chan struct{})}
+	err = settle(o.Dir, lock)
+	if err == nil {
+		err = s.start(o)
+	}
+	if err != nil {
 		s.Shutdown()
 		return nil, err
 	}
@@ -74,6 +85,7 @@ func (s *Server) start(o ServerOptions) error {
 	}
 	logger := newServerLog(o.Logger)
 	s.ns.SetLogger(logger, logger.debug(), false)
+	go s.watchHealth(logger.errors)
 	started := make(chan bool, 1)
 	go func() {
 		s.ns.Start()
@@ -213,6 +225,7 @@ func (s *Server) Addr() string {
 // Shutdown stops the server, closes its connections, and returns when all is on
 // disk.
 func (s *Server) Shutdown() {
+	s.shutdown.Do(func() { close(s.closed) })
 	if s.ns != nil {
 		s.ns.Shutdown()
 		s.ns.WaitForShutdown()

@@ -11,7 +11,9 @@ import (
 // serverLog gives NATS's log to slog, and remembers what was fatal: NATS would
 // end the process.
 type serverLog struct {
-	to     *slog.Logger
+	to *slog.Logger
+	// errors gets one for each time that there were errors.
+	errors chan struct{}
 	failed chan struct{}
 	once   sync.Once
 	reason string // set before failed is closed
@@ -21,7 +23,7 @@ func newServerLog(to *slog.Logger) *serverLog {
 	if to == nil {
 		to = slog.New(slog.DiscardHandler)
 	}
-	return &serverLog{to: to.With("part", "nats"), failed: make(chan struct{})}
+	return &serverLog{to: to.With("part", "nats"), errors: make(chan struct{}, 1), failed: make(chan struct{})}
 }
 
 func (l *serverLog) debug() bool { return false }
@@ -41,13 +43,21 @@ func (l *serverLog) log(level slog.Level, format string, v []any) {
 	}
 }
 
-// Noticef, Warnf, Errorf, Debugf and Tracef are the server's Logger's. What NATS
+// Noticef, Warnf, Debugf and Tracef are the server's Logger's. What NATS
 // finds notable is detail here.
 func (l *serverLog) Noticef(format string, v ...any) { l.log(slog.LevelDebug, format, v) }
 func (l *serverLog) Warnf(format string, v ...any)   { l.log(slog.LevelWarn, format, v) }
-func (l *serverLog) Errorf(format string, v ...any)  { l.log(slog.LevelError, format, v) }
 func (l *serverLog) Debugf(format string, v ...any)  { l.log(slog.LevelDebug, format, v) }
 func (l *serverLog) Tracef(format string, v ...any)  { l.log(slog.LevelDebug, format, v) }
+
+// Errorf is the server's Logger's.
+func (l *serverLog) Errorf(format string, v ...any) {
+	l.log(slog.LevelError, format, v)
+	select {
+	case l.errors <- struct{}{}:
+	default:
+	}
+}
 
 // Fatalf is called when the server cannot go on.
 func (l *serverLog) Fatalf(format string, v ...any) {

@@ -21,7 +21,7 @@ func TestPowerCut(t *testing.T) {
 	if err := d.Format(home); err != nil {
 		t.Fatal(err)
 	}
-	for round := range uint64(8) {
+	for round := range 2 * uint64(disk.Ways) {
 		a, err := d.Attach(home)
 		if err != nil {
 			t.Fatal(err)
@@ -45,7 +45,7 @@ func TestPowerCut(t *testing.T) {
 			t.Fatal(err)
 		}
 		f.Close()
-		next, loss := d.Cut(rand.New(rand.NewPCG(1, round)))
+		next, loss := d.Cut(disk.Way(round)%disk.Ways, rand.New(rand.NewPCG(1, round)))
 		t.Log(loss)
 		d.Die()
 		if err := a.Abandon(); err != nil {

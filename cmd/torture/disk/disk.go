@@ -166,13 +166,13 @@ func (d *Disk) hang() error {
 }
 
 // Cut cuts the power: from this instant on the disk answers nothing. It returns the
-// disk as the next boot finds it, and what was lost. Chance decides what of the
-// cache had been written, in one of several ways in which disks do that.
-func (d *Disk) Cut(random *rand.Rand) (*Disk, Loss) {
+// disk as the next boot finds it, and what was lost. What of the cache had been
+// written is decided by chance, in one of the ways in which disks do that.
+func (d *Disk) Cut(way Way, random *rand.Rand) (*Disk, Loss) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	close(d.off)
-	loss := Loss{Way: Way(random.IntN(int(ways))), Writes: len(d.unsaved)}
+	loss := Loss{Way: way, Writes: len(d.unsaved)}
 	part := random.IntN(len(d.unsaved) + 1)
 	for i, w := range d.unsaved {
 		whole := random.IntN(2) == 0
@@ -181,7 +181,7 @@ func (d *Disk) Cut(random *rand.Rand) (*Disk, Loss) {
 			if w.offset+int64(at) < super {
 				end = min(int(super-w.offset), len(w.data))
 			}
-			if !loss.Way.keeps(i, part, whole, random.IntN(2) == 0) {
+			if !way.keeps(i, part, whole, random.IntN(2) == 0) {
 				loss.Sectors += (end - at) / Sector
 				continue
 			}
@@ -213,7 +213,7 @@ const (
 	LoseWrites            // each write is there or is not
 	TearWrites            // each sector is there or is not
 	TearLast              // written in order, the last one in part
-	ways
+	Ways                  // how many there are
 )
 
 // String names the way.
