@@ -21,6 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/reprise-run/reprise/agents/node/critest"
 	"github.com/reprise-run/reprise/agents/node/images"
 	"github.com/reprise-run/reprise/agents/node/runtime"
 )
@@ -460,4 +461,22 @@ func same(t *testing.T, c runtime.Config, before []string) {
 	if err != nil {
 		t.Errorf("before:\n%s\nafter:\n%s", strings.Join(before, "\n"), strings.Join(now, "\n"))
 	}
+}
+
+func TestContract(t *testing.T) {
+	r := start(t, node(t, "contract"))
+	importImages(t, r)
+	critest.Run(t, critest.Subject{
+		Containers: r.Containers(), Images: r.Images(), Image: images.DemoImage + ":1",
+		Sandbox: func(c *runtimeapi.PodSandboxConfig) {
+			parent, err := r.Cgroups().EnsurePod(c.Metadata.Uid, runtime.Limits{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.LogDirectory = filepath.Join(r.Config().DataDir, "logs", c.Metadata.Name)
+			c.Linux = &runtimeapi.LinuxPodSandboxConfig{CgroupParent: parent, SecurityContext: &runtimeapi.LinuxSandboxSecurityContext{
+				NamespaceOptions: &runtimeapi.NamespaceOption{Pid: runtimeapi.NamespaceMode_CONTAINER},
+			}}
+		},
+	})
 }
