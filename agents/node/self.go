@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/reprise-run/reprise/agents/node/status"
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/projections"
 )
@@ -138,7 +139,7 @@ func (a *Agent) observation(ctx context.Context, e *projections.Entry, now time.
 	if err != nil {
 		return d, err
 	}
-	patch, err := statusPatch(old, raw)
+	patch, err := status.Patch(old, raw)
 	if err != nil || patch == nil {
 		return d, err
 	}

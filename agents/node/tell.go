@@ -37,7 +37,7 @@ func (w *worker) tell(ctx context.Context, p *plan.Pod) (bool, error) {
 		if len(steps) == 0 || w.early(p, steps) {
 			return len(steps) == 0, nil
 		}
-		decision, err := decide(entry, steps)
+		decision, err := status.Decide(entry, steps)
 		if err != nil || len(decision.Changes) == 0 {
 			return err == nil, err
 		}
@@ -66,48 +66,6 @@ func (w *worker) early(p *plan.Pod, steps []status.Step) bool {
 		len(p.Containers) == 0 && len(steps) == 1 && steps[0].Type == "pod.observed"
 }
 
-// decide makes one decision of the facts: they were observed together.
-func decide(e *projections.Entry, steps []status.Step) (events.Decision, error) {
-	d := events.Decision{Because: e.Sequence, Expect: []events.Expectation{{Object: e.Ref, Sequence: e.Sequence}}}
-	var object map[string]json.RawMessage
-	if err := json.Unmarshal(e.Raw, &object); err != nil {
-		return d, fmt.Errorf("%s at sequence %d is no JSON object: %w", e.Ref, e.Sequence, err)
-	}
-	before := object["status"]
-	for _, s := range steps {
-		after, err := canonical(s.Status)
-		if err != nil {
-			return d, err
-		}
-		patch, err := statusPatch(before, after)
-		if err != nil {
-			return d, err
-		}
-		if patch == nil {
-			continue
-		}
-		d.Changes = append(d.Changes, events.Change{Type: s.Type, Object: e.Ref, UID: e.UID, Data: patch, Note: s.Note})
-		before = after
-	}
-	return d, nil
-}
-
-// statusPatch is the patch of an object whose status changes.
-func statusPatch(before, after []byte) ([]byte, error) {
-	if before == nil {
-		return events.AppendPatch(nil, []events.Op{{Op: "add", Path: "/status", Value: after}}), nil
-	}
-	patch, err := events.Diff(wrap(before), wrap(after))
-	if err != nil {
-		return nil, fmt.Errorf("cannot compare two statuses: %w", err)
-	}
-	return patch, nil
-}
-
-func wrap(status []byte) []byte {
-	return append(append([]byte(`{"status":`), status...), '}')
-}
-
 func canonical(v any) ([]byte, error) {
 	raw, err := json.Marshal(v)
 	if err != nil {
@@ -123,12 +81,7 @@ func (a *Agent) remove(ctx context.Context, e *projections.Entry, view projectio
 		return nil
 	}
 	receipt, err := a.o.Proposer.Propose(ctx, events.Proposal{
-		Decision: events.Decision{
-			Because: e.Sequence,
-			Changes: []events.Change{{Type: "pod.removed", Object: e.Ref, UID: e.UID, Data: events.Removal()}},
-			Expect:  []events.Expectation{{Object: e.Ref, Sequence: e.Sequence}},
-		},
-		Actor: a.actor, Basis: view.Sequence(), Now: a.o.Clock.Now(),
+		Decision: status.Removal(e), Actor: a.actor, Basis: view.Sequence(), Now: a.o.Clock.Now(),
 	})
 	if err == nil {
 		return a.o.Projection.Wait(ctx, receipt.Last)
