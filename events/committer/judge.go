@@ -57,6 +57,12 @@ type verdict struct {
 // judge decides about one proposal, whose first event would get the sequence
 // next.
 func judge(s state, p *events.Proposal, next uint64, volatile bool) (verdict, error) {
+	if p.Basis >= next && !volatile {
+		// The writer has seen what this committer has not appended: its term is over,
+		// and it does not know yet. Against what it knows it could only judge wrongly.
+		return verdict{}, fmt.Errorf("the proposal rests on sequence %d, and this committer knows of none after %d, so another one appends now: %w",
+			p.Basis, next-1, events.ErrUnavailable)
+	}
 	if err := admissible(p, next, volatile); err != nil {
 		return verdict{}, err
 	}

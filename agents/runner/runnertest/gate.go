@@ -119,34 +119,69 @@ type Gate struct {
 	Projection live.Projection
 	Proposer   events.Proposer
 	Now        func() time.Time
+	// User is the person on whose behalf it writes; empty for agents.
+	User string
+	// UID makes the uid of an object that is created; by default one of its name
+	// and cause.
+	UID func() string
 }
 
 // Do implements runner.Gate.
 func (g Gate) Do(ctx context.Context, _ events.Actor, c runner.Command) (uint64, error) {
-	for {
-		e := g.Projection.View().Get(c.Object)
-		var before, after []byte
-		uid := fmt.Sprintf("%s-%d", c.Object.Name, c.Because)
-		expect := events.Expectation{Object: c.Object}
-		if e != nil {
-			before, uid, expect.Sequence = e.Raw, e.UID, e.Sequence
-		}
+	return g.write(ctx, c, func(e *projections.Entry, uid string) ([]byte, error) {
 		switch {
 		case c.Verb == runner.Create && e != nil, c.Verb == runner.Delete && (e == nil || (c.UID != "" && c.UID != e.UID)):
-			return 0, nil
+			return nil, errNothing
 		case c.Verb == runner.Create:
 			gvk, doc, err := bodyOf(c)
 			if err != nil {
-				return 0, err
+				return nil, err
 			}
-			if after, err = stored(gvk, c.Object, nil, doc, uid, g.Now()); err != nil {
-				return 0, err
-			}
-		default:
-			var err error
-			if after, err = deleted(e, c, g.Now()); err != nil {
-				return 0, err
-			}
+			return stored(gvk, c.Object, nil, doc, uid, g.Now())
+		}
+		return deleted(e, c, g.Now())
+	})
+}
+
+// Update changes an object as a person's request does. It does nothing if there is
+// no such object.
+func (g Gate) Update(ctx context.Context, ref events.Ref, change func(doc map[string]any)) (uint64, error) {
+	return g.write(ctx, runner.Command{Object: ref}, func(e *projections.Entry, _ string) ([]byte, error) {
+		if e == nil {
+			return nil, errNothing
+		}
+		var doc object
+		if err := json.Unmarshal(e.Raw, &doc); err != nil {
+			return nil, err
+		}
+		change(doc)
+		gvk := schema.FromAPIVersionAndKind(doc["apiVersion"].(string), doc["kind"].(string))
+		return stored(gvk, ref, e, doc, e.UID, g.Now())
+	})
+}
+
+// errNothing says that there is nothing to write.
+var errNothing = errors.New("nothing to do")
+
+// write proposes what becomes of an object, again if it has changed meanwhile.
+func (g Gate) write(ctx context.Context, c runner.Command, become func(e *projections.Entry, uid string) ([]byte, error)) (uint64, error) {
+	for {
+		e := g.Projection.View().Get(c.Object)
+		var before []byte
+		expect := events.Expectation{Object: c.Object}
+		uid := fmt.Sprintf("%s-%d", c.Object.Name, c.Because)
+		switch {
+		case e != nil:
+			before, uid, expect.Sequence = e.Raw, e.UID, e.Sequence
+		case g.UID != nil:
+			uid = g.UID()
+		}
+		after, err := become(e, uid)
+		if errors.Is(err, errNothing) {
+			return 0, nil
+		}
+		if err != nil {
+			return 0, err
 		}
 		change, some, err := events.Command(c.Object, uid, before, after)
 		if err != nil {
@@ -156,7 +191,7 @@ func (g Gate) Do(ctx context.Context, _ events.Actor, c runner.Command) (uint64,
 			return e.Sequence, nil
 		}
 		receipt, err := g.Proposer.Propose(ctx, events.Proposal{
-			Actor: events.Actor{Kind: "api"}, Basis: c.Origin.Basis, Now: c.Origin.Now, Asked: c.Origin.Asked,
+			Actor: events.Actor{Kind: "api"}, User: g.User, Basis: c.Origin.Basis, Now: c.Origin.Now, Asked: c.Origin.Asked,
 			Decision: events.Decision{Because: c.Because, Changes: []events.Change{change}, Expect: []events.Expectation{expect}},
 		})
 		var conflict *events.ConflictError
@@ -166,7 +201,10 @@ func (g Gate) Do(ctx context.Context, _ events.Actor, c runner.Command) (uint64,
 			}
 			continue
 		}
-		return receipt.Last, err
+		if err != nil {
+			return 0, err
+		}
+		return receipt.Last, g.Projection.Wait(ctx, receipt.Last)
 	}
 }
 
