@@ -14,6 +14,8 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -23,6 +25,7 @@ import (
 
 	"github.com/reprise-run/reprise/cmd/load"
 	"github.com/reprise-run/reprise/cmd/load/clusters"
+	"github.com/reprise-run/reprise/cmd/load/costs"
 )
 
 func main() {
@@ -40,6 +43,8 @@ type bench struct {
 	rounds           int
 	dist, dir        string
 	arguments        []string
+	profile          string
+	profiled         time.Duration
 	load.Options
 }
 
@@ -59,6 +64,8 @@ func run(ctx context.Context, args []string) error {
 	of := f.String("sides", "reprise", "reprise, upstream, or both, separated by a comma")
 	arguments := f.String("server", "", "arguments for `reprise server`, separated by spaces")
 	output := f.String("o", "", "a file to write the results to, as JSON")
+	f.StringVar(&b.profile, "profile", "", "a file to write a CPU profile of the server of Reprise to, in the scenario deploy")
+	f.DurationVar(&b.profiled, "profiled", 20*time.Second, "for how long to profile: from the first request on, and the pods stay as long")
 	f.IntVar(&b.rounds, "rounds", 1, "how often each side has its turn")
 	f.StringVar(&b.dist, "dist", "dist", "where the programs are: below bin, and below peer")
 	f.StringVar(&b.dir, "dir", os.TempDir(), "where clusters keep what they keep meanwhile; the kind of disk counts")
@@ -127,5 +134,50 @@ func (b *bench) turn(ctx context.Context, s load.Scenario, name string) (result 
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, c.Stop()) }()
-	return load.Run(ctx, c.Target, s, b.Options)
+	if b.profile == "" || c.Profiles == "" || s.Kind != load.Deploy {
+		return load.Run(ctx, c.Target, s, b.Options)
+	}
+	o := b.Options
+	o.Beside = func(ctx context.Context) error { return b.take(ctx, c.Profiles) }
+	if result, err = load.Run(ctx, c.Target, s, o); err == nil {
+		err = b.explain(result)
+	}
+	return result, err
+}
+
+// take writes a profile.
+func (b *bench) take(ctx context.Context, from string) error {
+	address := fmt.Sprintf("%sprofile?seconds=%d", from, int(b.profiled.Seconds()))
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return err
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	out, err := os.Create(b.profile)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, answer.Body)
+	return errors.Join(err, out.Close())
+}
+
+// explain says which part of the server took how much of what it took for a pod.
+func (b *bench) explain(r *load.Result) error {
+	in, err := os.Open(b.profile)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	parts, err := costs.Of(in)
+	if err != nil {
+		return err
+	}
+	for _, p := range parts {
+		fmt.Printf("%6.1f %%  %5.2f ms  %s\n", 100*p.Share, p.Share*r.Up.Control, p.Name)
+	}
+	return nil
 }

@@ -91,12 +91,21 @@ func (r *run) measuredStart(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	beside := make(chan error, 1)
+	if r.Beside != nil {
+		go func() { beside <- r.Beside(ctx) }()
+	} else {
+		close(beside)
+	}
 	late := r.under(ctx, r.start)
 	if late != nil && !errors.Is(late, errTime) {
 		return late
 	}
 	to, err := r.read(ctx)
 	if err != nil {
+		return err
+	}
+	if err := <-beside; err != nil {
 		return err
 	}
 	r.steps(r.scenario.Pods, from.at, "request", r.asks())

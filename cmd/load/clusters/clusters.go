@@ -41,6 +41,8 @@ type Cluster struct {
 	load.Target
 	// Kubeconfig is the path of one for an administrator.
 	Kubeconfig string
+	// Profiles is where the control plane answers `go tool pprof`, if it does.
+	Profiles string
 
 	o         Options
 	processes []*process // in the order of their start

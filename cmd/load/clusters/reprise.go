@@ -20,13 +20,14 @@ func Reprise(ctx context.Context, o Options) (*Cluster, error) {
 }
 
 func (c *Cluster) reprise(ctx context.Context) error {
-	free, err := addresses(2)
+	free, err := addresses(3)
 	if err != nil {
 		return err
 	}
 	data, run := filepath.Join(c.o.Dir, "data"), filepath.Join(c.o.Dir, "run")
+	c.Profiles = "http://" + free[2] + "/debug/pprof/"
 	c.Data, c.Kubeconfig = []string{data}, filepath.Join(data, "admin.kubeconfig")
-	args := append([]string{"server", "--data-dir", data, "--run-dir", run, "--listen", free[0], "--nats-listen", free[1]}, c.o.Arguments...)
+	args := append([]string{"server", "--data-dir", data, "--run-dir", run, "--listen", free[0], "--nats-listen", free[1], "--pprof", free[2]}, c.o.Arguments...)
 	if _, err := c.start(c.Control, "server", "reprise", args...); err != nil {
 		return err
 	}
