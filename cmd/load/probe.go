@@ -28,14 +28,28 @@ func newProbes(client kubernetes.Interface, namespace string) *probes {
 	return &probes{client: client, namespace: namespace, took: map[string][]time.Duration{}}
 }
 
+// probed is how many objects are read and patched by turns, so many that a patch
+// does not wait for the one before.
+const probed = 60
+
 // prepare makes what is read and patched.
 func (p *probes) prepare(ctx context.Context) error {
-	_, err := p.client.CoreV1().ConfigMaps(p.namespace).Create(ctx, configMap("probed"), metav1.CreateOptions{})
-	return err
+	return all(ctx, indices(probed), func(ctx context.Context, n int) error {
+		_, err := p.client.CoreV1().ConfigMaps(p.namespace).Create(ctx, configMap("probed", n), metav1.CreateOptions{})
+		return err
+	})
 }
 
-func configMap(name string) *core.ConfigMap {
-	return &core.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name}, Data: map[string]string{"key": "value"}}
+// indices are the numbers below n.
+func indices(n int) (out []int) {
+	for i := range n {
+		out = append(out, i)
+	}
+	return out
+}
+
+func configMap(name string, n int) *core.ConfigMap {
+	return &core.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("%s-%d", name, n)}, Data: map[string]string{"key": "value"}}
 }
 
 // follow probes until ctx ends, and returns when all answers are there.
@@ -66,12 +80,12 @@ func (p *probes) call(ctx context.Context, n int) {
 	verb := []string{"get", "create", "patch"}[n%3]
 	switch verb {
 	case "get":
-		_, err = maps.Get(ctx, "probed", metav1.GetOptions{})
+		_, err = maps.Get(ctx, fmt.Sprintf("probed-%d", n%probed), metav1.GetOptions{})
 	case "create":
-		_, err = maps.Create(ctx, configMap("probe-"+strconv.Itoa(n)), metav1.CreateOptions{})
+		_, err = maps.Create(ctx, configMap("made", n), metav1.CreateOptions{})
 	case "patch":
 		patch := fmt.Appendf(nil, `{"data":{"key":"%d"}}`, n)
-		_, err = maps.Patch(ctx, "probed", types.MergePatchType, patch, metav1.PatchOptions{})
+		_, err = maps.Patch(ctx, fmt.Sprintf("probed-%d", n%probed), types.MergePatchType, patch, metav1.PatchOptions{})
 	}
 	took := time.Since(began)
 	p.mu.Lock()
@@ -98,7 +112,7 @@ func (p *probes) calls() (out []Call) {
 // position is the sequence, or revision, of a write made now: both count all
 // writes of all objects.
 func position(ctx context.Context, client kubernetes.Interface, namespace string) (int64, error) {
-	m, err := client.CoreV1().ConfigMaps(namespace).Patch(ctx, "probed", types.MergePatchType,
+	m, err := client.CoreV1().ConfigMaps(namespace).Patch(ctx, "probed-0", types.MergePatchType,
 		fmt.Appendf(nil, `{"data":{"key":"at %d"}}`, time.Now().UnixNano()), metav1.PatchOptions{})
 	if err != nil {
 		return 0, err

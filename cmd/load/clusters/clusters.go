@@ -11,7 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sync"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -54,7 +54,6 @@ type process struct {
 	cmd   *exec.Cmd
 	out   string // the path of what it prints
 	ended chan struct{}
-	once  sync.Once
 }
 
 // begin makes the directory.
@@ -74,15 +73,23 @@ func (c *Cluster) start(group load.Processes, name, program string, args ...stri
 	defer out.Close()
 	p := &process{name: name, out: out.Name(), ended: make(chan struct{}), cmd: exec.Command(filepath.Join(c.o.Binaries, program), args...)}
 	p.cmd.Stdout, p.cmd.Stderr, p.cmd.Dir = out, out, c.o.Dir
-	// If this program is killed, what it has started ends too.
+	// If this program is killed, what it has started ends too: the kernel goes by the
+	// thread that started it, which therefore waits for it.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
-	if err := p.cmd.Start(); err != nil {
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := p.cmd.Start()
+		started <- err
+		if err == nil {
+			_ = p.cmd.Wait() // why it ended is in what it printed
+			close(p.ended)
+		}
+	}()
+	if err := <-started; err != nil {
 		return nil, fmt.Errorf("cannot start %s: %w", name, err)
 	}
-	go func() {
-		_ = p.cmd.Wait() // why it ended is in what it printed
-		close(p.ended)
-	}()
 	c.processes = append(c.processes, p)
 	group[name] = p.cmd.Process.Pid
 	return p, nil
