@@ -12,6 +12,7 @@ import (
 
 	"go.etcd.io/etcd/client/v3/kubernetes"
 	apitesting "k8s.io/apimachinery/pkg/api/apitesting"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
@@ -194,7 +195,10 @@ func (s *subject) compact(ctx context.Context, t *testing.T, version string) {
 		Recursive: true, Predicate: upstream.Everything,
 	}
 	err = wait.PollUntilContextTimeout(ctx, time.Millisecond, wait.ForeverTestTimeout, true, func(ctx context.Context) (bool, error) {
-		return s.GetList(ctx, "/pods/", old, newPodList()) != nil, nil
+		err := s.GetList(ctx, "/pods/", old, newPodList())
+		// What the cache does not have it passes to the storage below, which may be
+		// ahead of it.
+		return apierrors.IsResourceExpired(err) && s.CompactRevision() >= int64(revision), nil
 	})
 	if err != nil {
 		t.Fatalf("the cache does not see that revisions before %d are gone: %v", revision, err)
