@@ -19,13 +19,15 @@ type ahead struct {
 	mu     sync.Mutex
 	at     place
 	chunks <-chan part
+	given  part // what upstream had last, and is done with when it asks for more
 }
 
-// part is one chunk, and whether more follow.
+// part is one chunk, its objects decoded as far as could be, and whether more follow.
 type part struct {
-	kvs  []*mvccpb.KeyValue
-	more bool
-	err  error
+	kvs     []*mvccpb.KeyValue
+	decoded decoded
+	more    bool
+	err     error
 }
 
 // next returns the chunk that begins at a place, and has the ones after it read.
@@ -33,6 +35,7 @@ func (a *ahead) next(ctx context.Context, b *backend, at place) part {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.chunks == nil || a.at != at {
+		a.drop()
 		out := make(chan part, 1)
 		go b.readAhead(ctx, at, out)
 		a.chunks = out
@@ -45,19 +48,56 @@ func (a *ahead) next(ctx context.Context, b *backend, at place) part {
 		if a.at = at; !p.more {
 			a.chunks = nil
 		}
+		a.give(p)
 		return p
 	case <-ctx.Done():
 		return part{err: context.Cause(ctx)}
 	}
 }
 
+// page has the objects of a page decoded that is about to be handed to upstream.
+func (a *ahead) page(b *backend, scope events.Ref, kvs []*mvccpb.KeyValue) {
+	p := part{decoded: b.early.decode(scope, kvs)}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.give(p)
+}
+
+func (a *ahead) give(p part) {
+	a.given.decoded.forget()
+	a.given = p
+}
+
+// end is to be called when the request has been answered and its context has ended.
+func (a *ahead) end() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.drop()
+	a.give(part{})
+}
+
+// drop lets go of chunks that nobody will ask for.
+func (a *ahead) drop() {
+	if chunks := a.chunks; chunks != nil {
+		a.chunks = nil
+		go func() {
+			for p := range chunks {
+				p.decoded.forget()
+			}
+		}()
+	}
+}
+
 // readAhead sends a list in chunks until the context ends.
 func (b *backend) readAhead(ctx context.Context, at place, out chan<- part) {
+	defer close(out)
 	send := func(p part) bool {
+		p.decoded = b.early.decode(at.scope, p.kvs)
 		select {
 		case out <- p:
 			return true
 		case <-ctx.Done():
+			p.decoded.forget()
 			return false
 		}
 	}

@@ -33,14 +33,15 @@ type backend struct {
 	reveal  Reveal
 	epoch   uint64 // a sequence at which the definitions were the chain's
 	scratch *scratch
-	chunk   int             // of a list without a limit
+	chunk   int // of a list without a limit
+	early   *early
 	ended   context.Context // ends watches
 }
 
 func newBackend(ended context.Context, o Options, epoch uint64) *backend {
 	return &backend{
 		reader: o.Reader, keys: upstream.Keys(), reveal: o.Reveal, epoch: epoch,
-		scratch: newScratch(), chunk: chunk, ended: ended,
+		scratch: newScratch(), chunk: chunk, early: newEarly(), ended: ended,
 	}
 }
 
@@ -134,6 +135,9 @@ func (b *backend) List(ctx context.Context, prefix string, opts kubernetes.ListO
 			break
 		}
 		resp.Kvs = append(resp.Kvs, kv)
+	}
+	if a := aheadOf(ctx); a != nil {
+		a.page(b, scope, resp.Kvs)
 	}
 	resp.Count = int64(len(resp.Kvs))
 	if more {

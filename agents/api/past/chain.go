@@ -74,6 +74,8 @@ func startChain(o Options, sequence uint64) (c *chain, err error) {
 	}
 	pipe := bufconn.Listen(1 << 16)
 	loopback(config, pipe)
+	kube := config.KubeAPIs.ControlPlane.Generic
+	kube.RESTOptionsGetter = getter{kube.RESTOptionsGetter, b.early}
 	complete, err := config.Complete()
 	if err != nil {
 		return nil, err

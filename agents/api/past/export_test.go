@@ -24,12 +24,14 @@ type reads struct {
 }
 
 func (r reads) Get(ctx context.Context, key string, opts kubernetes.GetOptions) (kubernetes.GetResponse, error) {
-	return r.backend.Get(within(ctx, Moment{Sequence: r.last()}), key, opts)
+	ctx, end := within(ctx, Moment{Sequence: r.last()})
+	defer end()
+	return r.backend.Get(ctx, key, opts)
 }
 
 func (r reads) List(ctx context.Context, prefix string, opts kubernetes.ListOptions) (kubernetes.ListResponse, error) {
-	ctx = context.WithValue(within(ctx, Moment{Sequence: r.last()}), aheadKey{}, r.ahead)
-	return r.backend.List(ctx, prefix, opts)
+	ctx, _ = within(ctx, Moment{Sequence: r.last()})
+	return r.backend.List(context.WithValue(ctx, aheadKey{}, r.ahead), prefix, opts)
 }
 
 // Scratch is the storage of what a chain of servers writes for itself.

@@ -126,7 +126,9 @@ func (p *Past) handler(present http.Handler) http.Handler {
 			return
 		}
 		defer release()
-		c.handler.ServeHTTP(w, r.WithContext(within(ctx, m)))
+		then, end := within(ctx, m)
+		defer end()
+		c.handler.ServeHTTP(w, r.WithContext(then))
 	})
 }
 

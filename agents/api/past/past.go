@@ -97,9 +97,14 @@ func (p *Past) Resolve(point string) (Moment, error) {
 
 type momentKey struct{}
 
-// within has what is read under the context be read at a moment.
-func within(ctx context.Context, m Moment) context.Context {
-	return context.WithValue(context.WithValue(ctx, momentKey{}, m), aheadKey{}, new(ahead))
+// within has what is read under the context be read at a moment, until end is called.
+func within(ctx context.Context, m Moment) (then context.Context, end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	a := new(ahead)
+	return context.WithValue(context.WithValue(ctx, momentKey{}, m), aheadKey{}, a), func() {
+		cancel()
+		a.end()
+	}
 }
 
 // momentOf returns the moment that a request is about. The servers' own requests
