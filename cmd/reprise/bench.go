@@ -78,18 +78,18 @@ func (e *environment) generate(ctx context.Context, o eventsgen.Options, project
 	}
 	store := func([]events.Event) error { return nil }
 	if project {
-		s, err := pebble.Open(e.ProjectionDir(), pebble.Options{Events: uint64(o.Events)})
+		s, err := pebble.Open(e.ProjectionDir(), pebble.Options{})
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, s.Close()) }()
-		state := projections.NewState()
+		b := projections.NewBuilder(nil, 0)
 		store = func(batch []events.Event) error {
-			changes, err := state.Fold(batch)
+			outcomes, err := b.Fold(batch)
 			if err != nil {
 				return err
 			}
-			return s.Commit(batch, changes)
+			return s.Fill(batch, outcomes)
 		}
 	}
 	progress, last, said := newProgress(e.Stdout), uint64(0), time.Now()

@@ -10,6 +10,7 @@ import (
 	"github.com/reprise-run/reprise/agents/integrator"
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/events/jetstream"
+	"github.com/reprise-run/reprise/events/jetstream/blocks"
 	"github.com/reprise-run/reprise/projections/pebble"
 )
 
@@ -32,7 +33,7 @@ func (p *controlPlane) startHistory(env *environment, log events.Log, store *peb
 		Checkpoint: p.signer.Checkpoint,
 		Export:     exporting(onFiles{log, env.LogDir()}, store, p.signer.Checkpoint, p.log),
 		Verify: func(ctx context.Context) (historian.Verification, error) {
-			report, err := store.Verify(ctx, log, p.history.View())
+			report, err := store.Verify(ctx, blocks.ReadAhead(log, env.LogDir(), ""), p.history.View())
 			if err != nil {
 				return historian.Verification{}, err
 			}

@@ -55,11 +55,7 @@ func (p *controlPlane) startLog(ctx context.Context, env *environment) error {
 		return err
 	}
 	p.last = history.Last
-	last, err := history.Last(ctx)
-	if err != nil {
-		return err
-	}
-	store, err := pebble.Open(env.ProjectionDir(), pebble.Options{Log: p.log, Events: last})
+	store, err := pebble.Open(env.ProjectionDir(), pebble.Options{Log: p.log})
 	if err != nil {
 		return err
 	}

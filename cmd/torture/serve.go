@@ -48,11 +48,7 @@ func serve(ctx context.Context, dir string, in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	last, err := history.Last(ctx)
-	if err != nil {
-		return err
-	}
-	store, err := pebble.Open(filepath.Join(dir, "projection"), pebble.Options{Log: log, Events: last, MemTable: 1 << 20})
+	store, err := pebble.Open(filepath.Join(dir, "projection"), pebble.Options{Log: log, MemTable: 1 << 20})
 	if err != nil {
 		return err
 	}

@@ -12,8 +12,8 @@ import (
 	"github.com/reprise-run/reprise/projections/pebble"
 )
 
-// Folding events that lie in memory: into a state alone, and with the durable
-// projection.
+// Folding events that lie in memory: as a log is followed, and as a long one is built;
+// into objects alone, and with the durable projection.
 func BenchmarkRebuild(b *testing.B) {
 	var log [][]events.Event
 	n := 0
@@ -21,12 +21,30 @@ func BenchmarkRebuild(b *testing.B) {
 		log = append(log, batch)
 		n += len(batch)
 	}
-	for _, durable := range []bool{false, true} {
-		b.Run(map[bool]string{false: "memory", true: "durable"}[durable], func(b *testing.B) {
+	for _, way := range []struct {
+		name    string
+		rebuild func(*testing.B, [][]events.Event, *pebble.Store)
+		durable bool
+	}{
+		{"followed-memory", follow, false}, {"followed-durable", follow, true},
+		{"built-memory", build, false}, {"built-durable", build, true},
+	} {
+		b.Run(way.name, func(b *testing.B) {
 			b.ReportAllocs()
 			start := processor(b)
 			for b.Loop() {
-				rebuild(b, log, durable)
+				if !way.durable {
+					way.rebuild(b, log, nil)
+					continue
+				}
+				s, err := pebble.Open(b.TempDir(), pebble.Options{Log: quiet})
+				if err != nil {
+					b.Fatal(err)
+				}
+				way.rebuild(b, log, s)
+				if err := s.Close(); err != nil {
+					b.Fatal(err)
+				}
 			}
 			perSecond(b, n*b.N)
 			b.ReportMetric((processor(b)-start).Seconds()*1e6/float64(n*b.N), "cpu-us/event")
@@ -34,33 +52,32 @@ func BenchmarkRebuild(b *testing.B) {
 	}
 }
 
-func rebuild(b *testing.B, log [][]events.Event, durable bool) {
+func follow(b *testing.B, log [][]events.Event, s *pebble.Store) {
 	state := projections.NewState()
-	var s *pebble.Store
-	if durable {
-		var err error
-		last := log[len(log)-1]
-		events := last[len(last)-1].Sequence
-		if s, err = pebble.Open(b.TempDir(), pebble.Options{Log: quiet, Events: events}); err != nil {
-			b.Fatal(err)
-		}
-	}
 	for _, batch := range log {
 		changes, err := state.Fold(batch)
+		if err == nil && s != nil {
+			err = s.Commit(batch, changes)
+		}
 		if err != nil {
 			b.Fatal(err)
 		}
-		if durable {
-			if err := s.Commit(batch, changes); err != nil {
-				b.Fatal(err)
-			}
-		}
+		state.View()
 	}
-	if durable {
-		if err := s.Close(); err != nil {
+}
+
+func build(b *testing.B, log [][]events.Event, s *pebble.Store) {
+	builder := projections.NewBuilder(nil, 0)
+	for _, batch := range log {
+		outcomes, err := builder.Fold(batch)
+		if err == nil && s != nil {
+			err = s.Fill(batch, outcomes)
+		}
+		if err != nil {
 			b.Fatal(err)
 		}
 	}
+	builder.State()
 }
 
 func perSecond(b *testing.B, n int) { b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "events/s") }
@@ -98,7 +115,7 @@ func start(b *testing.B, log events.Log, last uint64) {
 	before := heap()
 	start := processor(b)
 	for b.Loop() {
-		s, err := pebble.Open(b.TempDir(), pebble.Options{Log: quiet, Events: last})
+		s, err := pebble.Open(b.TempDir(), pebble.Options{Log: quiet})
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -31,10 +31,13 @@
 // The keys of a decision and the cursor are written in one batch, so that what
 // is found after a crash is the projection as of some earlier decision. The
 // log is the write-ahead log: Pebble's own is off, and after a crash the
-// events since the last flush of a memtable are folded again.
+// events since the last flush of a memtable are folded again. A long log is
+// taken in by whole tables, which are added together, the cursor with them: see
+// filler.
 package pebble
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -47,6 +50,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/reprise-run/reprise/events"
@@ -61,14 +65,14 @@ type Options struct {
 	FS vfs.FS
 	// Log takes warnings; slog.Default if nil.
 	Log *slog.Logger
-	// MemTable is how many bytes are gathered in memory before they are written,
-	// and so about how much is folded again after a crash. If 0, 16 MB, or 64 MB
-	// for a projection that is new and has a long log to take in: to write larger
-	// pieces costs less. What is gathered must have room on the disk in the end, so
-	// a projection that grows with its log gathers little.
+	// MemTable is how many bytes that were committed are gathered in memory before
+	// they are written, and so about how much is folded again after a crash; 16 MB
+	// if 0.
 	MemTable uint64
-	// Events is how many events the log has, as far as that is known.
-	Events uint64
+	// Segment is after how many events Fill makes durable what it was given, a
+	// million if 0: as much is folded again after a crash, and is on the disk twice
+	// while it is sorted. Gather is how many bytes it sorts in memory, 32 MB if 0.
+	Segment, Gather int
 }
 
 // Store is the durable projection. One goroutine writes; anybody reads.
@@ -90,6 +94,8 @@ type Store struct {
 	// the next start, up to then at once.
 	serving atomic.Bool
 	marked  atomic.Bool
+	filling *filler // what Fill has begun, nil otherwise
+	tables  sstable.WriterOptions
 	// verifying is held by Verify, which has one directory to work in.
 	verifying sync.Mutex
 }
@@ -166,10 +172,6 @@ func (s *Store) open() error {
 		return errFound
 	}
 	s.gaveUp = make(chan struct{})
-	memTable, err := s.memTable()
-	if err != nil {
-		return err
-	}
 	cache := pebble.NewCache(32 << 20)
 	defer cache.Unref()
 	o := &pebble.Options{
@@ -179,12 +181,19 @@ func (s *Store) open() error {
 			BackgroundError: func(err error) { (*logger)(s).Fatalf("%v", err) },
 			DataCorruption:  func(info pebble.DataCorruptionInfo) { s.found(info.Path) },
 		},
-		MemTableSize: memTable, FormatMajorVersion: pebble.FormatNewest,
+		MemTableSize: cmp.Or(s.opts.MemTable, 16<<20), FormatMajorVersion: pebble.FormatNewest,
 	}
 	for i := range o.Levels {
 		// What is read is mostly runs of steps, each of a few hundred bytes.
 		o.Levels[i].BlockSize, o.Levels[i].IndexBlockSize = 32<<10, 256<<10
 	}
+	// What a crash has left.
+	if err := s.opts.FS.RemoveAll(s.opts.FS.PathJoin(s.dir, fillDir)); err != nil {
+		return err
+	}
+	o.EnsureDefaults()
+	// As for the first level: what is written for the last has no deletions that count.
+	s.tables = o.MakeWriterOptions(0, o.FormatMajorVersion.MaxTableFormat())
 	db, err := pebble.Open(s.dir, o)
 	if err != nil {
 		return err
@@ -201,24 +210,6 @@ func (s *Store) open() error {
 	s.folded.Store(at.sequence)
 	return nil
 }
-
-// memTable is how large the database's memtables are to be.
-func (s *Store) memTable() (uint64, error) {
-	if s.opts.MemTable != 0 {
-		return s.opts.MemTable, nil
-	}
-	found, err := pebble.Peek(s.dir, s.opts.FS)
-	if err != nil {
-		return 0, err
-	}
-	if found.Exists || s.opts.Events < longLog {
-		return 16 << 20, nil
-	}
-	return 64 << 20, nil
-}
-
-// longLog is how many events make a log long: some 100 MB of projection.
-const longLog = 100_000
 
 func readCursor(r pebble.Reader) (cursor, error) {
 	value, closer, err := r.Get([]byte{cursorKey})
@@ -266,6 +257,9 @@ func (s *Store) Close() error {
 	}
 	err := s.failure()
 	if err == nil {
+		err = s.Filled()
+	}
+	if err == nil {
 		err = s.flush()
 	}
 	if s.stuck != nil {
@@ -307,11 +301,8 @@ func (s *Store) Folded() uint64 { return s.folded.Load() }
 
 // Commit implements live.Store.
 func (s *Store) Commit(batch []events.Event, changes []projections.Change) error {
-	return s.commit(batch, projections.Outcomes(batch, changes))
-}
-
-func (s *Store) commit(batch []events.Event, outcomes []projections.Outcome) error {
-	if err := s.failure(); err != nil {
+	outcomes := projections.Outcomes(batch, changes)
+	if err := errors.Join(s.failure(), s.Filled()); err != nil {
 		return err
 	}
 	for len(batch) > 0 && batch[0].Sequence <= s.at.sequence {

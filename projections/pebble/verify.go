@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -70,30 +71,33 @@ func (s *Store) Verify(ctx context.Context, log Followed, live projections.Reade
 	if err := opts.FS.RemoveAll(dir); err != nil {
 		return nil, err
 	}
-	opts.Events = end.sequence
 	fresh, err := Open(dir, opts)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, fresh.Close(), opts.FS.RemoveAll(dir)) }()
 	report = &Report{Sequence: end.sequence}
-	r := rebuild{store: fresh, state: projections.NewState(), live: live, report: report}
+	r := rebuild{store: fresh, builder: projections.NewBuilder(nil, 0), live: live, report: report}
 	if err := r.run(ctx, log, end.sequence); err != nil {
 		return nil, err
 	}
 	if !report.Identical() {
 		return report, nil
 	}
+	if err := fresh.Filled(); err != nil {
+		return nil, err
+	}
 	return report, compare(ctx, snapshot, fresh.db, report)
 }
 
 // rebuild folds a log from zero.
 type rebuild struct {
-	store  *Store
-	state  *projections.State
-	chain  [32]byte
-	live   projections.Reader
-	report *Report
+	store   *Store
+	builder *projections.Builder // folds up to the first of stops
+	state   *projections.State   // folds from there on
+	chain   [32]byte
+	live    projections.Reader
+	report  *Report
 }
 
 func (r *rebuild) run(ctx context.Context, log Followed, end uint64) error {
@@ -116,10 +120,10 @@ func (r *rebuild) run(ctx context.Context, log Followed, end uint64) error {
 		return err
 	}
 	defer reader.Close()
-	for r.state.Sequence() < end && r.report.Damage == "" {
+	for r.sequence() < end && r.report.Damage == "" {
 		batch, err := reader.Next(ctx)
 		if err != nil {
-			return fmt.Errorf("cannot read the log after sequence %d: %w", r.state.Sequence(), err)
+			return fmt.Errorf("cannot read the log after sequence %d: %w", r.sequence(), err)
 		}
 		if err := r.take(batch); err != nil {
 			return err
@@ -132,7 +136,7 @@ func (r *rebuild) run(ctx context.Context, log Followed, end uint64) error {
 // with have come, stopping where either ends.
 func (r *rebuild) take(batch []events.Event) error {
 	for len(batch) > 0 && r.report.Damage == "" {
-		from := r.state.Sequence()
+		from := r.sequence()
 		n := len(batch)
 		for _, stop := range r.stops() {
 			if stop > from {
@@ -147,6 +151,14 @@ func (r *rebuild) take(batch []events.Event) error {
 	return nil
 }
 
+// sequence is that of the last event folded.
+func (r *rebuild) sequence() uint64 {
+	if r.builder != nil {
+		return r.builder.Sequence()
+	}
+	return r.state.Sequence()
+}
+
 func (r *rebuild) stops() []uint64 {
 	stops := []uint64{r.report.Sequence}
 	if r.live != nil {
@@ -156,7 +168,7 @@ func (r *rebuild) stops() []uint64 {
 }
 
 func (r *rebuild) fold(batch []events.Event) error {
-	chain, err := events.VerifyChain(r.state.Sequence(), r.chain, batch)
+	chain, err := events.VerifyChain(r.sequence(), r.chain, batch)
 	var broken *events.ChainError
 	if errors.As(err, &broken) {
 		r.report.Damage = broken.Error()
@@ -165,18 +177,14 @@ func (r *rebuild) fold(batch []events.Event) error {
 	if err != nil {
 		return err
 	}
-	changes, err := r.state.Fold(batch)
-	if err != nil {
-		r.report.Damage = err.Error()
-		return nil
-	}
-	at := r.state.Sequence()
-	if at <= r.report.Sequence {
-		if err := r.store.Commit(batch, changes); err != nil {
-			return err
-		}
+	if err := r.step(batch); err != nil || r.report.Damage != "" {
+		return err
 	}
 	r.chain = chain
+	at := r.sequence()
+	if r.builder != nil && slices.Contains(r.stops(), at) {
+		r.state, r.builder = r.builder.State(), nil
+	}
 	if at == r.report.Sequence {
 		r.report.Objects, r.report.State = r.state.Len(), projections.Hash(r.state.View())
 		r.report.Chain = hex.EncodeToString(chain[:])
@@ -188,6 +196,28 @@ func (r *rebuild) fold(batch []events.Event) error {
 		}
 	}
 	return nil
+}
+
+// step folds a batch and stores it, as far as the projection goes that it is
+// compared with.
+func (r *rebuild) step(batch []events.Event) (err error) {
+	var outcomes []projections.Outcome
+	var changes []projections.Change
+	if r.builder != nil {
+		outcomes, err = r.builder.Fold(batch)
+	} else {
+		changes, err = r.state.Fold(batch)
+	}
+	switch {
+	case err != nil:
+		r.report.Damage = err.Error()
+		return nil
+	case r.sequence() > r.report.Sequence:
+		return nil
+	case r.builder != nil:
+		return r.store.Fill(batch, outcomes)
+	}
+	return r.store.Commit(batch, changes)
 }
 
 // firstDifference compares what was rebuilt with what is served.
