@@ -58,6 +58,7 @@ type controlPlane struct {
 	closers     []func() error
 	stopped     chan error // holds why a part stopped by itself
 	binder      *scheduler.Scheduler
+	grace       time.Duration // for how long a node may be silent
 }
 
 // close stops everything in the reverse order of its start.
@@ -251,7 +252,7 @@ func (p *controlPlane) startDeciders(ctx context.Context) error {
 	p.keep(ctx, "the election of who decides", func(ctx context.Context) error {
 		return committer.Elect(ctx, lease, func(ctx context.Context) error {
 			group, ctx := errgroup.WithContext(ctx)
-			for _, d := range deciders(p.api.CA(), p.binder) {
+			for _, d := range deciders(p.api.CA(), p.binder, p.grace) {
 				r := runner.New(d, runner.Options{
 					Projection: p.sealer.Reading(p.history), Volatile: p.volatile, Proposer: p.proposer, Gate: p.api.Gate(),
 					Logger: p.log, Version: programVersion,
@@ -271,12 +272,12 @@ func (p *controlPlane) startDeciders(ctx context.Context) error {
 	return nil
 }
 
-// deciders are all that decide, given the certificate authority of the API and
-// the scheduler. Replay must know each: see replay.Deciders.
-func deciders(ca []byte, binds *scheduler.Scheduler) []runner.Decider {
+// deciders are all that decide, given the certificate authority of the API, the
+// scheduler, and for how long a node may be silent. Replay must know each: see replay.Deciders.
+func deciders(ca []byte, binds *scheduler.Scheduler, grace time.Duration) []runner.Decider {
 	return []runner.Decider{
 		binds,
-		deployment.New(), replicaset.New(), nodelifecycle.New(nodelifecycle.Options{Since: time.Now()}), podgc.New(podgc.Options{}),
+		deployment.New(), replicaset.New(), nodelifecycle.New(nodelifecycle.Options{Grace: grace, Since: time.Now()}), podgc.New(podgc.Options{}),
 		namespace.New(), garbage.New(), serviceaccount.New(), rootca.New(ca), roleaggregation.New(),
 		recorder.New(),
 	}

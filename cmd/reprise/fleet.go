@@ -75,7 +75,8 @@ func (f *fleet) run(ctx context.Context, nc *nats.Conn, number int) error {
 	if ready {
 		f.joined <- struct{}{}
 	}
-	if failed := <-ended; failed != nil {
+	// At the end the feed may go before the agent, which then says so.
+	if failed := <-ended; failed != nil && ctx.Err() == nil {
 		return fmt.Errorf("node %s: %w", name, failed)
 	}
 	return err

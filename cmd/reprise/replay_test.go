@@ -18,7 +18,7 @@ import (
 
 // Replay knows each decider that the server runs, set up in the same way.
 func TestReplayKnowsTheDeciders(t *testing.T) {
-	for _, d := range deciders([]byte("certificate"), scheduler.New("")) {
+	for _, d := range deciders([]byte("certificate"), scheduler.New(""), 0) {
 		by := d.Actor().String()
 		if by == "controller:recorder" {
 			continue // what it writes is no history

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"runtime/debug"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -52,6 +53,7 @@ addresses of its own.`,
 type serverOptions struct {
 	*environment
 	listen, level, encryption, scheduler, profiles string
+	grace                                          time.Duration
 
 	checkpoints notaryOptions
 }
@@ -63,7 +65,16 @@ func (o *serverOptions) flags(c *cobra.Command) {
 	c.Flags().StringVar(&o.level, "log-level", "warn", "what the parts report to standard error: debug, info, warn or error")
 	c.Flags().StringVar(&o.scheduler, "scheduler-config", "", "a KubeSchedulerConfiguration: how the scheduler prefers nodes (default: as kube-scheduler does)")
 	c.Flags().StringVar(&o.profiles, "pprof", "", "an address of this machine on which to answer go tool pprof, as in 127.0.0.1:6060 (default: none)")
+	c.Flags().DurationVar(&o.grace, "node-monitor-grace-period", 40*time.Second, "for how long a node may be silent before it counts as lost; nodes say every ten seconds that they are there")
 	o.checkpoints.flags(c)
+}
+
+// check refuses flags that make no sense, before anything is started.
+func (o *serverOptions) check() error {
+	if o.grace <= 0 {
+		return fmt.Errorf("--node-monitor-grace-period %s: nodes cannot be silent for no time at all", o.grace)
+	}
+	return errors.Join(checkNATSAddress(o.NATS), o.checkpoints.check())
 }
 
 // whole is what a person is told of what was started.
@@ -77,7 +88,7 @@ type starter func(ctx context.Context, end context.CancelCauseFunc, p *controlPl
 
 // serve starts what start does, says so, and waits for the end.
 func (o *serverOptions) serve(ctx context.Context, start starter, is whole) error {
-	if err := errors.Join(checkNATSAddress(o.NATS), o.checkpoints.check()); err != nil {
+	if err := o.check(); err != nil {
 		return err
 	}
 	var level slog.Level
@@ -107,7 +118,7 @@ func (o *serverOptions) serve(ctx context.Context, start starter, is whole) erro
 	if err != nil {
 		return err
 	}
-	p := &controlPlane{log: log, name: fmt.Sprintf("%s-%d", hostname(), os.Getpid()), stopped: make(chan error, 1), checkpoints: o.checkpoints, binder: binder}
+	p := &controlPlane{log: log, name: fmt.Sprintf("%s-%d", hostname(), os.Getpid()), stopped: make(chan error, 1), checkpoints: o.checkpoints, binder: binder, grace: o.grace}
 	say := newProgress(o.Stdout)
 	// Most of a start is upstream's API server, which makes its tables once: to
 	// collect garbage meanwhile costs a quarter more. Afterwards it is given back.

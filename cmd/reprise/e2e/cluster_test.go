@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,7 +29,8 @@ const patience = 2 * time.Minute
 type cluster struct {
 	t         testing.TB
 	dir, run  string
-	up        []string // what `reprise up` is told besides
+	verb      string   // what starts it, "up" if empty
+	up        []string // what that is told besides
 	process   *exec.Cmd
 	exited    chan struct{}
 	output    *transcript
@@ -112,7 +114,7 @@ func (c *cluster) start() {
 	c.t.Helper()
 	c.output = &transcript{}
 	c.exited = make(chan struct{})
-	c.process = c.command("reprise", append([]string{"up"}, c.up...)...)
+	c.process = c.command("reprise", append([]string{cmp.Or(c.verb, "up")}, c.up...)...)
 	c.process.Stdout, c.process.Stderr = c.output, c.output
 	c.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := c.process.Start(); err != nil {
