@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/mod/sumdb/note"
@@ -20,45 +21,57 @@ import (
 // reads it. Nothing is ever taken out of it.
 func CheckpointFile(dir string) string { return filepath.Join(dir, "checkpoints") }
 
-// VerifierFile is the file of the public key: what an auditor must hold.
+// VerifierFile is the file of the public key, what an auditor must hold: a line for
+// each key that there was, the one in use last.
 func VerifierFile(dir string) string { return filepath.Join(dir, "verifier") }
 
 func keyFile(dir string) string { return filepath.Join(dir, "key") }
 
 func treeFile(dir string) string { return filepath.Join(dir, "tree") }
 
-// openKey reads the key of a directory, or makes it.
-func openKey(dir string) (secret, public string, err error) {
+// openKey reads the key of a directory, or makes it if it is not there. The public
+// halves are those of the keys before, too.
+func openKey(dir string) (secret string, public []string, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", "", fmt.Errorf("cannot make the directory for checkpoints: %w", err)
+		return "", nil, fmt.Errorf("cannot make the directory for checkpoints: %w", err)
 	}
 	s, err := os.ReadFile(keyFile(dir))
-	if errors.Is(err, fs.ErrNotExist) {
-		return makeKey(dir)
-	}
-	if err != nil {
-		return "", "", fmt.Errorf("cannot read the key that signs checkpoints: %w", err)
+	none := errors.Is(err, fs.ErrNotExist)
+	if err != nil && !none {
+		return "", nil, fmt.Errorf("cannot read the key that signs checkpoints: %w", err)
 	}
 	p, err := os.ReadFile(VerifierFile(dir))
-	if err != nil {
-		return "", "", fmt.Errorf("cannot read the public key of checkpoints: %w; restore it from a copy, it is no secret", err)
+	public = strings.Fields(string(p))
+	switch {
+	case none && (err == nil || errors.Is(err, fs.ErrNotExist)):
+		return makeKey(dir, public)
+	case err == nil && len(public) == 0:
+		err = errors.New("it is empty")
 	}
-	return strings.TrimSpace(string(s)), strings.TrimSpace(string(p)), nil
+	if err != nil {
+		return "", nil, fmt.Errorf("cannot read the public key of checkpoints: %w; restore it from a copy, it is no secret", err)
+	}
+	return strings.TrimSpace(string(s)), public, nil
 }
 
-func makeKey(dir string) (secret, public string, err error) {
-	if secret, public, err = proof.GenerateKey(rand.Reader); err != nil {
-		return "", "", err
+// makeKey makes a key that follows others.
+func makeKey(dir string, before []string) (secret string, public []string, err error) {
+	secret, verifier, err := proof.GenerateKey(rand.Reader)
+	if err != nil {
+		return "", nil, err
 	}
-	// The secret comes last: without it the next start makes both anew.
-	if err = replace(VerifierFile(dir), []byte(public+"\n"), 0o644); err == nil {
+	public = append(before, verifier)
+	// The secret comes last: without it the next start makes another.
+	if err = replace(VerifierFile(dir), lines(public), 0o644); err == nil {
 		err = replace(keyFile(dir), []byte(secret+"\n"), 0o600)
 	}
 	if err != nil {
-		return "", "", fmt.Errorf("cannot keep the key that signs checkpoints: %w", err)
+		return "", nil, fmt.Errorf("cannot keep the key that signs checkpoints: %w", err)
 	}
 	return secret, public, nil
 }
+
+func lines(texts []string) []byte { return []byte(strings.Join(texts, "\n") + "\n") }
 
 // replace writes a file whole or not at all.
 func replace(path string, content []byte, mode os.FileMode) error {
@@ -97,7 +110,7 @@ type files struct {
 	ailing map[string]bool
 }
 
-func openFiles(dir string, also []string, log *slog.Logger, key note.Verifier, public string) (*files, error) {
+func openFiles(dir string, also []string, log *slog.Logger, key note.Verifier, public []string) (*files, error) {
 	f := &files{dir: dir, also: also, log: log, key: key, ailing: make(map[string]bool)}
 	for _, dir := range append([]string{dir}, also...) {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -112,16 +125,21 @@ func openFiles(dir string, also []string, log *slog.Logger, key note.Verifier, p
 	return f, nil
 }
 
-// lay puts the public key beside checkpoints, if it is not there.
-func lay(path, public string) error {
-	have, err := os.ReadFile(path)
+// lay puts the public keys beside checkpoints, if they are not there or only those
+// before.
+func lay(path string, public []string) error {
+	content, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	have := strings.Fields(string(content))
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return replace(path, []byte(public+"\n"), 0o644)
-	case err == nil && strings.TrimSpace(string(have)) != public:
+	case slices.Equal(have, public):
+		return nil
+	case len(have) > len(public) || !slices.Equal(have, public[:len(have)]):
 		return errors.New("it has those of another key")
 	}
-	return err
+	return replace(path, lines(public), 0o644)
 }
 
 // add keeps a checkpoint, and the tree that it is of.
@@ -216,7 +234,8 @@ func (f *files) last() (last *proof.Checkpoint, tree proof.Tree, err error) {
 		kept = proof.Tree{}
 	}
 	notes, _ := proof.Split(content)
-	for _, signed := range notes {
+	// The tree is of the newest, but for a crash between the two.
+	for _, signed := range slices.Backward(notes) {
 		c, err := proof.Open(signed, f.key)
 		var other *proof.KeyError
 		if errors.As(err, &other) {
@@ -225,9 +244,14 @@ func (f *files) last() (last *proof.Checkpoint, tree proof.Tree, err error) {
 		if err != nil {
 			return nil, tree, fmt.Errorf("a checkpoint in %s cannot be relied on: %w; look with `reprise verify`", CheckpointFile(f.dir), err)
 		}
-		last = &c
+		if last == nil {
+			last = &c
+		}
 		if c.Head == kept.Head() && c.Chain == kept.Chain() {
-			tree = kept
+			return last, kept, nil
+		}
+		if c.Size <= kept.Size() {
+			break
 		}
 	}
 	return last, tree, nil

@@ -57,10 +57,11 @@ func NewSigner(o SignerOptions) (*Signer, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	secret, public, err := openKey(o.Dir)
+	secret, all, err := openKey(o.Dir)
 	if err != nil {
 		return nil, err
 	}
+	public := all[len(all)-1]
 	s := &Signer{opts: o, public: public}
 	if s.key, err = note.NewSigner(secret); err != nil {
 		return nil, fmt.Errorf("the key in %s cannot be read: %w", keyFile(o.Dir), err)
@@ -70,11 +71,11 @@ func NewSigner(o SignerOptions) (*Signer, error) {
 		return nil, fmt.Errorf("the key in %s cannot be read: %w", VerifierFile(o.Dir), err)
 	}
 	if v.KeyHash() != s.key.KeyHash() || v.Name() != s.key.Name() {
-		return nil, fmt.Errorf("the key in %s is %s, and the one in %s is %s: they do not belong together; restore both from a copy, or remove both to begin with a new key",
+		return nil, fmt.Errorf("the key in %s is %s, and the one in %s is %s: they do not belong together; restore both from a copy, or remove the former to begin with a new key",
 			keyFile(o.Dir), proof.KeyID(s.key), VerifierFile(o.Dir), proof.KeyID(v))
 	}
 	s.object = proof.RefOf(v)
-	if s.files, err = openFiles(o.Dir, o.Also, o.Log, v, public); err != nil {
+	if s.files, err = openFiles(o.Dir, o.Also, o.Log, v, all); err != nil {
 		return nil, err
 	}
 	return s, nil

@@ -263,6 +263,17 @@ func TestKeysAreNotMixed(t *testing.T) {
 	if _, err := c.signer(two, one); err != nil {
 		t.Errorf("a directory that has its verifier: %v", err)
 	}
+	// One that was replaced stays trusted, and its successor is laid beside.
+	if err := os.Remove(filepath.Join(two, "key")); err != nil {
+		t.Fatal(err)
+	}
+	third := c.mustSigner(two, one)
+	for _, dir := range []string{one, two} {
+		now, err := os.ReadFile(notary.VerifierFile(dir))
+		if err != nil || string(now) != string(content)+third.Verifier()+"\n" {
+			t.Errorf("the keys in %s are %s, %v", dir, now, err)
+		}
+	}
 	if _, err := c.signer(t.TempDir(), two); err == nil || !strings.Contains(err.Error(), "another key") {
 		t.Errorf("a directory with the checkpoints of another: %v", err)
 	}

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/mod/sumdb/note"
@@ -43,7 +45,7 @@ func (e *environment) gatherEvidence(keys, checkpoints []string) (*evidence, err
 	case len(keys) == 0:
 		err = v.addKey(string(own))
 	default:
-		v.compareKey(strings.TrimSpace(string(own)))
+		v.compareKey(own)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -66,26 +68,51 @@ func (e *environment) gatherEvidence(keys, checkpoints []string) (*evidence, err
 	return v, err
 }
 
-// addKey adds a key that is given as such or as a file of it.
+// addKey adds a key that is given as such, or as a file of one or, if it was
+// replaced, more.
 func (v *evidence) addKey(text string) error {
-	text = strings.TrimSpace(text)
-	key, err := note.NewVerifier(text)
+	keys, err := verifiers(text)
 	if err != nil {
-		content, readErr := os.ReadFile(text)
+		content, readErr := os.ReadFile(strings.TrimSpace(text))
 		if readErr != nil {
 			return fmt.Errorf("--key %q is neither a public key, as `reprise checkpoint --key` prints it, nor a file of one", text)
 		}
-		if key, err = note.NewVerifier(strings.TrimSpace(string(content))); err != nil {
+		if keys, err = verifiers(string(content)); err != nil {
 			return fmt.Errorf("the file %s holds no public key, as `reprise checkpoint --key` prints it: %w", text, err)
 		}
 	}
-	v.keys = append(v.keys, key)
+	for _, key := range keys {
+		if !slices.ContainsFunc(v.keys, func(k note.Verifier) bool { return proof.KeyID(k) == proof.KeyID(key) }) {
+			v.keys = append(v.keys, key)
+		}
+	}
 	return nil
 }
 
-// compareKey doubts a cluster whose own key is not the auditor's.
-func (v *evidence) compareKey(own string) {
-	key, err := note.NewVerifier(own)
+// verifiers reads public keys, a line each.
+func verifiers(text string) (keys []note.Verifier, err error) {
+	for _, line := range strings.Fields(text) {
+		key, err := note.NewVerifier(line)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, key)
+	}
+	if len(keys) == 0 {
+		err = errors.New("it is empty")
+	}
+	return keys, err
+}
+
+// compareKey doubts a cluster whose own key, the last of its file, is not the
+// auditor's.
+func (v *evidence) compareKey(file []byte) {
+	own := strings.Fields(string(file))
+	if len(own) == 0 {
+		v.doubts = append(v.doubts, "the cluster's own key cannot be read: its file is empty")
+		return
+	}
+	key, err := note.NewVerifier(own[len(own)-1])
 	if err != nil {
 		v.doubts = append(v.doubts, fmt.Sprintf("the cluster's own key cannot be read: %v", err))
 		return
@@ -97,7 +124,7 @@ func (v *evidence) compareKey(own string) {
 		}
 		known = append(known, proof.KeyID(k))
 	}
-	v.doubts = append(v.doubts, fmt.Sprintf("the cluster signs with the key %s, and the one to trust is %s: it was replaced", proof.KeyID(key), strings.Join(known, ", ")))
+	v.doubts = append(v.doubts, fmt.Sprintf("the cluster signs with the key %s, and the one to trust is %s: it was replaced; if by its owner, give the new one by --key as well", proof.KeyID(key), strings.Join(known, ", ")))
 }
 
 // addFile adds the checkpoints of a file.
@@ -123,17 +150,26 @@ func (v *evidence) addFile(path string) error {
 			v.remarks = append(v.remarks, fmt.Sprintf("the last checkpoint in %s was not written to its end, as after a crash, and is passed over", path))
 		}
 	}
+	others := map[string]int{}
 	for i, signed := range notes {
 		from := "in " + path
 		if len(notes) > 1 {
 			from = fmt.Sprintf("%d of %d in %s", i+1, len(notes), path)
 		}
 		c, err := proof.Open(signed, v.keys...)
+		var by *proof.KeyError
+		if errors.As(err, &by) {
+			others[err.Error()]++
+			continue
+		}
 		if err != nil {
 			v.doubts = append(v.doubts, fmt.Sprintf("the checkpoint %s cannot be trusted: %v", from, err))
 			continue
 		}
 		v.held = append(v.held, proof.Held{Checkpoint: c, From: from})
+	}
+	for _, why := range slices.Sorted(maps.Keys(others)) {
+		v.doubts = append(v.doubts, fmt.Sprintf("a checkpoint in %s (%d of %d) cannot be trusted: %s", path, others[why], len(notes), why))
 	}
 	return nil
 }

@@ -35,7 +35,8 @@ that with the one in use, to the byte. Exits with 1 if anything is wrong, and na
 first bad sequence.
 
 Whoever can write to the data directory can read the key that signs there. So an auditor
-keeps a checkpoint and the public key elsewhere, and passes both.
+keeps a checkpoint and the public key elsewhere, and passes both. If the log was signed by
+another key too, that is said, and it is for you to know whether its owner replaced it.
 
 Of an archive, it proves that its events are those that a checkpoint covers: the one in
 it, if you name the key, and those that you hold.`,
@@ -146,6 +147,11 @@ func (v *verifier) log(ctx context.Context, known *evidence, running bool) (*blo
 		fmt.Fprintln(v.Stdout, "checkpoints none was compared: there is no key here that could have signed one; the chain alone was checked")
 	default:
 		fmt.Fprintf(v.Stdout, "checkpoints %d held and %d recorded in the log agree, signed by %s\n", held, recorded, known.signers())
+	}
+	for _, s := range audit.Strangers() {
+		known.doubts = append(known.doubts, fmt.Sprintf(
+			"from event %d on it records checkpoints (%d) that are signed by the key %s, which is not among those to trust: if its owner replaced the key, give that one by --key as well; if not, somebody else may have written all after event %d",
+			s.First, s.Count, s.Key, s.Sure))
 	}
 	if result.Remark != "" && !running {
 		known.remarks = append(known.remarks, result.Remark)

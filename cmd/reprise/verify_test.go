@@ -245,6 +245,36 @@ func TestAlteredDirectories(t *testing.T) {
 	}
 }
 
+// A key that its owner replaces is no alteration, and who does not know the new one is
+// told what to decide.
+func TestReplacedKeys(t *testing.T) {
+	d := newDataDir(t)
+	d.run(30, nil)
+	first := filepath.Join(copied(t, d.env.ProofDir()), "verifier")
+	if err := os.Remove(filepath.Join(d.env.ProofDir(), "key")); err != nil {
+		t.Fatal(err)
+	}
+	d.run(30, nil)
+	d.run(30, nil)
+	both := notary.VerifierFile(d.env.ProofDir())
+	for name, args := range map[string][]string{
+		"what the directory has": nil, "the file of both": {"--key", both}, "each": {"--key", first, "--key", both},
+	} {
+		if out, err := verifyOffline(t, d.env.DataDir, args...); err != nil || !strings.Contains(out, "3 held and 3 recorded in the log agree") {
+			t.Errorf("with %s: %v\n%s", name, err, out)
+		}
+	}
+	out, err := verifyOffline(t, d.env.DataDir, "--key", first)
+	if err == nil || strings.Contains(err.Error(), "altered") || !strings.Contains(out, "1 held and 1 recorded in the log agree") {
+		t.Errorf("with the first key alone: %v\n%s", err, out)
+	}
+	for _, part := range []string{"the log is whole", "records checkpoints (2)", "if its owner replaced the key, give that one by --key as well", "(2 of 3)"} {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("with the first key alone it does not say %q: %v", part, err)
+		}
+	}
+}
+
 func rewriteFile(t *testing.T, path string, change func([]byte) []byte) {
 	t.Helper()
 	content, err := os.ReadFile(path)

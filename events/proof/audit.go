@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -107,15 +108,30 @@ type Audit struct {
 	agreed uint64   // the largest checkpoint that did
 	// How many checkpoints agreed.
 	heldCount, recordedCount int
+	strangers                []Stranger
 	found                    *Finding
+}
+
+// Stranger is a key that is not among those to trust, and has signed checkpoints that
+// the log records. The owner may have replaced the key; or whoever wrote the log anew
+// signed it by one of his own.
+type Stranger struct {
+	// Key is its name and hash, as KeyID prints them.
+	Key string
+	// First is the event that records the first of its checkpoints, and Count how many
+	// there are.
+	First uint64
+	Count int
+	// Sure is the last event that a checkpoint vouched for when First was met.
+	Sure uint64
 }
 
 // memory is how many trees an audit keeps. A checkpoint is recorded soon after it
 // was signed, with few others signed between.
 const memory = 4
 
-// NewAudit returns an audit with the checkpoints that are held, and the keys by
-// which those in the log must be signed. Without keys the latter are not looked at.
+// NewAudit returns an audit with the checkpoints that are held, and the keys that are
+// trusted to have signed those in the log. Without keys the latter are not looked at.
 func NewAudit(held []Held, keys ...note.Verifier) *Audit {
 	held = slices.Clone(held)
 	slices.SortStableFunc(held, func(a, b Held) int { return cmp.Compare(a.Size, b.Size) })
@@ -135,6 +151,10 @@ func (a *Audit) Taken() uint64 { return a.size }
 // Compared says how many checkpoints have agreed with the log: of those held, and
 // of those in the log.
 func (a *Audit) Compared() (held, recorded int) { return a.heldCount, a.recordedCount }
+
+// Strangers are the keys not to be trusted by which checkpoints are signed that the
+// log records, in the order in which they were met.
+func (a *Audit) Strangers() []Stranger { return a.strangers }
 
 // Found is what was found so far, nil if nothing.
 func (a *Audit) Found() *Finding { return a.found }
@@ -263,7 +283,8 @@ func (a *Audit) compareRecorded(r recorded) *Finding {
 	c, err := Open(r.note, a.keys...)
 	var by *KeyError
 	if errors.As(err, &by) {
-		return bad("%v; if the key was replaced by its owner, name the one before with --key too", err)
+		a.meet(strings.Join(by.Signed, ", "), r.sequence)
+		return nil
 	}
 	if err != nil {
 		return bad("%v", err)
@@ -285,6 +306,20 @@ func (a *Audit) compareRecorded(r recorded) *Finding {
 	}
 	a.recordedCount++
 	return nil
+}
+
+// meet counts a checkpoint that is signed by a key that is not known.
+func (a *Audit) meet(key string, sequence uint64) {
+	for i := range a.strangers {
+		if a.strangers[i].Key == key {
+			a.strangers[i].Count++
+			return
+		}
+	}
+	// A log has a key or two; one that has very many was made to be a burden.
+	if len(a.strangers) < 100 {
+		a.strangers = append(a.strangers, Stranger{Key: key, First: sequence, Count: 1, Sure: a.agreed})
+	}
 }
 
 // compare compares the log with one checkpoint, whose size it has reached and has
