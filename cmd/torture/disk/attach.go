@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -122,10 +123,20 @@ func (a *Attached) release() error {
 		a.loop = ""
 	}
 	if a.fuse != nil {
-		errs = append(errs, a.fuse.Unmount())
+		errs = append(errs, patiently(a.fuse.Unmount))
 		a.fuse = nil
 	}
 	return errors.Join(errs...)
+}
+
+// patiently tries again while something is busy: the kernel lets go of a loop device
+// in its own time.
+func patiently(do func() error) error {
+	err := do()
+	for until := time.Now().Add(10 * time.Second); errors.Is(err, syscall.EBUSY) && time.Now().Before(until); err = do() {
+		time.Sleep(20 * time.Millisecond)
+	}
+	return err
 }
 
 func run(name string, args ...string) error {
