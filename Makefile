@@ -55,8 +55,9 @@ e2e: build tools images $(TEST_TOOLS:%=$(STAMPS)/%) $(STAMPS)/javascript $(STAMP
 ROUNDS ?= 200
 
 .PHONY: torture
-torture: $(STAMPS)/disk ## kill, cut the power and break the disk ROUNDS times (200) under load, by chance from SEED; needs root
-	go run ./cmd/torture -rounds $(ROUNDS) $(if $(SEED),-seed $(SEED))
+torture: build $(STAMPS)/disk ## kill, cut the power and break the disk ROUNDS times (200) under load, by chance from SEED; needs root
+	go run ./cmd/torture -of log -rounds $(ROUNDS) $(if $(SEED),-seed $(SEED))
+	go run ./cmd/torture -of cluster -rounds $(ROUNDS) $(if $(SEED),-seed $(SEED))
 
 .PHONY: bench-start
 bench-start: build tools images $(STAMPS)/kubectl ## measure start, apply to running, and idle cost; needs root and a quiet machine

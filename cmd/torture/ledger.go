@@ -23,6 +23,14 @@ const (
 	denied
 )
 
+// tally counts what clients were told, by fate.
+type tally [denied + 1]int
+
+// String is a line of a report.
+func (t tally) String() string {
+	return fmt.Sprintf("%d acknowledged, %d unknown, %d denied", t[acknowledged], t[unknown], t[denied])
+}
+
 // decision is something that was proposed.
 type decision struct {
 	mark    string
@@ -38,7 +46,7 @@ type ledger struct {
 	mu        sync.Mutex
 	decisions map[string]*decision
 	chain     map[uint64][32]byte // of the last event of each reading
-	counts    [denied + 1]int
+	counts    tally
 }
 
 func newLedger() *ledger {

@@ -38,7 +38,23 @@ type options struct {
 	rounds int
 	seed   uint64
 	age    int
+	of     string
+	binary string
 }
+
+// subject returns what is to be tortured.
+func (o options) subject(home string) subject {
+	if o.of == ofCluster {
+		return newClusterSubject(o.binary, home)
+	}
+	return newLogSubject()
+}
+
+// What can be tortured.
+const (
+	ofLog     = "log"
+	ofCluster = "cluster"
+)
 
 func run(ctx context.Context, args []string, out io.Writer) error {
 	var o options
@@ -46,8 +62,13 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.IntVar(&o.rounds, "rounds", 200, "how many faults")
 	flags.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()), "where all chance comes from")
 	flags.IntVar(&o.age, "age", 20, "how many faults a disk lives through before it is replaced by an empty one")
+	flags.StringVar(&o.of, "of", ofLog, "log: a log with its committer and its projection; cluster: `reprise server` with hollow nodes")
+	flags.StringVar(&o.binary, "reprise", "dist/bin/reprise", "the program, for a cluster")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if o.of != ofLog && o.of != ofCluster {
+		return fmt.Errorf("-of %s: say %s or %s", o.of, ofLog, ofCluster)
 	}
 	if missing := disk.Missing(); missing != "" {
 		return fmt.Errorf("needs %s", missing)
@@ -62,36 +83,38 @@ func torture(ctx context.Context, o options, out io.Writer) (err error) {
 		return err
 	}
 	defer os.RemoveAll(home)
-	fmt.Fprintf(out, "seed %d, %d rounds\n", o.seed, o.rounds)
-	var total [denied + 1]int
+	fmt.Fprintf(out, "%s, %d rounds, seed %d\n", o.of, o.rounds, o.seed)
+	var total tally
 	for done := 0; done < o.rounds; {
-		random := rand.New(rand.NewPCG(o.seed, uint64(done)))
-		r, err := newRack(ctx, home, out, random)
-		if err != nil {
-			return err
-		}
-		for i := 0; i < o.age && done < o.rounds && err == nil; i++ {
-			done++
-			began := time.Now()
-			var what string
-			what, err = r.round(ctx)
-			fmt.Fprintf(out, "round %3d  %-90s %6d acknowledged, %4d unknown, %4d denied so far  %v\n", done, what,
-				r.book.counts[acknowledged], r.book.counts[unknown], r.book.counts[denied], time.Since(began).Round(10*time.Millisecond))
-		}
-		if err != nil {
-			err = fmt.Errorf("round %d of seed %d: %w", done, o.seed, err)
-			if r.server != nil {
-				err = fmt.Errorf("%w\n%s", err, r.server.errors)
-			}
-		}
-		for i, n := range r.book.counts {
+		n := min(o.age, o.rounds-done)
+		counts, err := o.life(ctx, home, done, n, out)
+		for i, n := range counts {
 			total[i] += n
 		}
-		if err = errors.Join(err, r.close()); err != nil {
+		if err != nil {
 			return err
 		}
+		done += n
 	}
-	fmt.Fprintf(out, "%d rounds: %d decisions acknowledged, none lost; %d without an answer, whole or absent; %d denied, absent\n",
-		o.rounds, total[acknowledged], total[unknown], total[denied])
+	fmt.Fprintf(out, "%d rounds: %v; none of the first lost, of the second all whole or absent, of the third all absent\n", o.rounds, total)
 	return nil
+}
+
+// life is the rounds that one disk lives through.
+func (o options) life(ctx context.Context, home string, done, rounds int, out io.Writer) (t tally, err error) {
+	is := o.subject(home)
+	r, err := newRack(ctx, home, is, rand.New(rand.NewPCG(o.seed, uint64(done))))
+	if err != nil {
+		return t, err
+	}
+	defer func() { err = errors.Join(err, r.close()) }()
+	for i := range rounds {
+		began := time.Now()
+		what, err := r.round(ctx)
+		fmt.Fprintf(out, "round %3d  %v  %s; so far %v\n", done+i+1, time.Since(began).Round(10*time.Millisecond), what, is.counts())
+		if err != nil {
+			return is.counts(), fmt.Errorf("round %d of seed %d: %w\n%s", done+i+1, o.seed, err, r.server.errors)
+		}
+	}
+	return is.counts(), nil
 }

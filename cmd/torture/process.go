@@ -3,12 +3,11 @@ package main
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -23,16 +22,12 @@ type process struct {
 	why    error // set before ended is closed
 }
 
-// startProcess starts this program anew as a server on a directory.
-func startProcess(dir string) (*process, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	p := &process{cmd: exec.Command(self, "serve", dir), lines: make(chan string, 16), errors: &tail{}, ended: make(chan struct{})}
-	p.cmd.Env = append(os.Environ(), serveDir+"="+dir)
+// startProcess starts a program, which ends when this one does.
+func startProcess(cmd *exec.Cmd) (*process, error) {
+	p := &process{cmd: cmd, lines: make(chan string, 16), errors: &tail{}, ended: make(chan struct{})}
 	p.cmd.Stderr = p.errors
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	var err error
 	if p.in, err = p.cmd.StdinPipe(); err != nil {
 		return nil, err
 	}
@@ -53,9 +48,6 @@ func startProcess(dir string) (*process, error) {
 	}()
 	return p, nil
 }
-
-// serveDir makes the binary of a test a server.
-const serveDir = "REPRISE_TORTURE_SERVE"
 
 // patience is how long a server may take for what takes it a second.
 const patience = time.Minute
@@ -78,29 +70,14 @@ func (p *process) line(ctx context.Context) (string, error) {
 	}
 }
 
-// ready waits until it serves, and says where, and with which key.
-func (p *process) ready(ctx context.Context) (at, seed string, err error) {
-	line, err := p.line(ctx)
-	if err != nil {
-		return "", "", err
+// running says whether it has not ended.
+func (p *process) running() bool {
+	select {
+	case <-p.ended:
+		return false
+	default:
+		return true
 	}
-	fields := strings.Fields(line)
-	if len(fields) != 3 || fields[0] != "ready" {
-		return "", "", fmt.Errorf("the server said %q", line)
-	}
-	return fields[1], fields[2], nil
-}
-
-// verify has it compare its projection with a rebuild.
-func (p *process) verify(ctx context.Context) error {
-	if _, err := fmt.Fprintln(p.in, "verify"); err != nil {
-		return err
-	}
-	line, err := p.line(ctx)
-	if err == nil && !strings.HasPrefix(line, "identical") {
-		err = errors.New("verify: " + line)
-	}
-	return err
 }
 
 // kill sends the signal that no program survives.
@@ -118,11 +95,22 @@ func (p *process) wait() error {
 	}
 }
 
+// end ends it by force.
+func (p *process) end() error {
+	p.kill()
+	return p.wait()
+}
+
 // tail keeps the end of what a process writes to standard error.
-type tail struct{ lines []string }
+type tail struct {
+	mu    sync.Mutex
+	lines []string
+}
 
 // Write is io.Writer's.
 func (t *tail) Write(b []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.lines = append(t.lines, string(b))
 	if n := len(t.lines); n > 200 {
 		t.lines = t.lines[n-200:]
@@ -131,4 +119,8 @@ func (t *tail) Write(b []byte) (int, error) {
 }
 
 // String is all that was kept.
-func (t *tail) String() string { return strings.Join(t.lines, "") }
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return strings.Join(t.lines, "")
+}

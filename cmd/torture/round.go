@@ -4,38 +4,49 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/reprise-run/reprise/cmd/torture/disk"
-	"github.com/reprise-run/reprise/events"
-	"github.com/reprise-run/reprise/events/jetstream"
-	"github.com/reprise-run/reprise/events/jetstream/blocks"
-	"github.com/reprise-run/reprise/events/proof"
 )
+
+// subject is what runs on a machine that is tortured, and those who use it and know
+// what they were told.
+type subject interface {
+	// start starts the server on a data directory.
+	start(dir string) (*process, error)
+	// ready returns once it serves.
+	ready(ctx context.Context, p *process, dir string) error
+	// load sets clients to work until stop is called, which is told whether the
+	// server is dead.
+	load(ctx context.Context, name string, clients int, random *rand.Rand) (stop func(dead bool), err error)
+	// check compares what a server that is ready has with what the clients know.
+	check(ctx context.Context, p *process, dir string) error
+	// counts says what the clients were told so far.
+	counts() tally
+	// close ends what the subject runs beside the server.
+	close() error
+}
 
 // rack is one machine with its disk, from when it is new until it is replaced.
 type rack struct {
-	home   string
-	out    io.Writer
-	random *rand.Rand
-	disk   *disk.Disk
-	fs     *disk.Attached
-	server *process
-	book   *ledger
-	at     string // where the server listens
-	seed   string // the file of the key for it
-	n      int    // rounds so far
+	home    string
+	random  *rand.Rand
+	disk    *disk.Disk
+	fs      *disk.Attached
+	server  *process
+	subject subject
+	n       int // rounds so far
 }
 
 // diskSize has room for what a rack's rounds write.
 const diskSize = 1 << 30
 
-func newRack(ctx context.Context, home string, out io.Writer, random *rand.Rand) (*rack, error) {
-	r := &rack{home: home, out: out, random: random, disk: disk.New(diskSize), book: newLedger()}
+func newRack(ctx context.Context, home string, is subject, random *rand.Rand) (*rack, error) {
+	r := &rack{home: home, random: random, disk: disk.New(diskSize), subject: is}
 	if err := r.disk.Format(home); err != nil {
 		return nil, err
 	}
@@ -46,12 +57,11 @@ func newRack(ctx context.Context, home string, out io.Writer, random *rand.Rand)
 }
 
 // boot mounts the disk, if it is not, and starts a server on it.
-func (r *rack) boot(ctx context.Context) (err error) {
+func (r *rack) boot(ctx context.Context) error {
 	if err := r.launch(); err != nil {
 		return err
 	}
-	r.at, r.seed, err = r.server.ready(ctx)
-	return err
+	return r.subject.ready(ctx, r.server, r.fs.Dir)
 }
 
 func (r *rack) launch() (err error) {
@@ -63,15 +73,17 @@ func (r *rack) launch() (err error) {
 			return err
 		}
 	}
-	r.server, err = startProcess(r.fs.Dir)
+	r.server, err = r.subject.start(r.fs.Dir)
 	return err
 }
 
 // close leaves nothing behind.
 func (r *rack) close() error {
+	if err := r.subject.close(); err != nil {
+		return err
+	}
 	if r.server != nil {
-		r.server.kill()
-		if err := r.server.wait(); err != nil {
+		if err := r.server.end(); err != nil {
 			return err
 		}
 		r.server = nil
@@ -86,40 +98,64 @@ func (r *rack) close() error {
 
 // round does one: load, trouble or none, the end of the process or of the power,
 // recovery, and the comparison with what is known. The server runs before and after.
-func (r *rack) round(ctx context.Context) (string, error) {
+func (r *rack) round(ctx context.Context) (what string, err error) {
 	r.n++
 	clients := 1 << r.random.IntN(6)
-	l, err := startLoad(ctx, r.at, r.seed, fmt.Sprint("r", r.n), clients, r.random, r.book)
+	stopLoad, err := r.subject.load(ctx, fmt.Sprint("r", r.n), clients, r.random)
 	if err != nil {
 		return "", err
 	}
-	stopped := r.writeBack(ctx)
+	stopWriting := r.writeBack(ctx)
+	stop := func() { stopWriting(); stopLoad(true) }
 	pause(ctx, r.upTo(900*time.Millisecond))
 	trouble := r.makeTrouble()
 	if trouble.name != "" {
 		pause(ctx, r.upTo(1500*time.Millisecond))
 	}
-	what := fmt.Sprintf("%2d clients, %s", clients, trouble.name)
-	if r.random.IntN(3) == 0 && !trouble.broken {
-		r.server.kill()
+	what = fmt.Sprintf("%2d clients, %s", clients, trouble.name)
+	killed := r.random.IntN(3) == 0
+	if killed {
 		what += "kill -9"
-		err = r.server.wait()
-		stopped()
-		l.stop(true)
-	} else {
+		err = r.server.end()
+		stop()
+		trouble.end()
+		stop = func() {}
+	}
+	if killed && trouble.broken && err == nil {
+		what += " and start, "
+		err = r.tryAgain(ctx)
+	}
+	if err == nil && (!killed || trouble.broken) {
 		var loss disk.Loss
-		loss, err = r.cut(r.way(), func() { stopped(); l.stop(true) })
+		loss, err = r.cut(r.way(), stop)
 		what += fmt.Sprintf("power cut (%s, %d writes in the cache, %d sectors lost)", loss.Way, loss.Writes, loss.Sectors)
 	}
-	trouble.end()
-	r.server = nil
+	if err == nil {
+		err = r.recover(ctx)
+	}
 	if err != nil {
 		return what, err
 	}
-	if err := r.recover(ctx); err != nil {
-		return what, err
+	return what, r.subject.check(ctx, r.server, r.fs.Dir)
+}
+
+// tryAgain starts the server on a disk that has failed and is well again, without the
+// boot that shows what it kept. The server need not start, but must say why; what it
+// tells its clients if it does must be on the disk.
+func (r *rack) tryAgain(ctx context.Context) error {
+	if err := r.launch(); err != nil {
+		return err
 	}
-	return what, r.check(ctx)
+	err := r.subject.ready(ctx, r.server, r.fs.Dir)
+	if err == nil {
+		return r.subject.check(ctx, r.server, r.fs.Dir)
+	}
+	for _, clear := range []string{"read-only file system", "input/output error", "cannot be written"} {
+		if strings.Contains(err.Error(), clear) {
+			return nil
+		}
+	}
+	return fmt.Errorf("on a disk that has failed: %w", err)
 }
 
 func (r *rack) upTo(d time.Duration) time.Duration { return time.Duration(r.random.Int64N(int64(d))) }
@@ -153,8 +189,7 @@ func (r *rack) recover(ctx context.Context) error {
 		pause(ctx, r.upTo(400*time.Millisecond))
 		var err error
 		if r.random.IntN(2) == 0 {
-			r.server.kill()
-			err = r.server.wait()
+			err = r.server.end()
 		} else {
 			_, err = r.cut(r.way(), func() {})
 		}
@@ -164,69 +199,6 @@ func (r *rack) recover(ctx context.Context) error {
 		}
 	}
 	return r.boot(ctx)
-}
-
-// check reads the whole log as a client does, and as an auditor does from the files,
-// and has the projection compared.
-func (r *rack) check(ctx context.Context) error {
-	all, err := readAll(ctx, r.at, r.seed)
-	if err != nil {
-		return fmt.Errorf("reading the log: %w", err)
-	}
-	if err := r.book.check(all); err != nil {
-		return err
-	}
-	if err := r.server.verify(ctx); err != nil {
-		return err
-	}
-	stream, err := blocks.Open(filepath.Join(r.fs.Dir, "log"), "reprise")
-	if err != nil {
-		return err
-	}
-	audit := proof.NewAudit(nil)
-	result, err := stream.Audit(ctx, audit, nil)
-	switch {
-	case err != nil:
-		return fmt.Errorf("auditing the files: %w", err)
-	case result.Finding != nil:
-		return fmt.Errorf("auditing the files: %w", result.Finding)
-	case audit.Taken() < uint64(len(all)):
-		return fmt.Errorf("the files hold %d events, and the server tells of %d", audit.Taken(), len(all))
-	}
-	return nil
-}
-
-// readAll reads the history to its end.
-func readAll(ctx context.Context, at, seed string) ([]events.Event, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	nc, err := dial(at, seed)
-	if err != nil {
-		return nil, err
-	}
-	defer nc.Close()
-	log, err := jetstream.History(ctx, nc, jetstream.Config{})
-	if err != nil {
-		return nil, err
-	}
-	last, err := log.Last(ctx)
-	if err != nil || last == 0 {
-		return nil, err
-	}
-	reader, err := log.Follow(ctx, 1)
-	if err != nil {
-		return nil, err
-	}
-	defer reader.Close()
-	var all []events.Event
-	for uint64(len(all)) < last {
-		some, err := reader.Next(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("after event %d of %d: %w", len(all), last, err)
-		}
-		all = append(all, some...)
-	}
-	return all, nil
 }
 
 // writeBack writes parts of files to the disk's cache at random, as the kernel does

@@ -17,6 +17,8 @@ import (
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/events/committer"
 	"github.com/reprise-run/reprise/events/jetstream"
+	"github.com/reprise-run/reprise/events/jetstream/blocks"
+	"github.com/reprise-run/reprise/events/near"
 	"github.com/reprise-run/reprise/projections"
 	"github.com/reprise-run/reprise/projections/live"
 	"github.com/reprise-run/reprise/projections/pebble"
@@ -29,8 +31,8 @@ import (
 func serve(ctx context.Context, dir string, in io.Reader, out io.Writer) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	server, err := jetstream.StartServer(jetstream.ServerOptions{Dir: filepath.Join(dir, "log"), Listen: "127.0.0.1:0", Logger: log})
+	say := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	server, err := jetstream.StartServer(jetstream.ServerOptions{Dir: filepath.Join(dir, "log"), Listen: "127.0.0.1:0", Logger: say})
 	if err != nil {
 		return err
 	}
@@ -48,23 +50,24 @@ func serve(ctx context.Context, dir string, in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	store, err := pebble.Open(filepath.Join(dir, "projection"), pebble.Options{Log: log, MemTable: 1 << 20})
+	store, err := pebble.Open(filepath.Join(dir, "projection"), pebble.Options{Log: say, MemTable: 1 << 20})
 	if err != nil {
 		return err
 	}
 	defer store.Close()
-	folded, err := live.Start(ctx, history, live.Options{Store: store, Log: log})
+	log := near.New(blocks.ReadAhead(history, filepath.Join(dir, "log"), ""), near.Options{})
+	folded, err := live.Start(ctx, log, live.Options{Store: store, Log: say})
 	if err != nil {
 		return err
 	}
 	defer folded.Close()
-	writer := committer.New(history, folded, committer.Options{Shape: projections.CheckShape})
+	writer := committer.New(log, folded, committer.Options{Shape: projections.CheckShape})
 	lease, err := jetstream.NewLease(nc, jetstream.Config{}, "committer", "torture")
 	if err != nil {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return lead(ctx, nc, lease, writer, log) })
+	group.Go(func() error { return lead(ctx, nc, lease, writer, say) })
 	group.Go(func() error {
 		select {
 		case <-folded.Done():
@@ -94,7 +97,7 @@ func serve(ctx context.Context, dir string, in io.Reader, out io.Writer) error {
 }
 
 // lead runs the committer while it holds the lease.
-func lead(ctx context.Context, nc *nats.Conn, lease events.Lease, writer *committer.Committer, log *slog.Logger) error {
+func lead(ctx context.Context, nc *nats.Conn, lease events.Lease, writer *committer.Committer, say *slog.Logger) error {
 	return committer.Elect(ctx, lease, func(ctx context.Context) error {
 		stop, err := jetstream.ServeProposals(nc, "reprise", writer)
 		if err != nil {
@@ -104,7 +107,7 @@ func lead(ctx context.Context, nc *nats.Conn, lease events.Lease, writer *commit
 		return writer.Run(ctx)
 	}, func(leading bool, why error) {
 		if !leading {
-			log.Warn("the committer has stopped", "why", why)
+			say.Warn("the committer has stopped", "why", why)
 		}
 	})
 }

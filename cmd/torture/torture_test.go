@@ -42,8 +42,15 @@ func TestTorture(t *testing.T) {
 	if missing := disk.Missing(); missing != "" {
 		t.Skipf("needs %s; then: make torture", missing)
 	}
-	if err := torture(t.Context(), options{rounds: 10, seed: 4, age: 10}, lines{t}); err != nil {
-		t.Fatal(err)
+	for _, o := range []options{
+		{of: ofLog, rounds: 6, seed: 4, age: 6},
+		{of: ofCluster, rounds: 3, seed: 2, age: 3, binary: "../../dist/bin/reprise"},
+	} {
+		t.Run(o.of, func(t *testing.T) {
+			if err := torture(t.Context(), o, lines{t}); err != nil {
+				t.Fatal(err)
+			}
+		})
 	}
 }
 
@@ -54,15 +61,16 @@ func TestFailedFlush(t *testing.T) {
 	if missing := disk.Missing(); missing != "" {
 		t.Skipf("needs %s; then: make torture", missing)
 	}
-	// JetStream flushes the staged batch about nine times, and then the stream.
-	for before := 8; before < 13; before++ {
+	// JetStream flushes the staged batch about ten times, and then the stream.
+	for before := 10; before < 13; before++ {
 		t.Run(fmt.Sprint("after ", before), func(t *testing.T) { failedFlush(t, before) })
 	}
 }
 
 func failedFlush(t *testing.T, before int) {
 	random := rand.New(rand.NewPCG(uint64(before), 0))
-	r, err := newRack(t.Context(), t.TempDir(), lines{t}, random)
+	is := newLogSubject()
+	r, err := newRack(t.Context(), t.TempDir(), is, random)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,12 +79,12 @@ func failedFlush(t *testing.T, before int) {
 			t.Error(err)
 		}
 	}()
-	nc, err := dial(r.at, r.seed)
+	nc, err := dial(is.at, is.seed)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer nc.Close()
-	c := &client{name: "c", random: random, to: jetstream.NewRelay(nc, "reprise"), ledger: r.book}
+	c := &client{name: "c", random: random, to: jetstream.NewRelay(nc, "reprise"), ledger: is.book}
 	if err := c.propose(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +104,7 @@ func failedFlush(t *testing.T, before int) {
 	if err := r.boot(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.check(t.Context()); err != nil {
+	if err := is.check(t.Context(), r.server, r.fs.Dir); err != nil {
 		t.Error(err)
 	}
 }

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/events/jetstream"
+	"github.com/reprise-run/reprise/events/jetstream/blocks"
+	"github.com/reprise-run/reprise/events/proof"
+)
+
+// logSubject is a log with its committer and its projection, and clients that
+// propose.
+type logSubject struct {
+	book *ledger
+	at   string // where the server listens
+	seed string // the file of the key for it
+}
+
+func newLogSubject() *logSubject { return &logSubject{book: newLedger()} }
+
+// serveDir makes the binary of a test a server.
+const serveDir = "REPRISE_TORTURE_SERVE"
+
+// start implements subject: it starts this program anew.
+func (s *logSubject) start(dir string) (*process, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(self, "serve", dir)
+	cmd.Env = append(os.Environ(), serveDir+"="+dir)
+	return startProcess(cmd)
+}
+
+// ready implements subject.
+func (s *logSubject) ready(ctx context.Context, p *process, _ string) error {
+	line, err := p.line(ctx)
+	if err != nil {
+		return err
+	}
+	fields := strings.Fields(line)
+	if len(fields) != 3 || fields[0] != "ready" {
+		return fmt.Errorf("the server said %q", line)
+	}
+	s.at, s.seed = fields[1], fields[2]
+	return nil
+}
+
+// load implements subject.
+func (s *logSubject) load(ctx context.Context, name string, clients int, random *rand.Rand) (func(dead bool), error) {
+	l, err := startLoad(ctx, s.at, s.seed, name, clients, random, s.book)
+	if err != nil {
+		return nil, err
+	}
+	return l.stop, nil
+}
+
+// check implements subject: it reads the whole log as a client does, and as an
+// auditor does from the files, and has the projection compared.
+func (s *logSubject) check(ctx context.Context, p *process, dir string) error {
+	all, err := s.read(ctx)
+	if err != nil {
+		return fmt.Errorf("reading the log: %w", err)
+	}
+	if err := s.book.check(all); err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintln(p.in, "verify"); err != nil {
+		return err
+	}
+	if line, err := p.line(ctx); err != nil || !strings.HasPrefix(line, "identical") {
+		return errors.Join(fmt.Errorf("verify: %s", line), err)
+	}
+	stream, err := blocks.Open(filepath.Join(dir, "log"), "reprise")
+	if err != nil {
+		return err
+	}
+	audit := proof.NewAudit(nil)
+	result, err := stream.Audit(ctx, audit, nil)
+	switch {
+	case err != nil:
+		return fmt.Errorf("auditing the files: %w", err)
+	case result.Finding != nil:
+		return fmt.Errorf("auditing the files: %w", result.Finding)
+	case audit.Taken() < uint64(len(all)):
+		return fmt.Errorf("the files hold %d events, and the server tells of %d", audit.Taken(), len(all))
+	}
+	return nil
+}
+
+// counts implements subject.
+func (s *logSubject) counts() tally { return s.book.counts }
+
+// close implements subject.
+func (s *logSubject) close() error { return nil }
+
+// read reads the history to its end.
+func (s *logSubject) read(ctx context.Context) ([]events.Event, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	nc, err := dial(s.at, s.seed)
+	if err != nil {
+		return nil, err
+	}
+	defer nc.Close()
+	log, err := jetstream.History(ctx, nc, jetstream.Config{})
+	if err != nil {
+		return nil, err
+	}
+	last, err := log.Last(ctx)
+	if err != nil || last == 0 {
+		return nil, err
+	}
+	reader, err := log.Follow(ctx, 1)
+	if err != nil {
+		return nil, err
+	}
+	defer reader.Close()
+	var all []events.Event
+	for uint64(len(all)) < last {
+		some, err := reader.Next(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("after event %d of %d: %w", len(all), last, err)
+		}
+		all = append(all, some...)
+	}
+	return all, nil
+}
