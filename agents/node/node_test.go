@@ -264,7 +264,11 @@ func TestFaults(t *testing.T) {
 						b.stop()
 						b.start()
 					}
-					for !b.runtime.Exit("a", code+1) {
+					for waited := 0; !b.runtime.Exit("a", code+1); waited++ {
+						if waited > 3600 {
+							t.Errorf("the container does not run again within an hour after it ended with %d:\n%s", code, b.history())
+							return
+						}
 						b.settle(time.Second)
 					}
 					want = append(want, fmt.Sprintf("container.exited(%d)", code+1))
