@@ -238,13 +238,29 @@ func (c *Client) ask(ctx context.Context, method string, call any) (*nats.Msg, e
 	return c.request(ctx, subject(c.prefix, method), body)
 }
 
+// request asks, and puts an answer together that comes in several messages.
 func (c *Client) request(ctx context.Context, subject string, body []byte) (*nats.Msg, error) {
-	m, err := c.nc.RequestWithContext(ctx, subject, body)
+	inbox, err := c.nc.SubscribeSync(c.nc.NewInbox())
+	if err != nil {
+		return nil, fmt.Errorf("asking the server: %w", err)
+	}
+	defer func() { _ = inbox.Unsubscribe() }() // A connection that is closed has none.
+	if err := c.nc.PublishRequest(subject, inbox.Subject, body); err != nil {
+		return nil, fmt.Errorf("asking the server: %w", err)
+	}
+	var parts []byte
+	m, err := inbox.NextMsgWithContext(ctx)
+	for ; err == nil && m.Header.Get(headerMore) != ""; m, err = inbox.NextMsgWithContext(ctx) {
+		parts = append(parts, m.Data...)
+	}
 	if errors.Is(err, nats.ErrNoResponders) {
 		return nil, errors.New("no server answers questions about the history: start one with `reprise up`")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("asking the server: %w", err)
+	}
+	if len(parts) > 0 {
+		m.Data = append(parts, m.Data...)
 	}
 	if refusal := m.Header.Get(headerError); refusal != "" {
 		if text, err := strconv.Unquote(refusal); err == nil {

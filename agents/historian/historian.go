@@ -64,9 +64,13 @@ const (
 
 	headerError = "Reprise-Error"
 	headerNext  = "Reprise-Next" // where the next page begins, if there is one
+	headerMore  = "Reprise-More" // this message is followed by another with more of the answer
 
 	// page is how many bytes of events one answer holds, about.
 	page = 256 << 10
+	// part is how many bytes of an answer one message holds. One event may have more
+	// than NATS carries at once, in its text form and with what it changed.
+	part = 2 << 20
 	// poll is how long a follower's question stays open when nothing happens.
 	poll = 20 * time.Second
 	// flushed bounds how long the server tells NATS to listen.
@@ -192,10 +196,15 @@ func respond(m, reply *nats.Msg) {
 	if !strings.HasPrefix(m.Reply, nats.InboxPrefix) {
 		return
 	}
-	// Any other failure means that whoever asked has gone: there is nobody to tell.
-	if err := m.RespondMsg(reply); errors.Is(err, nats.ErrMaxPayload) {
-		_ = m.RespondMsg(refusal(fmt.Errorf("the answer has %d bytes, which is more than NATS carries at once; ask for less", len(reply.Data))))
+	for rest := reply.Data; len(rest) > part; rest = reply.Data {
+		first := nats.NewMsg("")
+		first.Header.Set(headerMore, "1")
+		first.Data, reply.Data = rest[:part], rest[part:]
+		if m.RespondMsg(first) != nil {
+			return
+		}
 	}
+	_ = m.RespondMsg(reply) // If that fails, whoever asked has gone.
 }
 
 func refusal(err error) *nats.Msg {

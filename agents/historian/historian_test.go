@@ -312,17 +312,26 @@ func TestFollowEndsAtTheLast(t *testing.T) {
 	}
 }
 
-func TestSaysWhenAnAnswerIsTooLong(t *testing.T) {
+// An event that is larger, in its text form, than what NATS carries at once comes whole.
+func TestLargeEvents(t *testing.T) {
 	h := projectionstest.NewHistory()
-	h.Create(projectionstest.Pod("a", "b"), `{"metadata":{"name":"`+strings.Repeat("x", 9<<20)+`"}}`)
+	h.Create(projectionstest.Pod("a", "b"), `{"metadata":{"name":"`+strings.Repeat(`\"`, 4<<20)+`"}}`)
+	h.Create(projectionstest.Pod("a", "c"), `{"metadata":{}}`)
 	log := memlog.New()
 	grow(t, log, h.Events)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	for _, err := range serve(t, log).Why(ctx, 1) {
-		if err == nil || !strings.Contains(err.Error(), "ask for less") {
-			t.Errorf("got %v", err)
+	c := serve(t, log)
+	n := 0
+	for told, err := range c.Tell(t.Context(), history.Query{}) {
+		if err != nil {
+			t.Fatal(err)
 		}
+		if want := h.Events[n].Text(); told.Event.Text() != want {
+			t.Errorf("event %d has %d bytes, not %d", told.Event.Sequence, len(told.Event.Text()), len(want))
+		}
+		n++
+	}
+	if n != 2 {
+		t.Errorf("%d events of 2 are told", n)
 	}
 }
 
