@@ -26,9 +26,16 @@ const maxDepth = 10_000
 // (but for numbers that are written differently), which is what Diff and Apply
 // rest on: they work on the bytes and decode nothing.
 func Canonical(doc []byte) ([]byte, error) {
-	if IsCanonical(doc) {
-		return bytes.Clone(doc), nil
+	var space [48]span
+	r := rewriter{checker: checker{doc: doc}, out: make([]byte, 0, len(doc)), members: space[:0]}
+	if r.document() {
+		return r.out, nil
 	}
+	return decoded(doc)
+}
+
+// decoded is Canonical by way of Go's decoder.
+func decoded(doc []byte) ([]byte, error) {
 	dec := json.NewDecoder(bytes.NewReader(doc))
 	dec.UseNumber()
 	var v any

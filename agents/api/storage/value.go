@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+
+	"github.com/reprise-run/reprise/events"
 )
 
 // Nearly all that upstream stores are API objects in JSON, which go into the log
@@ -26,14 +28,10 @@ type opaque struct {
 // object that it is, if it has one.
 func toLog(value []byte) (doc []byte, uid string, err error) {
 	if len(value) > 0 && value[0] == '{' {
-		var o struct {
-			Kind     string `json:"kind"`
-			Metadata struct {
-				UID string `json:"uid"`
-			} `json:"metadata"`
-		}
-		if json.Unmarshal(value, &o) == nil && o.Kind != "" {
-			return value, o.Metadata.UID, nil
+		doc, err := events.Canonical(value)
+		if kind, ok := events.Text(events.Lookup(doc, "kind")); err == nil && ok && kind != "" {
+			uid, _ := events.Text(events.Lookup(doc, "metadata", "uid"))
+			return doc, uid, nil
 		}
 	}
 	doc, err = json.Marshal(opaque{APIVersion: opaqueVersion, Kind: opaqueKind, Value: value})
