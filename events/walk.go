@@ -197,19 +197,38 @@ func unquoteJSON(s []byte) string {
 // Lookup returns the value of a member within members of a canonical document,
 // as canonical JSON, or nil: Lookup(pod, "spec", "nodeName"). It decodes nothing.
 func Lookup(doc []byte, names ...string) []byte {
+	from, end, ok := locate(doc, names)
+	if !ok {
+		return nil
+	}
+	return doc[from:end]
+}
+
+// Around returns what lies before and behind the value that Lookup returns. It
+// says false if there is none.
+func Around(doc []byte, names ...string) (before, behind []byte, ok bool) {
+	from, end, ok := locate(doc, names)
+	if !ok {
+		return nil, nil, false
+	}
+	return doc[:from:from], doc[end:], true
+}
+
+// locate finds the place of a member's value.
+func locate(doc []byte, names []string) (from, end int, ok bool) {
 	i, end := 0, len(doc)
 	var space [64]byte // for a name, which is short
 	for _, name := range names {
 		if i >= len(doc) || doc[i] != '{' {
-			return nil
+			return 0, 0, false
 		}
 		k, ok := find(doc, i, appendString(space[:0], name))
 		if !ok {
-			return nil
+			return 0, 0, false
 		}
 		i, end = k.from, k.end
 	}
-	return doc[i:end]
+	return i, end, true
 }
 
 // Members yields the members of a canonical JSON object, in order, and nothing for

@@ -77,6 +77,7 @@ type Server struct {
 	inside  http.Handler
 	pki     *pki.Dir
 	backend *storage.Backend
+	lane    *lane
 	past    *past.Past
 	done    chan struct{}
 	err     error
@@ -193,6 +194,9 @@ func (s *Server) assemble(ctx context.Context, o Options, address string) (func(
 		return nil, err
 	}
 	s.generic = aggregator.GenericAPIServer
+	if s.lane, err = newLane(complete.KubeAPIs.ControlPlane.Generic, s.backend); err != nil {
+		return nil, err
+	}
 	s.inside = insideChain(s.generic, complete.Aggregator.GenericConfig)
 	return prepared.Run, nil
 }

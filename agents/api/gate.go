@@ -59,13 +59,25 @@ func (g gate) Do(ctx context.Context, actor events.Actor, c runner.Command) (uin
 	return 0, nil
 }
 
+// create makes an object: by the short way if one like it was made before, and
+// else by a request, of which the next such creation learns.
 func (g gate) create(ctx context.Context, actor events.Actor, c runner.Command) error {
+	who := identity(actor)
+	lane, mould := g.server.lane.find(c, actor)
+	if mould != nil {
+		if done, err := lane.create(ctx, who, mould, c); done {
+			return err
+		}
+	}
 	target, err := collection(c.Object, c.Body)
 	if err != nil {
 		return err
 	}
 	target += "?fieldManager=" + url.QueryEscape(actor.String())
-	_, err = g.server.request(ctx, identity(actor), http.MethodPost, target, c.Body)
+	answer, err := g.server.request(ctx, who, http.MethodPost, target, c.Body)
+	if err == nil && lane != nil && mould == nil {
+		lane.learn(c, actor, answer)
+	}
 	return err
 }
 
@@ -114,13 +126,17 @@ func (g gate) gone(c runner.Command) bool {
 // collection is the path of the resource that an object belongs to. The version
 // is the one in which the object is given.
 func collection(r events.Ref, object []byte) (string, error) {
-	var o metav1.TypeMeta
-	if err := json.Unmarshal(object, &o); err != nil || o.APIVersion == "" {
-		return "", fmt.Errorf("%s: the object does not say its apiVersion", r)
+	version, _ := events.Text(events.Lookup(object, "apiVersion"))
+	if version == "" {
+		var o metav1.TypeMeta // it may be JSON of another form
+		if err := json.Unmarshal(object, &o); err != nil || o.APIVersion == "" {
+			return "", fmt.Errorf("%s: the object does not say its apiVersion", r)
+		}
+		version = o.APIVersion
 	}
-	path := "/apis/" + o.APIVersion
+	path := "/apis/" + version
 	if r.Group == "" {
-		path = "/api/" + o.APIVersion
+		path = "/api/" + version
 	}
 	if r.Namespace != "" {
 		path += "/namespaces/" + url.PathEscape(r.Namespace)

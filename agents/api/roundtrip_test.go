@@ -30,20 +30,21 @@ import (
 func TestServer(t *testing.T) {
 	s := start(t)
 	for name, test := range map[string]func(*testing.T, *running){
-		"objects":    objectsRoundTrip,
-		"watch":      watches,
-		"typed":      changesBecomeFacts,
-		"apply":      serverSideApply,
-		"custom":     customResources,
-		"denied":     roles,
-		"invalid":    invalidLeavesNoTrace,
-		"attributed": everyEventIsAttributed,
-		"volatile":   leasesStayOutOfHistory,
-		"keys":       everyResourceHasItsPlace,
-		"endpoints":  serverEndpoints,
-		"gate":       gateCommands,
-		"tokens":     tokensForPods,
-		"failing":    failuresReachTheClient,
+		"objects":         objectsRoundTrip,
+		"watch":           watches,
+		"typed":           changesBecomeFacts,
+		"apply":           serverSideApply,
+		"custom":          customResources,
+		"denied":          roles,
+		"invalid":         invalidLeavesNoTrace,
+		"attributed":      everyEventIsAttributed,
+		"volatile":        leasesStayOutOfHistory,
+		"keys":            everyResourceHasItsPlace,
+		"endpoints":       serverEndpoints,
+		"gate":            gateCommands,
+		"a gate for many": aGateForMany,
+		"tokens":          tokensForPods,
+		"failing":         failuresReachTheClient,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, s) })
 	}

@@ -77,6 +77,13 @@ func (b *Backend) Get(r events.Ref) *projections.Entry {
 	return b.stream(r).Projection.View().Get(r)
 }
 
+// Create stores a new object as upstream's storage would, given its encoding, and
+// returns its revision. It says false if there is an object of that name.
+func (b *Backend) Create(ctx context.Context, r events.Ref, value []byte) (revision uint64, made bool, err error) {
+	o, err := b.stream(r).put(ctx, r, value, 0)
+	return o.revision, o.done, err
+}
+
 // stream is the one that holds the objects of a resource.
 func (b *Backend) stream(r events.Ref) *stream {
 	if events.Volatile(r) {

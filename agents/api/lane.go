@@ -1,0 +1,179 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"hash/maphash"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/managedfields"
+	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/audit"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+	"k8s.io/apiserver/pkg/endpoints/request"
+	"k8s.io/apiserver/pkg/registry/rest"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/kubernetes/pkg/api/legacyscheme"
+	"k8s.io/kubernetes/pkg/apis/core"
+	podstorage "k8s.io/kubernetes/pkg/registry/core/pod/storage"
+
+	"github.com/reprise-run/reprise/agents/api/storage"
+	"github.com/reprise-run/reprise/agents/runner"
+	"github.com/reprise-run/reprise/events"
+)
+
+// lane is the short way for creations of which there are many alike: the pods of
+// one ReplicaSet are the same but for their names. The first goes through the API
+// as a request; of it the lane learns what reading the body and keeping account of
+// who set which field came to, and casts the next in that mould. What may come out
+// otherwise the next time is done each time, by upstream's own code: authorization,
+// admission, the defaults and the validation of the registry.
+type lane struct {
+	authorizer authorizer.UnconditionalAuthorizer
+	admission  admission.Interface
+	pods       rest.Creater
+	interfaces admission.ObjectInterfaces
+	seed       maphash.Seed
+
+	mu     sync.Mutex
+	moulds map[uint64]*mould
+}
+
+// mould is what is the same in objects that are created alike.
+type mould struct {
+	before, behind []byte // of the name's value, in the body
+	manager        string
+	pod            *core.Pod // as the body reads, with the fields' manager
+}
+
+// maxMoulds is how many are kept: more than there are ReplicaSets that create pods
+// at about the same time.
+const maxMoulds = 512
+
+func newLane(c genericapiserver.CompletedConfig, b *storage.Backend) (*lane, error) {
+	stored, err := podstorage.NewStorage(directly{c.RESTOptionsGetter, b}, nil, nil, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	return &lane{
+		authorizer: c.Authorization.Authorizer, admission: c.AdmissionControl, pods: stored.Pod,
+		interfaces: admission.NewObjectInterfacesFromScheme(legacyscheme.Scheme),
+		seed:       maphash.MakeSeed(), moulds: map[uint64]*mould{},
+	}, nil
+}
+
+// find returns the lane for a creation, and its mould if there is one; nil if it
+// must go another way.
+func (l *lane) find(c runner.Command, actor events.Actor) (*lane, *mould) {
+	if c.Object.GroupResource() != "pods" || !events.IsCanonical(c.Body) {
+		return nil, nil
+	}
+	before, behind, ok := events.Around(c.Body, "metadata", "name")
+	name, _ := events.Text(events.Lookup(c.Body, "metadata", "name"))
+	if !ok || name != c.Object.Name {
+		return nil, nil
+	}
+	l.mu.Lock()
+	m := l.moulds[l.hash(before, behind)]
+	l.mu.Unlock()
+	if m == nil || m.manager != actor.String() || !bytes.Equal(m.before, before) || !bytes.Equal(m.behind, behind) {
+		return l, nil
+	}
+	return l, m
+}
+
+func (l *lane) hash(before, behind []byte) uint64 {
+	var h maphash.Hash
+	h.SetSeed(l.seed)
+	h.Write(before)
+	h.Write(behind)
+	return h.Sum64()
+}
+
+// learn makes a mould of a creation that went well, and of the object that came of
+// it.
+func (l *lane) learn(c runner.Command, actor events.Actor, answer []byte) {
+	var made metav1.PartialObjectMetadata
+	if json.Unmarshal(answer, &made) != nil || len(made.ManagedFields) != 1 || made.ManagedFields[0].Manager != actor.String() {
+		return
+	}
+	object, _, err := legacyscheme.Codecs.UniversalDecoder().Decode(c.Body, nil, nil)
+	pod, ok := object.(*core.Pod)
+	if err != nil || !ok || pod.Namespace != c.Object.Namespace || len(pod.OwnerReferences) > 1 {
+		return
+	}
+	rest.WipeObjectMetaSystemFields(pod)
+	pod.ManagedFields = made.ManagedFields
+	m := &mould{manager: actor.String(), pod: pod}
+	m.before, m.behind, _ = events.Around(bytes.Clone(c.Body), "metadata", "name")
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.moulds) >= maxMoulds {
+		clear(l.moulds)
+	}
+	l.moulds[l.hash(m.before, m.behind)] = m
+}
+
+// create makes a pod as a mould has it. It says false, and has done nothing, if
+// that must go the other way.
+func (l *lane) create(ctx context.Context, who user.Info, m *mould, c runner.Command) (done bool, err error) {
+	ctx = inside(ctx, who, c.Object)
+	info, _ := request.RequestInfoFrom(ctx)
+	decision, _, _ := l.authorizer.Authorize(ctx, authorizer.AttributesRecord{
+		User: who, Verb: info.Verb, Namespace: info.Namespace, APIVersion: info.APIVersion, Resource: info.Resource,
+		ResourceRequest: true, Path: info.Path,
+	})
+	if decision != authorizer.DecisionAllow {
+		return false, nil // a request says why
+	}
+	pod := m.pod.DeepCopy()
+	pod.Name = c.Object.Name
+	now := metav1.NewTime(time.Now().UTC())
+	pod.ManagedFields[0].Time = &now
+
+	options := &metav1.CreateOptions{TypeMeta: metav1.TypeMeta{APIVersion: "meta.k8s.io/v1", Kind: "CreateOptions"}, FieldManager: m.manager}
+	attributes := admission.NewAttributesRecord(pod, nil, podKind, pod.Namespace, pod.Name, podResource, "", admission.Create, options, false, who)
+	admit := admission.WithAudit(l.admission)
+	if mutate, ok := admit.(admission.MutationInterface); ok && mutate.Handles(admission.Create) {
+		fields := slices.Clone(pod.ManagedFields)
+		if err := mutate.Admit(ctx, attributes, l.interfaces); err != nil {
+			return true, err
+		}
+		if !sameFields(fields, pod.ManagedFields) && managedfields.ValidateManagedFields(pod.ManagedFields) != nil {
+			pod.ManagedFields = fields
+		}
+	}
+	_, err = l.pods.Create(ctx, pod, rest.AdmissionToValidateObjectFunc(admit, attributes, l.interfaces), options)
+	return true, err
+}
+
+var (
+	podKind     = core.SchemeGroupVersion.WithKind("Pod").GroupKind().WithVersion("v1")
+	podResource = core.Resource("pods").WithVersion("v1")
+)
+
+// sameFields says whether two accounts of fields share their memory, as they do
+// unless somebody has changed one.
+func sameFields(a, b []metav1.ManagedFieldsEntry) bool {
+	return slices.EqualFunc(a, b, func(a, b metav1.ManagedFieldsEntry) bool { return a == b })
+}
+
+// inside is the context of a creation that comes from this process, with what the
+// filters before upstream's handlers put there.
+func inside(ctx context.Context, who user.Info, r events.Ref) context.Context {
+	ctx = audit.WithAuditContext(ctx)
+	audit.WithAuditID(ctx, types.UID(uuid.NewString()))
+	ctx = request.WithReceivedTimestamp(ctx, time.Now())
+	ctx = request.WithUser(request.WithNamespace(ctx, r.Namespace), who)
+	return request.WithRequestInfo(ctx, &request.RequestInfo{
+		IsResourceRequest: true, Path: "/api/v1/namespaces/" + r.Namespace + "/" + r.Resource,
+		Verb: "create", APIPrefix: "api", APIVersion: "v1", Namespace: r.Namespace, Resource: r.Resource, Parts: []string{r.Resource},
+	})
+}
