@@ -46,9 +46,10 @@ type Reader interface {
 	// events.Ref.Compare; namespace "" means all namespaces.
 	ListAt(ctx context.Context, group, resource, namespace string, sequence uint64) iter.Seq2[*projections.Entry, error]
 	// ListFrom is ListAt without the objects that come before one, which need not
-	// be there. It is how to go on with a list.
-	ListFrom(ctx context.Context, from events.Ref, namespace string, sequence uint64) iter.Seq2[*projections.Entry, error]
-	// CountFrom counts what ListFrom would yield, without reading it.
+	// be there, and without those after the first most of them, if that is not 0. It
+	// is how to go on with a list.
+	ListFrom(ctx context.Context, from events.Ref, namespace string, sequence uint64, most int) iter.Seq2[*projections.Entry, error]
+	// CountFrom counts what ListFrom would yield in all, without reading it.
 	CountFrom(ctx context.Context, from events.Ref, namespace string, sequence uint64) (int, error)
 	// StateAt returns the whole cluster as it was.
 	StateAt(ctx context.Context, sequence uint64) (*projections.State, error)

@@ -108,11 +108,11 @@ func (r recorded) At(ref events.Ref, sequence uint64) (*projections.Entry, error
 }
 
 func (r recorded) ListAt(ctx context.Context, group, resource, namespace string, sequence uint64) iter.Seq2[*projections.Entry, error] {
-	return r.ListFrom(ctx, events.Ref{Group: group, Resource: resource}, namespace, sequence)
+	return r.ListFrom(ctx, events.Ref{Group: group, Resource: resource}, namespace, sequence, 0)
 }
 
 func (r recorded) CountFrom(ctx context.Context, from events.Ref, namespace string, sequence uint64) (n int, err error) {
-	for _, err := range r.ListFrom(ctx, from, namespace, sequence) {
+	for _, err := range r.ListFrom(ctx, from, namespace, sequence, 0) {
 		if err != nil {
 			return n, err
 		}
@@ -121,15 +121,19 @@ func (r recorded) CountFrom(ctx context.Context, from events.Ref, namespace stri
 	return n, nil
 }
 
-func (r recorded) ListFrom(ctx context.Context, from events.Ref, namespace string, sequence uint64) iter.Seq2[*projections.Entry, error] {
+func (r recorded) ListFrom(ctx context.Context, from events.Ref, namespace string, sequence uint64, most int) iter.Seq2[*projections.Entry, error] {
 	return func(yield func(*projections.Entry, error) bool) {
 		s, err := r.StateAt(ctx, sequence)
 		if err != nil {
 			yield(nil, err)
 			return
 		}
+		n := 0
 		for e := range s.View().List(from.Group, from.Resource, namespace) {
-			if e.Ref.Compare(from) >= 0 && !yield(e, nil) {
+			if e.Ref.Compare(from) < 0 {
+				continue
+			}
+			if n++; !yield(e, nil) || n == most {
 				return
 			}
 		}

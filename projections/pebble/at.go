@@ -149,13 +149,13 @@ func (s *Store) step(it *pebble.Iterator) (sequence uint64, st step, err error) 
 // ListAt implements history.Reader.
 func (s *Store) ListAt(ctx context.Context, group, resource, namespace string, sequence uint64) iter.Seq2[*projections.Entry, error] {
 	prefix := resourcePrefix(lifeKey, group, resource, namespace)
-	return s.versions(ctx, prefix, prefix, sequence)
+	return s.versions(ctx, prefix, prefix, sequence, 0)
 }
 
 // ListFrom implements history.Reader.
-func (s *Store) ListFrom(ctx context.Context, from events.Ref, namespace string, sequence uint64) iter.Seq2[*projections.Entry, error] {
+func (s *Store) ListFrom(ctx context.Context, from events.Ref, namespace string, sequence uint64, most int) iter.Seq2[*projections.Entry, error] {
 	prefix, lower := lifetimesFrom(from, namespace)
-	return s.versions(ctx, prefix, lower, sequence)
+	return s.versions(ctx, prefix, lower, sequence, most)
 }
 
 // CountFrom implements history.Reader.
@@ -191,7 +191,7 @@ func (s *Store) StateAt(ctx context.Context, sequence uint64) (*projections.Stat
 		return nil, fmt.Errorf("sequence %d has not come yet: the projection is at %d: %w", sequence, folded, events.ErrNotFound)
 	}
 	state := projections.NewState()
-	for e, err := range s.versions(ctx, []byte{lifeKey}, []byte{lifeKey}, sequence) {
+	for e, err := range s.versions(ctx, []byte{lifeKey}, []byte{lifeKey}, sequence, 0) {
 		if err != nil {
 			return nil, err
 		}
@@ -203,8 +203,9 @@ func (s *Store) StateAt(ctx context.Context, sequence uint64) (*projections.Stat
 
 // versions yields the objects whose lifetimes have keys with a prefix, and not
 // below lower, as they were. It reads the histories of no others: many more may
-// have lived before and since. It reads ahead on all processors, a few at first.
-func (s *Store) versions(ctx context.Context, prefix, lower []byte, sequence uint64) iter.Seq2[*projections.Entry, error] {
+// have lived before and since. It reads ahead on all processors, a few at first, and
+// no further than the first most of them, if that is not 0.
+func (s *Store) versions(ctx context.Context, prefix, lower []byte, sequence uint64, most int) iter.Seq2[*projections.Entry, error] {
 	return func(yield func(*projections.Entry, error) bool) {
 		if err := s.begun(sequence); err != nil {
 			yield(nil, err)
@@ -216,13 +217,17 @@ func (s *Store) versions(ctx context.Context, prefix, lower []byte, sequence uin
 			return
 		}
 		defer it.Close()
+		if most == 0 {
+			most = math.MaxInt
+		}
 		ok := it.First()
-		for ahead := 32; ok; ahead = min(2*ahead, 2048) {
+		for ahead := 32; ok && most > 0; ahead = min(2*ahead, 2048) {
 			var refs []events.Ref
-			if refs, ok, err = s.alive(it, sequence, ahead); err != nil {
+			if refs, ok, err = s.alive(it, sequence, min(ahead, most)); err != nil {
 				yield(nil, err)
 				return
 			}
+			most -= len(refs)
 			entries, err := s.resolve(ctx, refs, sequence)
 			if err != nil {
 				yield(nil, err)

@@ -140,7 +140,9 @@ func TestAnyMoment(t *testing.T) {
 			listed(t, s.ListAt(t.Context(), list[0], list[1], list[2], sequence), want)
 			for i, e := range want {
 				if i%5 == 0 {
-					listed(t, s.ListFrom(t.Context(), e.Ref, list[2], sequence), want[i:])
+					listed(t, s.ListFrom(t.Context(), e.Ref, list[2], sequence, 0), want[i:])
+					some := want[i:min(i+3, len(want))]
+					listed(t, s.ListFrom(t.Context(), e.Ref, list[2], sequence, 3), some)
 					if n, err := s.CountFrom(t.Context(), e.Ref, list[2], sequence); err != nil || n != len(want)-i {
 						t.Fatalf("from %s on there are %d: %v", e.Ref, n, err)
 					}

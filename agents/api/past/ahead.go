@@ -102,7 +102,7 @@ func (b *backend) readAhead(ctx context.Context, at place, out chan<- part) {
 		}
 	}
 	var kvs []*mvccpb.KeyValue
-	for kv, err := range b.from(ctx, at) {
+	for kv, err := range b.from(ctx, at, 0) {
 		if err != nil {
 			send(part{err: err})
 			return

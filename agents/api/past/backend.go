@@ -127,7 +127,11 @@ func (b *backend) List(ctx context.Context, prefix string, opts kubernetes.ListO
 		return resp, p.err
 	}
 	more := false
-	for kv, err := range b.from(ctx, here) {
+	most := 0
+	if opts.Limit > 0 {
+		most = int(opts.Limit) + 1 // One more says that there are more.
+	}
+	for kv, err := range b.from(ctx, here, most) {
 		if err != nil {
 			return resp, err
 		}
@@ -146,8 +150,8 @@ func (b *backend) List(ctx context.Context, prefix string, opts kubernetes.ListO
 	return resp, err
 }
 
-// from yields the objects of a list from a place on.
-func (b *backend) from(ctx context.Context, p place) iter.Seq2[*mvccpb.KeyValue, error] {
+// from yields the objects of a list from a place on, the first most if that is not 0.
+func (b *backend) from(ctx context.Context, p place, most int) iter.Seq2[*mvccpb.KeyValue, error] {
 	return func(yield func(*mvccpb.KeyValue, error) bool) {
 		start, skip := p.scope, false
 		if p.from != "" {
@@ -156,9 +160,11 @@ func (b *backend) from(ctx context.Context, p place) iter.Seq2[*mvccpb.KeyValue,
 				yield(nil, noSuchKey(p.from))
 				return
 			}
-			skip = strings.HasSuffix(p.from, "\x00")
+			if skip = strings.HasSuffix(p.from, "\x00"); skip && most > 0 {
+				most++
+			}
 		}
-		for e, err := range b.reader.ListFrom(ctx, start, p.scope.Namespace, p.at) {
+		for e, err := range b.reader.ListFrom(ctx, start, p.scope.Namespace, p.at, most) {
 			var kv *mvccpb.KeyValue
 			if err == nil {
 				if skip && e.Ref == start {

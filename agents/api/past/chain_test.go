@@ -21,7 +21,7 @@ func (unreadable) ListAt(context.Context, string, string, string, uint64) iter.S
 	return func(yield func(*projections.Entry, error) bool) { yield(nil, errors.New("a block is damaged")) }
 }
 
-func (unreadable) ListFrom(ctx context.Context, _ events.Ref, _ string, sequence uint64) iter.Seq2[*projections.Entry, error] {
+func (unreadable) ListFrom(ctx context.Context, _ events.Ref, _ string, sequence uint64, _ int) iter.Seq2[*projections.Entry, error] {
 	return unreadable{}.ListAt(ctx, "", "", "", sequence)
 }
 
