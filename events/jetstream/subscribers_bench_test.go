@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -19,6 +20,7 @@ import (
 	natsjs "github.com/nats-io/nats.go/jetstream"
 
 	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/events/committer"
 	"github.com/reprise-run/reprise/events/jetstream"
 )
 
@@ -38,25 +40,33 @@ const crowd = 100
 // are on other machines in life, so their process has the lowest priority here;
 // "read-%" is how much of what was appended for them they had when the writers
 // stopped.
+//
+// The loads are one writer that waits for each event, batches of 256 as fast as the
+// log takes them, and writers who propose to the committer: as fast as it answers, or
+// so many a second in all, where what a subscriber costs is how long they wait.
+// "slower-%" is the median over the turns, each against the turns before and after
+// it; the other two are the lowest and the highest.
 func BenchmarkSubscribers(b *testing.B) {
-	for _, size := range []int{1, 256} {
-		for _, c := range []struct {
-			name   string
-			filter func(i int) events.Filter
-			reads  func(i int) bool
-		}{
-			{"each its part", func(i int) events.Filter {
-				return events.Filter{Resource: "pods", Namespace: namespaceOf(i), Fact: "*"}
-			}, func(i int) bool { return i%10 != 9 }},
-			{"none reads", func(i int) events.Filter {
-				return events.Filter{Resource: "pods", Namespace: namespaceOf(i), Fact: "*"}
-			}, func(int) bool { return false }},
-			{"all read all", func(int) events.Filter {
-				return events.Filter{Group: "*", Resource: "*", Namespace: "*", Fact: "*"}
-			}, func(int) bool { return true }},
-		} {
-			b.Run(fmt.Sprintf("%s, appended %d at a time", c.name, size), func(b *testing.B) {
-				(&bench{size: size, filter: c.filter, reads: c.reads}).run(b)
+	ownPart := func(i int) events.Filter {
+		return events.Filter{Resource: "pods", Namespace: namespaceOf(i), Fact: "*"}
+	}
+	for _, c := range []struct {
+		name   string
+		filter func(i int) events.Filter
+		reads  func(i int) bool
+		loads  []load
+	}{
+		{"each its part", ownPart, func(i int) bool { return i%10 != 9 }, []load{
+			singly{}, batches{256}, writers{256, 0}, writers{256, 300}, writers{256, 1000}, writers{256, 3000},
+		}},
+		{"none reads", ownPart, func(int) bool { return false }, []load{singly{}, batches{256}}},
+		{"all read all", func(int) events.Filter {
+			return events.Filter{Group: "*", Resource: "*", Namespace: "*", Fact: "*"}
+		}, func(int) bool { return true }, []load{singly{}, batches{256}}},
+	} {
+		for _, l := range c.loads {
+			b.Run(fmt.Sprintf("%s, %s", c.name, l), func(b *testing.B) {
+				(&bench{load: l, filter: c.filter, reads: c.reads}).run(b)
 			})
 		}
 	}
@@ -65,32 +75,43 @@ func BenchmarkSubscribers(b *testing.B) {
 func namespaceOf(i int) string { return fmt.Sprintf("shop-%d", i%crowd) }
 
 type bench struct {
-	size        int
+	load        load
 	filter      func(int) events.Filter
 	reads       func(int) bool
 	server      *jetstream.Server
 	log         events.Log
+	committer   *committer.Committer
 	subscribers *jetstream.Subscribers
 	last        uint64
+	folded      atomic.Uint64 // what the committer needs to remember no longer
 }
 
 // cost is what a phase took.
 type cost struct {
 	events           int
 	wall, cpu, other time.Duration
+	waits            []time.Duration
 	read             int
-}
-
-func (c *cost) add(o cost) {
-	c.events += o.events
-	c.wall += o.wall
-	c.cpu += o.cpu
-	c.other += o.other
-	c.read += o.read
 }
 
 func (c *cost) rate() float64               { return float64(c.events) / c.wall.Seconds() }
 func (c *cost) per(d time.Duration) float64 { return float64(d.Microseconds()) / float64(c.events) }
+
+// slow is what subscribers are to leave as it is: the time an event takes, or, where
+// the load is given, how long half of the writers wait for it at most.
+func (c *cost) slow() float64 {
+	if len(c.waits) > 0 {
+		return c.waited(0.5)
+	}
+	return 1 / c.rate()
+}
+
+// waited is how long a part of the writers waited at most, in milliseconds.
+func (c *cost) waited(part float64) float64 {
+	slices.Sort(c.waits)
+	return float64(c.waits[int(float64(len(c.waits)-1)*part)].Microseconds()) / 1000
+}
+
 func processor(who int, b *testing.B) time.Duration {
 	var u syscall.Rusage
 	must(b, syscall.Getrusage(who, &u))
@@ -106,23 +127,58 @@ func (x *bench) run(b *testing.B) {
 	x.subscribers, err = jetstream.OpenSubscribers(b.Context(), x.server, nc, jetstream.Config{}, slog.New(slog.DiscardHandler))
 	must(b, err)
 	defer x.subscribers.Close()
-	var without, with cost
+	if _, ok := x.load.(writers); ok {
+		x.committer = committer.New(x.log, &unread{bench: x}, committer.Options{})
+		go func() { _ = x.committer.Run(b.Context()) }()
+		<-x.committer.Begun()
+	}
+	var without, with []cost
 	x.write(b)
+	without = append(without, x.write(b))
 	for b.Loop() {
-		without.add(x.write(b))
 		stop := x.admit(b)
 		c := x.write(b)
 		c.other, c.read = stop()
-		with.add(c)
+		with, without = append(with, c), append(without, x.write(b))
 	}
-	b.ReportMetric(without.rate(), "alone-events/s")
-	b.ReportMetric(with.rate(), "with-events/s")
-	b.ReportMetric(100*(1-with.rate()/without.rate()), "slower-%")
-	b.ReportMetric(without.per(without.cpu), "alone-cpu-us/event")
-	b.ReportMetric(with.per(with.cpu), "with-cpu-us/event")
-	b.ReportMetric(with.per(with.other), "readers-cpu-us/event")
-	b.ReportMetric(100*float64(with.read)/float64(with.events)/x.share(), "read-%")
+	x.report(b, without, with)
+}
+
+func (x *bench) report(b *testing.B, without, with []cost) {
+	var slower []float64
+	for i := range with {
+		slower = append(slower, 100*(2*with[i].slow()/(without[i].slow()+without[i+1].slow())-1))
+	}
+	slices.Sort(slower)
+	b.ReportMetric(slower[len(slower)/2], "slower-%")
+	b.ReportMetric(slower[0], "lowest-%")
+	b.ReportMetric(slower[len(slower)-1], "highest-%")
+	w, o := sum(without), sum(with)
+	b.ReportMetric(w.rate(), "alone-events/s")
+	b.ReportMetric(o.rate(), "with-events/s")
+	b.ReportMetric(w.per(w.cpu), "alone-cpu-us/event")
+	b.ReportMetric(o.per(o.cpu), "with-cpu-us/event")
+	b.ReportMetric(o.per(o.other), "readers-cpu-us/event")
+	b.ReportMetric(100*float64(o.read)/float64(o.events)/x.share(), "read-%")
+	if len(w.waits) > 0 {
+		b.ReportMetric(w.waited(0.5), "alone-p50-ms")
+		b.ReportMetric(o.waited(0.5), "with-p50-ms")
+		b.ReportMetric(w.waited(0.99), "alone-p99-ms")
+		b.ReportMetric(o.waited(0.99), "with-p99-ms")
+	}
 	b.ReportMetric(0, "ns/op")
+}
+
+func sum(all []cost) (c cost) {
+	for _, o := range all {
+		c.events += o.events
+		c.wall += o.wall
+		c.cpu += o.cpu
+		c.other += o.other
+		c.read += o.read
+		c.waits = append(c.waits, o.waits...)
+	}
+	return c
 }
 
 // share is how many subscribers read an event, on average.
@@ -141,18 +197,8 @@ func (x *bench) share() float64 {
 
 // write appends for a while, in the namespaces in turn.
 func (x *bench) write(b *testing.B) (c cost) {
-	const lasting = 3 * time.Second
 	cpu, began := processor(syscall.RUSAGE_SELF, b), time.Now()
-	for time.Since(began) < lasting {
-		batch := some(x.last+1, x.size)
-		for i := range batch {
-			batch[i].Object.Namespace = namespaceOf(int(x.last) + i)
-		}
-		var err error
-		x.last, err = x.log.Append(b.Context(), x.last, batch)
-		must(b, err)
-		c.events += len(batch)
-	}
+	x.load.write(b, x, began.Add(3*time.Second), &c)
 	c.wall, c.cpu = time.Since(began), processor(syscall.RUSAGE_SELF, b)-cpu
 	return c
 }
