@@ -78,6 +78,15 @@ type editor struct {
 	outline Outline
 	path    string  // of the last operation
 	way     []place // from the root to where that was
+	last    spot
+}
+
+// spot is where an operation has changed a child of an object or array: what lies
+// before it there need not be looked at for a later child.
+type spot struct {
+	in, at int    // where the object or array begins, 0 for none, and the child
+	token  string // of the child; for one of an array that is index
+	index  int
 }
 
 // place is an object or array on the way along a path.
@@ -104,7 +113,7 @@ func (e *editor) release() {
 // it.
 func (e *editor) apply(o *Op) error {
 	if o.Path == "" {
-		e.doc, e.outline, e.way = append(e.doc[:0], o.Value...), Outline{}, e.way[:0]
+		e.doc, e.outline, e.way, e.last = append(e.doc[:0], o.Value...), Outline{}, e.way[:0], spot{}
 		return nil
 	}
 	at, rest, depth := e.resume(o.Path)
@@ -118,12 +127,13 @@ func (e *editor) apply(o *Op) error {
 		var k child
 		var ok bool
 		var name []byte
+		index := -1
 		if e.doc[at] == '{' {
 			name = appendString(space[:0], token)
-			k, ok = e.find(at, name)
+			k, ok = e.find(at, token, name)
 		} else {
 			var err error
-			if k, ok, err = o.element(e.doc, at, token, !more); err != nil {
+			if k, index, ok, err = e.element(o, at, token, !more); err != nil {
 				return err
 			}
 		}
@@ -136,6 +146,10 @@ func (e *editor) apply(o *Op) error {
 			}
 			length := len(e.doc)
 			e.change(o, e.doc[at] == '[', k, ok, name)
+			e.last = spot{}
+			if o.Op != "remove" && (name != nil || index >= 0) {
+				e.last = spot{at, k.start, token, index}
+			}
 			if at == 0 {
 				e.outline = Outline{}
 			} else {
@@ -149,9 +163,13 @@ func (e *editor) apply(o *Op) error {
 }
 
 // find is find, by the outline in the root.
-func (e *editor) find(at int, name []byte) (child, bool) {
+func (e *editor) find(at int, token string, name []byte) (child, bool) {
 	if at != 0 {
-		return find(e.doc, at, name)
+		all := childrenOf(e.doc, at)
+		if at == e.last.in && e.last.token <= token {
+			all.i = e.last.at
+		}
+		return all.find(name)
 	}
 	if e.outline.n == 0 {
 		if e.outline = outline(e.doc); e.outline.n == 0 {
@@ -180,21 +198,25 @@ func (e *editor) resume(path string) (at int, rest string, depth int) {
 	return last.at, path[last.path:], depth
 }
 
-// element finds an element of an array by its token. Adding may name the place
-// after the last, also as "-".
-func (o *Op) element(doc []byte, at int, token string, last bool) (child, bool, error) {
-	n, err := strconv.Atoi(token)
+// element finds an element of an array by its token, and says the how manyth it is.
+// Adding may name the place after the last, also as "-", which is -1.
+func (e *editor) element(o *Op, at int, token string, last bool) (k child, n int, ok bool, err error) {
+	n, err = strconv.Atoi(token)
 	adding := last && o.Op == "add"
 	if token == "-" && adding {
 		n, err = -1, nil
 	} else if err != nil || strconv.Itoa(n) != token || n < 0 {
-		return child{}, false, fmt.Errorf("%q is not the number of an element", token)
+		return k, 0, false, fmt.Errorf("%q is not the number of an element", token)
 	}
-	k, length, ok := element(doc, at, n)
+	all, before := childrenOf(e.doc, at), 0
+	if at != 0 && at == e.last.in && e.last.index <= n {
+		all.i, before = e.last.at, e.last.index
+	}
+	k, length, ok := all.element(n, before)
 	if !ok && n >= 0 && !(adding && n == length) {
-		return child{}, false, fmt.Errorf("no element %d in an array of %d", n, length)
+		return k, 0, false, fmt.Errorf("no element %d in an array of %d", n, length)
 	}
-	return k, ok, nil
+	return k, n, ok, nil
 }
 
 // change puts the value in, or takes it out: k is the child that the operation

@@ -235,12 +235,24 @@ func FuzzApply(f *testing.F) {
 	for _, p := range []string{`[{"op":"add","path":"/b/0","value":{"x":1}}]`, `[{"op":"remove","path":"/b/1"},{"op":"replace","path":"/a","value":[]}]`, `[{"op":"add","path":"/a","value":1},{"op":"add","path":"/b/-","value":2}]`} {
 		f.Add([]byte(`{"a":1,"b":[1,2],"c":null}`), []byte(p))
 	}
+	// Several in one object or array, where the later ones lie behind the earlier ones or before.
+	f.Add([]byte(`{"a":{"c":1,"e":{"x":1},"g":2},"b":[1,[2],3]}`), []byte(`[{"op":"add","path":"/a/d","value":1},{"op":"replace","path":"/a/e","value":{}},{"op":"add","path":"/a/h","value":3},`+
+		`{"op":"add","path":"/a/a","value":0},{"op":"remove","path":"/a/h"},{"op":"add","path":"/a/h","value":4},{"op":"add","path":"/a/e/y","value":1},{"op":"add","path":"/a/e/x","value":1},`+
+		`{"op":"add","path":"/b/3","value":4},{"op":"add","path":"/b/4","value":[]},{"op":"add","path":"/b/4/0","value":5},{"op":"add","path":"/b/4/-","value":6},{"op":"add","path":"/b/4/1","value":7},`+
+		`{"op":"replace","path":"/b/1/0","value":8},{"op":"replace","path":"/b/1","value":9},{"op":"remove","path":"/b/0"},{"op":"replace","path":"/b/1","value":10}]`))
+	f.Add([]byte(`[1,2,3]`), []byte(`[{"op":"replace","path":"/1","value":[]},{"op":"replace","path":"/2","value":4},{"op":"add","path":"/1/0","value":5}]`))
 	f.Fuzz(func(t *testing.T, d, patch []byte) {
 		doc, err := events.Canonical(d)
 		if err != nil || (doc[0] != '{' && doc[0] != '[') {
 			return
 		}
 		got, err := events.Apply(doc, patch)
+		if ops, bad := events.ParsePatch(patch); bad == nil {
+			inPlace, failed := events.ApplyInPlace(bytes.Clone(doc), new(events.Outline), ops)
+			if fmt.Sprint(failed) != fmt.Sprint(err) || err == nil && !bytes.Equal(inPlace, got) {
+				t.Fatalf("%s on %s makes %s (%v), and %s (%v) in place", patch, doc, got, err, inPlace, failed)
+			}
+		}
 		if err != nil || got == nil {
 			return
 		}
@@ -274,7 +286,7 @@ func oneByOne(t *testing.T, doc, patch []byte) []byte {
 	var o events.Outline
 	for i := range ops {
 		if doc, err = events.ApplyOutlined(doc, &o, ops[i:i+1]); err != nil {
-			t.Fatal(err)
+			t.Fatalf("%s applies at once, and fails one by one: %v", patch, err)
 		}
 	}
 	return doc

@@ -143,28 +143,33 @@ func (c *children) next() (child, bool) {
 // end are the place to put it in.
 func find(doc []byte, i int, name []byte) (child, bool) {
 	all := childrenOf(doc, i)
+	return all.find(name)
+}
+
+// find is find among the children that follow.
+func (c *children) find(name []byte) (child, bool) {
 	for {
-		k, ok := all.next()
+		k, ok := c.next()
 		if !ok {
-			return child{start: all.i, end: all.i}, false
+			return child{start: c.i, end: c.i}, false
 		}
-		switch c := compareNames(k.name, name); {
-		case c == 0:
+		switch d := compareNames(k.name, name); {
+		case d == 0:
 			return k, true
-		case c > 0:
+		case d > 0:
 			return child{start: k.start, end: k.start}, false
 		}
 	}
 }
 
-// element returns the n-th element of the array at i. It says false if there are
-// fewer, and how many; the child is then at the array's end.
-func element(doc []byte, i, n int) (k child, length int, ok bool) {
-	all := childrenOf(doc, i)
-	for ; ; length++ {
-		k, ok := all.next()
+// element returns the n-th of all children, which are elements of an array and of
+// which some were before. It says false if there are fewer, and how many; the child is
+// then at the array's end.
+func (c *children) element(n, before int) (k child, length int, ok bool) {
+	for length = before; ; length++ {
+		k, ok := c.next()
 		if !ok {
-			return child{start: all.i, end: all.i}, length, false
+			return child{start: c.i, end: c.i}, length, false
 		}
 		if length == n {
 			return k, length + 1, true

@@ -96,44 +96,40 @@ func encode(e *events.Event, set func(key, value string)) []byte {
 // events.ErrNewerLog (wrapped) on an envelope of a later version, and with
 // events.ErrDamaged on what is none. The event shares the body's memory.
 func Decode(h nats.Header, body []byte, sequence uint64) (events.Event, error) {
-	return decode(h, body, sequence, nil)
+	return decode(fieldsOf(h), body, sequence, nil)
 }
 
-// getter is a block of headers: nats.Header, or one that is checked to the byte.
-type getter interface{ Get(key string) string }
-
-func decode(h getter, body []byte, sequence uint64, known names) (events.Event, error) {
+func decode(h *fields, body []byte, sequence uint64, known *names) (events.Event, error) {
 	d := decoder{header: h, names: known}
-	if v := d.number(hSchema); v > schema {
+	if v := d.number(fSchema); v > schema {
 		return events.Event{}, fmt.Errorf("event %d has an envelope of version %d, and this program knows %d: %w", sequence, v, schema, events.ErrNewerLog)
 	}
 	e := events.Event{
 		Sequence: sequence,
-		Type:     d.text(hType),
-		UID:      d.text(hUID),
-		User:     d.text(hUser),
-		Audit:    d.text(hAudit),
-		Cause:    d.number(hCause),
-		Basis:    d.number(hBasis),
-		Time:     d.instant(hTime),
-		Now:      d.instant(hNow),
-		Optional: d.get(hOptional) == "true",
-		More:     d.get(hMore) == "true",
+		Type:     d.text(fType),
+		UID:      d.text(fUID),
+		User:     d.text(fUser),
+		Audit:    d.once(fAudit),
+		Cause:    d.number(fCause),
+		Basis:    d.number(fBasis),
+		Time:     d.instant(fTime),
+		Now:      d.instant(fNow),
+		Optional: h[fOptional] == "true",
+		More:     h[fMore] == "true",
 	}
 	e.Actor = d.actor()
 	e.Object = d.ref()
 	d.chain(&e.Chain)
-	d.names = nil
-	if asked := d.text(hAsked); asked != "" {
+	if asked := d.once(fAsked); asked != "" {
 		e.Asked = []byte(asked)
 	}
-	if note := d.text(hNote); note != "" {
+	if note := d.once(fNote); note != "" {
 		e.Note = []byte(note)
 	}
-	if d.get(hNoteAt) != "" {
-		at := d.number(hNoteAt)
+	if h[fNoteAt] != "" {
+		at := d.number(fNoteAt)
 		if at > uint64(len(body)) {
-			d.fail(hNoteAt)
+			d.fail(fNoteAt)
 			at = uint64(len(body))
 		}
 		body, e.Note = body[:at:at], body[at:]
@@ -142,103 +138,123 @@ func decode(h getter, body []byte, sequence uint64, known names) (events.Event, 
 		e.Data = body
 	}
 	if e.Type == "" {
-		d.fail(hType)
+		d.fail(fType)
 	}
-	if d.bad != "" {
-		return events.Event{}, fmt.Errorf("message %d of the log is no event: its header %s is %q: %w", sequence, d.bad, d.get(d.bad), events.ErrDamaged)
+	if d.bad != fNone {
+		return events.Event{}, fmt.Errorf("message %d of the log is no event: its header %s is %q: %w", sequence, fieldNames[d.bad], h[d.bad], events.ErrDamaged)
 	}
 	return e, nil
 }
 
 // decoder reads headers and remembers the first that makes no sense.
 type decoder struct {
-	header getter
-	names  names
-	bad    string
+	header *fields
+	names  *names
+	bad    field
 }
 
-func (d *decoder) fail(key string) {
-	if d.bad == "" {
-		d.bad = key
+func (d *decoder) fail(f field) {
+	if d.bad == fNone {
+		d.bad = f
 	}
 }
 
-func (d *decoder) get(key string) string { return d.header.Get(key) }
-
-func (d *decoder) text(key string) string { return d.unescape(key, d.get(key)) }
-
-func (d *decoder) unescape(key, s string) string {
+// text is what a header says that comes again and again.
+func (d *decoder) text(f field) string {
+	s := d.header[f]
 	if strings.IndexByte(s, '%') < 0 {
 		return d.names.get(s)
 	}
+	return d.unescape(f, s)
+}
+
+// once is what a header says that hardly comes again.
+func (d *decoder) once(f field) string { return d.unescape(f, d.header[f]) }
+
+func (d *decoder) unescape(f field, s string) string {
+	if strings.IndexByte(s, '%') < 0 {
+		return s
+	}
 	s, err := url.PathUnescape(s)
 	if err != nil {
-		d.fail(key)
+		d.fail(f)
 	}
 	return s
 }
 
-func (d *decoder) number(key string) uint64 {
-	s := d.get(key)
+func (d *decoder) number(f field) uint64 {
+	s := d.header[f]
 	if s == "" {
 		return 0
 	}
 	n, err := strconv.ParseUint(s, 10, 64)
 	if err != nil {
-		d.fail(key)
+		d.fail(f)
 	}
 	return n
 }
 
-func (d *decoder) instant(key string) time.Time {
-	s := d.get(key)
+func (d *decoder) instant(f field) time.Time {
+	s := d.header[f]
 	if s == "" {
 		return time.Time{}
 	}
 	t, err := time.Parse(time.RFC3339Nano, s)
 	if err != nil {
-		d.fail(key)
+		d.fail(f)
 	}
 	return t.UTC()
 }
 
 func (d *decoder) actor() events.Actor {
-	kind, name, ok := strings.Cut(strings.TrimPrefix(d.get(hSource), "/"), "/")
+	a, ok := d.names.actor(d.header[fSource])
 	if !ok {
-		d.fail(hSource)
+		kind, name, cut := strings.Cut(strings.TrimPrefix(d.header[fSource], "/"), "/")
+		if !cut {
+			d.fail(fSource)
+		}
+		a = events.Actor{Kind: d.unescape(fSource, kind), Name: d.unescape(fSource, name)}
+		d.names.keepActor(d.header[fSource], &a, d.bad)
 	}
-	return events.Actor{Kind: d.unescape(hSource, kind), Name: d.unescape(hSource, name), Version: d.text(hVersion)}
+	a.Version = d.text(fVersion)
+	return a
 }
 
 func (d *decoder) ref() events.Ref {
-	kind, rest, ok := strings.Cut(d.get(hSubject), "/")
+	r, ok := d.names.ref(d.header[fSubject])
+	if ok {
+		return r
+	}
+	kind, rest, cut := strings.Cut(d.header[fSubject], "/")
 	namespace, name, both := strings.Cut(rest, "/")
 	if !both {
 		namespace, name = "", rest
 	}
-	if !ok {
-		d.fail(hSubject)
+	if !cut {
+		d.fail(fSubject)
 	}
 	resource, group, _ := strings.Cut(kind, ".")
-	return events.Ref{
-		Group: d.unescape(hSubject, group), Resource: d.unescape(hSubject, resource),
-		Namespace: d.unescape(hSubject, namespace), Name: d.unescape(hSubject, name),
+	r = events.Ref{
+		Group: d.unescape(fSubject, group), Resource: d.unescape(fSubject, resource),
+		Namespace: d.unescape(fSubject, namespace), Name: d.unescape(fSubject, name),
 	}
+	d.names.keepRef(d.header[fSubject], &r, d.bad)
+	return r
 }
 
 func (d *decoder) chain(into *[32]byte) {
-	s := d.get(hChain)
+	s := d.header[fChain]
 	if s == "" {
 		return
 	}
 	if len(s) != 2*len(into) {
-		d.fail(hChain)
+		d.fail(fChain)
 		return
 	}
 	var digits [2 * len(into)]byte
 	copy(digits[:], s)
 	if _, err := hex.Decode(into[:], digits[:]); err != nil {
-		d.fail(hChain)
+		d.fail(fChain)
 	}
 }
 

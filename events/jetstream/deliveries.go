@@ -197,16 +197,16 @@ func (d *Deliveries) Buried(ctx context.Context, name string) ([]events.DeadLett
 
 func (d *Deliveries) decodeLetter(m *jetstream.RawStreamMsg) (events.DeadLetter, error) {
 	delivery, _, _ := strings.Cut(strings.TrimPrefix(m.Subject, d.prefix+"-dead."), ".")
-	h := decoder{header: m.Header}
+	h := decoder{header: fieldsOf(m.Header)}
 	l := events.DeadLetter{
-		Delivery: delivery, Target: h.text(hTarget), Reason: h.text(hReason),
-		Attempts: int(h.number(hAttempts)), Since: h.instant(hSince), At: h.instant(hAt),
+		Delivery: delivery, Target: h.text(fTarget), Reason: h.text(fReason),
+		Attempts: int(h.number(fAttempts)), Since: h.instant(fSince), At: h.instant(fAt),
 	}
 	var err error
-	if l.Event, err = Decode(m.Header, m.Data, h.number(hID)); err != nil {
+	if l.Event, err = Decode(m.Header, m.Data, h.number(fID)); err != nil {
 		return l, fmt.Errorf("dead letter %d: %w", m.Sequence, err)
 	}
-	l.Event.Sequence = h.number(hID)
+	l.Event.Sequence = h.number(fID)
 	return l, nil
 }
 

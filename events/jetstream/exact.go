@@ -20,7 +20,11 @@ func DecodeExact(prefix string, lies, headers, body []byte, sequence uint64) (ev
 	if err != nil {
 		return bad("block of headers", headers)
 	}
-	e, err := decode(h, body, sequence, nil)
+	var f fields
+	for i := range h {
+		f[fieldOf(h[i].key)] = h[i].value
+	}
+	e, err := decode(&f, body, sequence, nil)
 	if err != nil {
 		return e, err
 	}
@@ -79,10 +83,8 @@ func (l lines) Get(key string) string {
 var errLines = errors.New("not a block of headers as the client writes it")
 
 // parseLines reads a block of headers, each of which is there once and has a value.
-func parseLines(s string) (lines, error) { return appendLines(make(lines, 0, 24), s) }
-
-// appendLines is parseLines that appends to a slice without lines.
-func appendLines(all lines, s string) (lines, error) {
+func parseLines(s string) (lines, error) {
+	all := make(lines, 0, 24)
 	s, ok := strings.CutPrefix(s, "NATS/1.0\r\n")
 	for ok && s != "\r\n" {
 		var l line

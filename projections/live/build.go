@@ -1,8 +1,10 @@
 package live
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"sync"
 
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/projections"
@@ -35,22 +37,74 @@ func (l *Live) build(ctx context.Context, reader events.Reader) error {
 	return nil
 }
 
+// buildAndStore reads and checks, folds, and stores, side by side and in order. All
+// that was folded is stored when it returns, unless the context has ended or that
+// failed.
 func (l *Live) buildAndStore(ctx context.Context, reader events.Reader) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	next := make(chan built, 4)
-	stored := make(chan error, 1)
-	go func() {
-		defer cancel()
-		stored <- l.fill(next)
-	}()
-	err := l.buildFrom(ctx, reader, next)
-	close(next)
-	// That the store failed is why the reading ended, or else it must not go on.
-	if failed := <-stored; failed != nil {
-		return failed
+	read, next := make(chan []events.Event, 4), make(chan built, 4)
+	var reading, failed error
+	var beside sync.WaitGroup
+	beside.Go(func() {
+		defer close(read)
+		reading = l.read(ctx, reader, read)
+	})
+	beside.Go(func() {
+		if failed = l.fill(next); failed != nil {
+			cancel()
+		}
+	})
+	folding := l.buildFrom(ctx, read, next)
+	if folding != nil {
+		cancel()
 	}
-	return err
+	close(next)
+	beside.Wait()
+	// That the store failed, or that an event cannot be folded, is why the reading
+	// ended, or else it must not go on.
+	return cmp.Or(failed, folding, reading)
+}
+
+// read reads up to the target, and checks the chain.
+func (l *Live) read(ctx context.Context, reader events.Reader, read chan<- []events.Event) error {
+	at, chain := l.builder.Sequence(), l.chain
+	for at < l.target {
+		batch, err := reader.Next(ctx)
+		if err != nil {
+			return err
+		}
+		if len(batch) == 0 {
+			continue
+		}
+		if chain, err = check(at, chain, batch); err != nil {
+			return err
+		}
+		at = batch[len(batch)-1].Sequence
+		select {
+		case read <- batch:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// buildFrom folds what was read.
+func (l *Live) buildFrom(ctx context.Context, read <-chan []events.Event, next chan<- built) error {
+	for batch := range read {
+		outcomes, err := l.builder.Fold(batch)
+		if err != nil {
+			return &brokenError{err}
+		}
+		l.chain = batch[len(batch)-1].Chain
+		select {
+		case next <- built{batch, outcomes}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 // fill stores what is built.
@@ -68,29 +122,4 @@ func (l *Live) fill(next <-chan built) error {
 
 func storing(sequence uint64, err error) error {
 	return &brokenError{fmt.Errorf("cannot store the projection at sequence %d: %w", sequence, err)}
-}
-
-func (l *Live) buildFrom(ctx context.Context, reader events.Reader, next chan<- built) error {
-	for l.builder.Sequence() < l.target {
-		batch, err := reader.Next(ctx)
-		if err != nil {
-			return err
-		}
-		if len(batch) == 0 {
-			continue
-		}
-		if err := l.check(batch); err != nil {
-			return err
-		}
-		outcomes, err := l.builder.Fold(batch)
-		if err != nil {
-			return &brokenError{err}
-		}
-		select {
-		case next <- built{batch, outcomes}:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return nil
 }

@@ -98,11 +98,17 @@ func TestStopsAtAFlippedBit(t *testing.T) {
 	for len(h.Events[data].Data) == 0 {
 		data++
 	}
-	for name, stored := range map[string]bool{"from the beginning": false, "from what is stored": true} {
+	for name, c := range map[string]struct {
+		stored bool
+		long   uint64
+	}{
+		"from the beginning": {}, "from what is stored": {stored: true},
+		"built from the beginning": {long: 100}, "built from what is stored": {stored: true, long: 100},
+	} {
 		t.Run(name, func(t *testing.T) {
-			log, opts := memlog.New(), live.Options{Log: quiet}
+			log, opts := memlog.New(), live.Options{Log: quiet, Long: c.long}
 			grow(t, log, h.Events[:half])
-			if stored {
+			if c.stored {
 				opts.Store = &store{state: projections.NewState()}
 				start(t, log, opts).Close()
 			}
@@ -217,6 +223,42 @@ func buildsALongLog(t *testing.T, flawed bool) {
 		t.Errorf("after what was built comes %v: %v", got, err)
 	}
 	l.Close()
+}
+
+func TestBuildFails(t *testing.T) {
+	h := projectionstest.Random(7, 300)
+	full := errors.New("no room")
+	bad := slices.Clone(h.Events)
+	at := 200
+	for !strings.HasSuffix(bad[at].Type, ".updated") {
+		at++
+	}
+	bad[at].Data = []byte(`[{"op":"replace","path":"/nothing/there","value":1}]`)
+	for i := at; i < len(bad); i++ {
+		bad[i].Chain = events.Link(bad[i-1].Chain, &bad[i])
+	}
+	for name, c := range map[string]struct {
+		events []events.Event
+		store  *store
+		is     func(error) bool
+	}{
+		"a store that takes nothing": {h.Events, &store{state: projections.NewState(), fail: full}, func(err error) bool { return errors.Is(err, full) }},
+		"an event that cannot be folded": {bad, nil, func(err error) bool {
+			rejected := (*projections.RejectedError)(nil)
+			return errors.As(err, &rejected) && rejected.Sequence == uint64(at+1)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			log, opts := memlog.New(), live.Options{Log: quiet, Long: 1}
+			grow(t, log, c.events)
+			if c.store != nil {
+				opts.Store = c.store
+			}
+			if l, err := live.Start(t.Context(), log, opts); !c.is(err) {
+				t.Errorf("%v, %v", l, err)
+			}
+		})
+	}
 }
 
 func TestStore(t *testing.T) {

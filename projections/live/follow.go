@@ -304,16 +304,20 @@ func (l *Live) foldAndStore(ctx context.Context, reader events.Reader) error {
 // check refuses a batch of the history that is not what was appended, so that
 // nothing is served or decided from it. What ages away bears no chain that could
 // be followed from its beginning.
-func (l *Live) check(batch []events.Event) error {
-	if l.opts.Volatile {
-		return nil
+func (l *Live) check(batch []events.Event) (err error) {
+	if !l.opts.Volatile {
+		l.chain, err = check(l.state.Sequence(), l.chain, batch)
 	}
-	chain, err := events.VerifyChain(l.sequence(), l.chain, batch)
+	return err
+}
+
+// check returns the chain at the end of a batch, given that before it.
+func check(after uint64, chain [32]byte, batch []events.Event) ([32]byte, error) {
+	next, err := events.VerifyChain(after, chain, batch)
 	if err != nil {
-		return fmt.Errorf("%w, and nothing from there on is used; %w of the data directory, and look at that with `reprise verify`", err, events.ErrDamaged)
+		return chain, fmt.Errorf("%w, and nothing from there on is used; %w of the data directory, and look at that with `reprise verify`", err, events.ErrDamaged)
 	}
-	l.chain = chain
-	return nil
+	return next, nil
 }
 
 // next reads a batch; for a volatile log it comes back now and then without one,
