@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -24,6 +25,7 @@ const watchersPerConnection = 50
 type audience struct {
 	mu    sync.Mutex
 	heard [][]time.Time // when each watcher heard of each event
+	cut   []bool        // whose watch the server has ended
 }
 
 // listen starts the watchers, which begin at the same version and hear until ctx
@@ -33,7 +35,7 @@ func (r *run) listen(ctx context.Context, namespace string) (*audience, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &audience{heard: make([][]time.Time, r.scenario.Watchers)}
+	a := &audience{heard: make([][]time.Time, r.scenario.Watchers), cut: make([]bool, r.scenario.Watchers)}
 	var client *kubernetes.Clientset
 	for i := range a.heard {
 		if i%watchersPerConnection == 0 {
@@ -57,7 +59,12 @@ func (r *run) listen(ctx context.Context, namespace string) (*audience, error) {
 // follow notes the time of each event and does not read what it says: the frames
 // of a watch in protobuf begin with their length.
 func (a *audience) follow(i int, stream io.ReadCloser) {
-	defer stream.Close()
+	defer func() {
+		stream.Close()
+		a.mu.Lock()
+		a.cut[i] = true
+		a.mu.Unlock()
+	}()
 	in := bufio.NewReader(stream)
 	for {
 		var length [4]byte
@@ -74,14 +81,21 @@ func (a *audience) follow(i int, stream io.ReadCloser) {
 	}
 }
 
-// count is how much all have heard, and whether they have heard the same.
-func (a *audience) count() (total int, same bool) {
+// count is how much all have heard, how much they would have if each had heard what
+// one has, and whether only those have not whom the server has cut off.
+func (a *audience) count() (total, want int, all bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	most := 0
 	for _, h := range a.heard {
 		total += len(h)
+		most = max(most, len(h))
 	}
-	return total, total == len(a.heard)*len(a.heard[0])
+	all = true
+	for i, h := range a.heard {
+		all = all && (len(h) == most || a.cut[i])
+	}
+	return total, most * len(a.heard), all
 }
 
 // behind is how long after the first watcher the others heard of each event.
@@ -126,19 +140,22 @@ func (r *run) watchers(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	heard := 0
+	heard, want := 0, 0
 	late := r.under(ctx, func(ctx context.Context) error {
 		if err := r.start(ctx); err != nil {
 			return err
 		}
-		return poll(ctx, func() (bool, error) {
+		ctx, cancel := context.WithTimeoutCause(ctx, r.Within, errTime)
+		defer cancel()
+		err := poll(ctx, func() (bool, error) {
 			before := heard
-			var same bool
-			heard, same = a.count()
-			return same && heard == before, nil
+			var all bool
+			heard, want, all = a.count()
+			return all && heard == before, nil
 		})
+		return missed(err, "not all watchers have heard the same")
 	})
-	if late != nil {
+	if late != nil && !errors.Is(late, errTime) {
 		return late
 	}
 	to, err := r.read(ctx)
@@ -148,6 +165,6 @@ func (r *run) watchers(ctx context.Context) error {
 	r.steps(r.scenario.Pods, from.at, "request", r.asks())
 	r.up(from, to, r.scenario.Pods)
 	took, last := a.behind()
-	r.add("delivered", heard, last.Sub(from.at), "the first heard", took)
-	return nil
+	r.add("delivered", want, last.Sub(from.at), "the first heard", took)
+	return late
 }
