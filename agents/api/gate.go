@@ -21,6 +21,11 @@ import (
 	"github.com/reprise-run/reprise/events"
 )
 
+// turns is how many commands of this process's agents are under way at a time. A
+// few dozen fill the committer's batches; hundreds would keep everybody else's
+// requests waiting.
+const turns = 32
+
 // Gate returns the entrance for the agents of this process.
 func (s *Server) Gate() runner.Gate { return gate{s} }
 
@@ -31,6 +36,12 @@ var _ runner.Gate = gate{}
 
 // Do implements runner.Gate.
 func (g gate) Do(ctx context.Context, actor events.Actor, c runner.Command) (uint64, error) {
+	select {
+	case g.server.turns <- struct{}{}:
+		defer func() { <-g.server.turns }()
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
 	deed := &storage.Deed{Cause: c.Because, Basis: c.Origin.Basis, Now: c.Origin.Now, Asked: c.Origin.Asked}
 	ctx = storage.WithDeed(ctx, deed)
 	var err error
