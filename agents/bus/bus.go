@@ -7,6 +7,7 @@
 //   - tunnel: connections from the API server to the node, for logs, exec, attach
 //     and port-forward;
 //   - calls: the node's requests for service account tokens;
+//   - presence: who is there;
 //   - roster: who may speak for which nodes.
 //
 // What the node has to say about itself and its pods goes as proposals to the

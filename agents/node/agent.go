@@ -67,6 +67,9 @@ type Options struct {
 	Cgroups    Cgroups
 	// Tokens asks the API for tokens of service accounts.
 	Tokens volumes.Tokens
+	// Alive tells the servers that the node is there, and says whether its Lease is
+	// to be renewed. If it is nil, the Lease is renewed each time.
+	Alive func(ctx context.Context) (renew bool, err error)
 	// Listener takes the API's connections for logs, exec, attach and
 	// port-forward. May be nil.
 	Listener net.Listener

@@ -22,9 +22,12 @@ import (
 	"github.com/reprise-run/reprise/projections"
 )
 
+// LeaseDuration is for how long a node's Lease holds.
+const LeaseDuration = 5 * time.Minute
+
 const (
-	leaseDuration = 40 * time.Second
-	leaseRenewal  = 10 * time.Second
+	// leaseRenewal is how often the node says that it is there.
+	leaseRenewal = 10 * time.Second
 	// nodeInterval is how often the node looks at itself.
 	nodeInterval = 10 * time.Second
 	// maxImages is how many images a node tells of, as upstream.
@@ -260,10 +263,16 @@ func (a *Agent) renewOnce(ctx context.Context) error {
 	if e == nil {
 		return a.tellNode(ctx) // Somebody has removed the node while it lives.
 	}
+	if a.o.Alive != nil {
+		// If nobody hears it, the log may.
+		if renew, err := a.o.Alive(ctx); err == nil && !renew {
+			return nil
+		}
+	}
 	now := a.o.Clock.Now()
 	ref := events.Ref{Group: "coordination.k8s.io", Resource: "leases", Namespace: v1.NamespaceNodeLease, Name: a.o.Name}
 	uid := uuid.NewSHA1(uuid.NameSpaceOID, []byte("leases/"+e.UID)).String()
-	seconds := int32(leaseDuration / time.Second)
+	seconds := int32(LeaseDuration / time.Second)
 	at := metav1.NewMicroTime(now)
 	raw, err := canonical(coordinationv1.Lease{
 		TypeMeta: metav1.TypeMeta{APIVersion: "coordination.k8s.io/v1", Kind: "Lease"},

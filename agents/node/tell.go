@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	v1 "k8s.io/api/core/v1"
 
@@ -34,7 +35,7 @@ func (w *worker) tell(ctx context.Context, p *plan.Pod) (bool, error) {
 			return true, nil // Nothing of it ever was here, or all has been told.
 		}
 		steps := status.Steps(*p, status.Compute(*p, w.a.o.Addresses, now))
-		if len(steps) == 0 || w.early(p, steps) {
+		if len(steps) == 0 || w.early(p, steps, now) {
 			return len(steps) == 0, nil
 		}
 		decision, err := status.Decide(entry, steps)
@@ -59,11 +60,24 @@ func (w *worker) tell(ctx context.Context, p *plan.Pod) (bool, error) {
 	return false, nil
 }
 
+// settling is for how long it is not told by itself that a pod has a sandbox: most
+// containers start sooner, and then both are told in one decision.
+const settling = 500 * time.Millisecond
+
 // early says that the pod has only just come and nothing has gone wrong: what is
-// to tell is told with its sandbox.
-func (w *worker) early(p *plan.Pod, steps []status.Step) bool {
-	return p.Desired.Status.StartTime == nil && p.Desired.DeletionTimestamp == nil && len(w.failures) == 0 &&
-		len(p.Containers) == 0 && len(steps) == 1 && steps[0].Type == "pod.observed"
+// to tell is told with its first container.
+func (w *worker) early(p *plan.Pod, steps []status.Step, now time.Time) bool {
+	if p.Desired.Status.StartTime != nil || p.Desired.DeletionTimestamp != nil || len(w.failures) > 0 || len(steps) != 1 {
+		return false
+	}
+	switch steps[0].Type {
+	case "pod.observed":
+		return len(p.Containers) == 0
+	case "pod.sandboxed":
+		s := p.Current()
+		return s != nil && now.Before(s.Created.Add(settling))
+	}
+	return false
 }
 
 func canonical(v any) ([]byte, error) {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -127,7 +128,7 @@ func (o *agentOptions) run(ctx context.Context) error {
 				return nil
 			}
 		}
-		say.say("%d hollow nodes are ready: %s to %s", o.hollow, o.name(0), o.name(o.hollow-1))
+		say.say("%d hollow nodes are ready: %s to %s%s", o.hollow, o.name(0), o.name(o.hollow-1), footprint())
 		fmt.Fprint(o.Stdout, "\nReady.\n")
 		return nil
 	})
@@ -136,6 +137,17 @@ func (o *agentOptions) run(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// footprint is what this process has used so far, in words, empty where it cannot be
+// told.
+func footprint() string {
+	var used syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &used) != nil {
+		return ""
+	}
+	cpu := time.Duration(used.Utime.Nano() + used.Stime.Nano())
+	return fmt.Sprintf(" (%d MB resident at most, %s of CPU)", used.Maxrss>>10, cpu.Round(10*time.Millisecond))
 }
 
 // connect gets the nodes admitted and returns their connections.

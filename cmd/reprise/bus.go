@@ -5,13 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/reprise-run/reprise/agents/bus"
 	"github.com/reprise-run/reprise/agents/bus/calls"
 	"github.com/reprise-run/reprise/agents/bus/feed"
+	"github.com/reprise-run/reprise/agents/bus/presence"
 	"github.com/reprise-run/reprise/agents/bus/tunnel"
+	"github.com/reprise-run/reprise/agents/node"
 	"github.com/reprise-run/reprise/agents/node/volumes"
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/events/jetstream"
@@ -23,6 +26,7 @@ type connection struct {
 	Projection live.Projection
 	Proposer   events.Proposer
 	Tokens     volumes.Tokens
+	Alive      func(context.Context) (renew bool, err error)
 	Listener   net.Listener
 
 	nats *nats.Conn
@@ -48,14 +52,21 @@ func (p *controlPlane) serveBus(ctx context.Context) error {
 		return err
 	}
 	p.onClose(func() error { stop(); return nil })
-	select {
-	case <-serving:
-		return p.serveRoster(ctx)
-	case err := <-p.stopped:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
+	hearing := make(chan struct{})
+	p.presence = presence.New(p.volatile, node.LeaseDuration, time.Now)
+	p.keep(ctx, "the presence of the nodes", func(ctx context.Context) error {
+		return p.presence.Serve(ctx, p.nats, subjectPrefix, func() { close(hearing) })
+	})
+	for _, ready := range []chan struct{}{serving, hearing} {
+		select {
+		case <-ready:
+		case err := <-p.stopped:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
+	return p.serveRoster(ctx)
 }
 
 // dial connects the API server to the agent of a node.
@@ -103,6 +114,7 @@ func (c *connection) open(ctx context.Context, p *controlPlane, node bus.Node, n
 		return err
 	}
 	c.Tokens = calls.NewClient(c.nats, node).Token
+	c.Alive = func(ctx context.Context) (bool, error) { return presence.Alive(ctx, c.nats, node) }
 	follow, started := p.beyond(ctx)
 	defer started()
 	c.Projection, err = feed.Follow(follow, c.nats, node, feed.Options{Log: p.log})

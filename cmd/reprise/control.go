@@ -15,6 +15,7 @@ import (
 	"github.com/reprise-run/reprise/agents/api/past"
 	"github.com/reprise-run/reprise/agents/api/seal"
 	"github.com/reprise-run/reprise/agents/api/storage"
+	"github.com/reprise-run/reprise/agents/bus/presence"
 	"github.com/reprise-run/reprise/agents/controllers/deployment"
 	"github.com/reprise-run/reprise/agents/controllers/garbage"
 	"github.com/reprise-run/reprise/agents/controllers/namespace"
@@ -44,6 +45,7 @@ type controlPlane struct {
 	name     string // tells this server's process from others
 	history  *live.Live
 	volatile *live.Live
+	presence *presence.Presence
 	reader   history.Reader
 	proposer events.Proposer
 	// last says where the history ends.
@@ -254,7 +256,7 @@ func (p *controlPlane) startDeciders(ctx context.Context) error {
 			group, ctx := errgroup.WithContext(ctx)
 			for _, d := range deciders(p.api.CA(), p.binder, p.grace) {
 				r := runner.New(d, runner.Options{
-					Projection: p.sealer.Reading(p.history), Volatile: p.volatile, Proposer: p.proposer, Gate: p.api.Gate(),
+					Projection: p.sealer.Reading(p.history), Volatile: p.presence.Over(p.volatile), Proposer: p.proposer, Gate: p.api.Gate(),
 					Logger: p.log, Version: programVersion,
 				})
 				group.Go(func() error {

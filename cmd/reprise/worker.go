@@ -91,6 +91,7 @@ func (w *worker) run(ctx context.Context, c *connection) error {
 		Images:            w.runtime.Images(),
 		Cgroups:           w.runtime.Cgroups(),
 		Tokens:            c.Tokens,
+		Alive:             c.Alive,
 		Listener:          c.Listener,
 		RootDir:           config.DataDir,
 		Hides:             hides,

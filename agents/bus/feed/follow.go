@@ -21,8 +21,9 @@ type Options struct {
 	Network bool
 	// Log may be nil.
 	Log *slog.Logger
-	// Every is how often the node asks whether it has missed something, five
-	// seconds if zero.
+	// Every is how often the node asks whether it has missed something, 15 seconds
+	// if zero. A gap shows at the next message anyway, so that this is for the last
+	// message of many, and to have another server when the one that feeds is gone.
 	Every time.Duration
 }
 
@@ -66,7 +67,7 @@ func Follow(ctx context.Context, nc *nats.Conn, node bus.Node, opts Options) (*M
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
 	if opts.Every == 0 {
-		opts.Every = 5 * time.Second
+		opts.Every = 15 * time.Second
 	}
 	f := &follower{nc: nc, node: node, opts: opts, mirror: newMirror(), in: make(chan *nats.Msg, pending), answers: make(chan progress)}
 	f.mirror.ask = f.check

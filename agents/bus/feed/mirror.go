@@ -56,8 +56,9 @@ func (m *Mirror) View() projections.Reader {
 }
 
 // grace is how long a Wait leaves the feed to come by itself before it asks, and
-// how long it pauses before it asks again.
-const grace = 20 * time.Millisecond
+// how long it pauses before it asks again. What a node waits for is mostly what it
+// has told of itself, which comes.
+const grace = 500 * time.Millisecond
 
 // Wait is live.Projection's. It asks the server how far the feed is, for a change
 // that does not concern the node is not told.

@@ -27,7 +27,7 @@ import (
 )
 
 // forgotten is how long a node that does not ask how far it is goes on being fed.
-const forgotten = 30 * time.Second
+const forgotten = time.Minute
 
 // server feeds the nodes that have asked it to. Its state belongs to the goroutine
 // of run.
