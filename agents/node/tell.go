@@ -103,7 +103,9 @@ func (a *Agent) remove(ctx context.Context, e *projections.Entry, view projectio
 	var conflict *events.ConflictError
 	if errors.As(err, &conflict) {
 		if conflict.Actual == 0 {
-			return nil
+			// It is gone. Until the node has heard of that, its plan would be the same
+			// again, and be proposed again as fast as it is turned down.
+			return a.o.Projection.Wait(ctx, view.Sequence()+1)
 		}
 		// It has changed meanwhile: the plan is made anew on what it is now.
 		return a.o.Projection.Wait(ctx, conflict.Actual)

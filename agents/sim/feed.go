@@ -171,8 +171,8 @@ func (n *node) take(m message) {
 		}
 	}
 	for _, r := range drop {
+		n.mirror.Remove(r)
 		if before := n.view.Get(r); before != nil {
-			n.mirror.Remove(r)
 			changed = append(changed, before)
 		}
 	}

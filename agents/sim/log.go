@@ -70,6 +70,9 @@ func (l *log) put(ctx context.Context, after uint64, batch []events.Event) (uint
 	if l.w.bugs.NoFence {
 		after = l.last
 	}
+	if l.w.bugs.Forgets && after == l.last && l.w.chance(50) {
+		return l.last + uint64(len(batch)), nil
+	}
 	last, err := l.stored.Append(context.WithoutCancel(ctx), after, batch)
 	if err != nil {
 		return 0, err

@@ -9,6 +9,7 @@ import (
 
 	apps "k8s.io/api/apps/v1"
 	core "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	podutil "k8s.io/kubernetes/pkg/api/v1/pod"
 
 	"github.com/reprise-run/reprise/agents/node/plan"
@@ -27,10 +28,20 @@ type referee struct {
 	bound  map[string]string // the node that each pod was bound to, by uid
 	exits  map[string]uint64 // the event that told of the end of an attempt
 	taken  map[string]int64  // thousandths of CPUs requested on each node
+	// asked is what ReplicaSets asked for since which event, by uid; doubts counts
+	// creations of which the writer does not know whether they were stored.
+	asked  map[string][]asked
+	doubts int
+}
+
+// asked is how many replicas were asked for from an event on.
+type asked struct {
+	since    uint64
+	replicas int32
 }
 
 func newReferee(w *world) *referee {
-	return &referee{w: w, state: projections.NewState(), claims: map[uint64]uint64{}, bound: map[string]string{}, exits: map[string]uint64{}, taken: map[string]int64{}}
+	return &referee{w: w, asked: map[string][]asked{}, state: projections.NewState(), claims: map[uint64]uint64{}, bound: map[string]string{}, exits: map[string]uint64{}, taken: map[string]int64{}}
 }
 
 // stored checks what the log has just stored.
@@ -78,8 +89,17 @@ func (r *referee) envelope(e *events.Event) {
 // change checks what must hold of pods.
 func (r *referee) change(c projections.Change) {
 	e := c.Entry()
-	if e.Ref.Resource != "pods" || e.Ref.Group != "" {
+	switch {
+	case e.Ref.Resource == "replicasets" && c.After != nil:
+		replicas := *projections.As[apps.ReplicaSet](e).Spec.Replicas
+		if list := r.asked[e.UID]; len(list) == 0 || list[len(list)-1].replicas != replicas {
+			r.asked[e.UID] = append(list, asked{e.Sequence, replicas})
+		}
 		return
+	case e.Ref.Resource != "pods" || e.Ref.Group != "":
+		return
+	case c.Event.Type == "pod.created":
+		r.surplus(c)
 	}
 	before, after := podOf(c.Before), podOf(c.After)
 	switch {
@@ -113,6 +133,34 @@ func (r *referee) change(c projections.Change) {
 			r.w.fail("an end is told once", "%s was told by event %d", c.Event.Headline(), told)
 		}
 		r.exits[key] = c.Event.Sequence
+	}
+}
+
+// surplus checks that a ReplicaSet gets no more pods than it asked for, at the time
+// of what the controller saw or since. A creation whose answer was lost may be made
+// again by another name.
+func (r *referee) surplus(c projections.Change) {
+	pod := podOf(c.After)
+	owner := metav1.GetControllerOfNoCopy(pod)
+	if owner == nil {
+		return
+	}
+	active := 0
+	for e := range r.state.View().Owned(string(owner.UID)) {
+		if p := podOf(e); p.DeletionTimestamp == nil && !over(p) {
+			active++
+		}
+	}
+	var most int32
+	for i, a := range r.asked[string(owner.UID)] {
+		if i == 0 || a.since > c.Event.Basis {
+			most = max(most, a.replicas)
+		} else {
+			most = a.replicas
+		}
+	}
+	if active > int(most)+r.doubts {
+		r.w.fail("no more pods than asked for", "%s is number %d of %d", c.Event.Headline(), active, most)
 	}
 }
 
@@ -160,6 +208,25 @@ func (r *referee) acknowledged(id uint64, p events.Proposal, receipt events.Rece
 		}
 		r.claims[e.Sequence] = id
 	}
+	for _, x := range p.Expect {
+		if is := r.lastOf(x.Object, receipt.First); is != x.Sequence {
+			r.w.fail("expectations hold", "%s of %s, event %d, expected %s at %d, and it was at %d", p.Changes[0].Type, p.Changes[0].Object, receipt.First, x.Object, x.Sequence, is)
+		}
+	}
+}
+
+// lastOf is the last event about an object before a sequence, 0 if it was not there
+// then.
+func (r *referee) lastOf(object events.Ref, before uint64) uint64 {
+	for i := int(before) - 2; i >= 0; i-- {
+		if e := &r.events[i]; e.Object == object {
+			if events.IsRemoval(e.Data) {
+				return 0
+			}
+			return e.Sequence
+		}
+	}
+	return 0
 }
 
 // running checks that no pod runs on two nodes.
@@ -303,8 +370,11 @@ func (r *referee) final() {
 		}
 		for resource := range n.view.Resources() {
 			for e := range n.view.List(resource.Group, resource.Resource, "") {
-				if o := r.state.View().Get(e.Ref); o == nil || o.Sequence != e.Sequence || !bytes.Equal(o.Raw, e.Raw) {
-					r.w.fail("folds agree", "%s knows %s as it is not", n.name, e.Ref)
+				o := r.state.View().Get(e.Ref)
+				if o == nil {
+					r.w.fail("folds agree", "%s knows %s as of %d, and it is gone", n.name, e.Ref, e.Sequence)
+				} else if o.Sequence != e.Sequence || !bytes.Equal(o.Raw, e.Raw) {
+					r.w.fail("folds agree", "%s knows %s as of %d, and it is at %d", n.name, e.Ref, e.Sequence, o.Sequence)
 				}
 			}
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/reprise-run/reprise/agents/controllers/podgc"
 	"github.com/reprise-run/reprise/agents/controllers/replicaset"
 	"github.com/reprise-run/reprise/agents/runner"
+	"github.com/reprise-run/reprise/agents/runner/runnertest"
 	"github.com/reprise-run/reprise/agents/scheduler"
 	"github.com/reprise-run/reprise/events"
 )
@@ -23,6 +24,8 @@ type Bugs struct {
 	NoExpectations bool
 	// NoFence has the log append whoever has appended meanwhile.
 	NoFence bool
+	// Forgets has the log acknowledge what it then does not store, now and then.
+	Forgets bool
 	// ExitTwice has nodes report an end of a container again.
 	ExitTwice bool
 	// Deciders puts others in the place of those that decide.
@@ -39,6 +42,9 @@ type Outcome struct {
 	// Took is how long it was on the virtual clock.
 	Took time.Duration
 }
+
+// at is when an event was appended, since the start of the run.
+func (o Outcome) at(e *events.Event) time.Duration { return e.Time.Sub(runnertest.Epoch) }
 
 // Run plays a plan on an empty log, which must be in memory.
 func Run(p Plan, empty events.Log, bugs Bugs) Outcome {
@@ -98,6 +104,9 @@ func (w *world) deciders() []runner.Decider {
 	}
 	if w.bugs.Deciders != nil {
 		list = w.bugs.Deciders(list)
+	}
+	for i, d := range list {
+		list[i] = again{d, w}
 	}
 	return list
 }

@@ -380,6 +380,7 @@ func (x proposer) Propose(_ context.Context, p events.Proposal) (events.Receipt,
 		}
 	}
 	if x.near != nil && x.near.term != nil {
+		w.sleep(w.between(5*time.Microsecond, 50*time.Microsecond))
 		x.near.offer(p, hear)
 	} else {
 		var to *server
@@ -400,6 +401,9 @@ func (x proposer) Propose(_ context.Context, p events.Proposal) (events.Receipt,
 		x.from.after(10*time.Second, done.ring)
 	}
 	w.await(done)
+	if got == nil || errors.Is(got.err, events.ErrUncertain) {
+		w.referee.doubts++
+	}
 	if got == nil {
 		return events.Receipt{}, fmt.Errorf("the committer did not answer: %w", events.ErrUncertain)
 	}

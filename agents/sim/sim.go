@@ -36,6 +36,7 @@ type world struct {
 	now    time.Duration
 	agenda agenda
 	count  uint64 // of what was ever on the agenda
+	still  int    // how much has happened at this moment
 	inside *process
 	noise  Noise // what is left of the plan's
 
@@ -88,7 +89,11 @@ func (w *world) after(d time.Duration, do func()) {
 func (w *world) until(end time.Duration, done func() bool) {
 	for w.failed == nil && len(w.agenda) > 0 && w.agenda[0].at <= end {
 		e := heap.Pop(&w.agenda).(appointment)
-		w.now = e.at
+		if w.still++; e.at > w.now {
+			w.now, w.still = e.at, 0
+		} else if w.still > 100_000 {
+			w.fail("time goes on", "more than %d things happen at one moment", w.still)
+		}
 		e.do()
 		if done != nil && done() {
 			return

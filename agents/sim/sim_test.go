@@ -2,9 +2,13 @@ package sim_test
 
 import (
 	"flag"
+	"fmt"
+	"os"
+	"runtime"
 	"runtime/debug"
+	"sync"
+	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/reprise-run/reprise/agents/sim"
 	"github.com/reprise-run/reprise/schemas/schematest"
@@ -12,47 +16,63 @@ import (
 
 var (
 	from  = flag.Uint64("from", 1, "the first seed")
-	seeds = flag.Uint64("seeds", 200, "how many seeds")
-	size  = flag.Int("size", 1, "about how much happens in each")
+	seeds = flag.Uint64("seeds", 1_000, "how many seeds")
+	size  = flag.Int("size", 1, "about how much happens in each: 1 is short, 3 some hundred events")
+	whole = flag.Bool("whole", false, "print what a failing seed does as it is, and not the least that still fails")
 )
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	debug.SetGCPercent(400)
-	m.Run()
+	debug.SetGCPercent(400) // A world is small and soon gone.
+	os.Exit(m.Run())
 }
 
 // run plays a plan. The events of some are held against their schemas.
 func run(t *testing.T, p sim.Plan, bugs sim.Bugs) sim.Outcome {
 	log := schematest.NewLog(t)
-	if p.Seed%16 == 0 {
+	if p.Seed%32 == 0 {
 		return sim.Run(p, log, bugs)
 	}
 	return sim.Run(p, log.Log, bugs)
 }
 
-func TestSeeds(t *testing.T) {
-	n := 0
-	for seed := *from; seed < *from+*seeds; seed++ {
-		p := sim.NewPlan(seed, *size)
-		began := time.Now()
-		o := run(t, p, sim.Bugs{})
-		n += len(o.Events)
-		if d := time.Since(began); d > 10*time.Second {
-			t.Logf("seed %d took %s for %d events", seed, d, len(o.Events))
-		}
-		if o.Failure != nil {
-			for i := range o.Events {
-				t.Log(o.Events[i].Headline())
-			}
-			t.Fatalf("%s\n%s", p, o.Failure)
-		}
+// shrinks is how often a failing plan is played again to make it smaller.
+const shrinks = 200
+
+// transcript is the least that fails like a plan did, and how to run that again.
+func transcript(t *testing.T, p sim.Plan, o sim.Outcome) string {
+	seed := p.Seed
+	if !*whole {
+		p, o = sim.Shrink(p, o, shrinks, func(p sim.Plan) sim.Outcome { return run(t, p, sim.Bugs{}) })
 	}
-	t.Logf("%d events in %d seeds", n, *seeds)
+	return fmt.Sprintf("%s\nagain: go test ./agents/sim -run TestSeeds -seeds 1 -from %d -size %d\n", sim.Transcript(p, o), seed, *size)
 }
 
+// TestSeeds plays many seeds, each of which must keep all rules.
+func TestSeeds(t *testing.T) {
+	var next, events atomic.Uint64
+	next.Store(*from)
+	var all sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		all.Go(func() {
+			for seed := next.Add(1) - 1; seed < *from+*seeds && !t.Failed(); seed = next.Add(1) - 1 {
+				p := sim.NewPlan(seed, *size)
+				o := run(t, p, sim.Bugs{})
+				events.Add(uint64(len(o.Events)))
+				if o.Failure != nil {
+					t.Errorf("seed %d: %s\n\n%s", seed, o.Failure, transcript(t, p, o))
+				}
+			}
+		})
+	}
+	all.Wait()
+	t.Logf("%d seeds from %d, %d events", *seeds, *from, events.Load())
+}
+
+// The same seed gives the same log, whatever runs beside it.
 func TestSameSeedSameLog(t *testing.T) {
-	for seed := uint64(1); seed <= 20; seed++ {
+	t.Parallel()
+	for seed := uint64(1); seed <= 30; seed++ {
 		a, b := run(t, sim.NewPlan(seed, 2), sim.Bugs{}), run(t, sim.NewPlan(seed, 2), sim.Bugs{})
 		if a.Hash != b.Hash || a.Took != b.Took {
 			t.Fatalf("seed %d gives two logs, of %d and %d events", seed, len(a.Events), len(b.Events))

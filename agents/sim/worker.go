@@ -186,6 +186,9 @@ func (k *worker) removePod() error {
 	at := receipt.Last
 	if conflict := conflictOf(err); conflict != nil {
 		at, err = conflict.Actual, nil
+		if at == 0 {
+			at = n.view.Sequence() + 1
+		}
 	}
 	if err == nil {
 		n.reach(at)

@@ -108,6 +108,48 @@ func TestStopsWhenARivalHasAppended(t *testing.T) {
 	r.check(t)
 }
 
+// What a committer before this one appended may arrive after this one has begun.
+// All who write may have seen it then, so that nothing is left to append.
+func TestStopsWhenTheIndexIsAheadOfIt(t *testing.T) {
+	r := newRig(t, Options{}).start(t)
+	if _, err := r.Propose(t.Context(), create("a")); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.index.Wait(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	late := set("a", 1, 1)
+	v, err := judge(newOverlay(r.index), &late, 2, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := r.trace.Get(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.events[0].Time = first.Time
+	v.events[0].Chain = events.Link(first.Chain, &v.events[0])
+	if _, err := r.trace.Append(t.Context(), 1, v.events); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.index.Wait(t.Context(), 2); err != nil {
+		t.Fatal(err)
+	}
+	next := set("a", 2, 2)
+	next.Because, next.Basis = 2, 2
+	if _, err := r.Propose(t.Context(), next); !errors.Is(err, events.ErrUnavailable) || !errors.Is(err, events.ErrStale) {
+		t.Errorf("it answers %v", err)
+	}
+	if err := <-r.ended; !errors.Is(err, events.ErrStale) {
+		t.Errorf("it ends with %v", err)
+	}
+	r.run(t)
+	if got, err := r.Propose(t.Context(), next); err != nil || got.First != 3 {
+		t.Errorf("started again it answers %v, %v", got, err)
+	}
+	r.check(t)
+}
+
 func TestACallerMayGiveUp(t *testing.T) {
 	r := newRig(t, Options{Queue: 1}).start(t)
 	if _, err := r.Propose(t.Context(), create("zero")); err != nil {

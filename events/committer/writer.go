@@ -84,10 +84,28 @@ func (w *writer) serve(ctx context.Context, queue <-chan *request) error {
 
 // turn deals with what waits.
 func (w *writer) turn(ctx context.Context, queue <-chan *request) error {
+	if err := w.deposed(); err != nil {
+		if r := w.held; r.taken.CompareAndSwap(false, true) {
+			r.reply <- answer{err: unappended(err)}
+		}
+		w.held = nil
+		return err
+	}
 	if err := w.append(ctx, w.gather(queue)); err != nil {
 		return err
 	}
 	return ctx.Err()
+}
+
+// deposed says that the log has grown by what this committer did not append, be it
+// by the last append of one before it that was long on its way. It would learn that
+// from its next append, but there may be none: what rests on the newer events it
+// can only turn down.
+func (w *writer) deposed() error {
+	if folded := w.index.Folded(); folded > w.last {
+		return fmt.Errorf("the log has sequence %d, and this committer knows of none after %d: %w", folded, w.last, events.ErrStale)
+	}
+	return nil
 }
 
 // gather takes what waits, up to one group of events, and judges it in order,
