@@ -222,13 +222,6 @@ func TestAlteredDirectories(t *testing.T) {
 				return []byte(strings.Replace(string(b), "chain ", "chain 0", 1))
 			})
 		}, "cannot be trusted"},
-		{"the projection's tables", func(dir string) {
-			tables, err := filepath.Glob(filepath.Join(dir, "projection", "*.sst"))
-			if err != nil || len(tables) == 0 {
-				t.Fatalf("no tables (%v)", err)
-			}
-			rewriteFile(t, tables[0], func(b []byte) []byte { b[100] ^= 1; return b })
-		}, "the projection is damaged"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := copied(t, d.env.DataDir)
@@ -242,6 +235,33 @@ func TestAlteredDirectories(t *testing.T) {
 				t.Errorf("verifying has changed the directory:\n%s\nwas\n%s", after, before)
 			}
 		})
+	}
+}
+
+// Whichever of the projection's tables is altered, that is what is said.
+func TestAlteredTables(t *testing.T) {
+	d := newDataDir(t)
+	var tables []string
+	for n := 0; len(tables) < 2; n++ { // Pebble makes one of two when it likes.
+		if n == 10 {
+			t.Fatalf("%d tables", len(tables))
+		}
+		d.run(40, nil)
+		var err error
+		if tables, err = filepath.Glob(filepath.Join(d.env.ProjectionDir(), "*.sst")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, table := range tables {
+		content, err := os.ReadFile(table)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rewriteFile(t, table, func(b []byte) []byte { b[100] ^= 1; return b })
+		if out, err := verifyOffline(t, d.env.DataDir); err == nil || !strings.Contains(err.Error(), "the projection is damaged") {
+			t.Errorf("%s: verify says %v\n%s", table, err, out)
+		}
+		rewriteFile(t, table, func([]byte) []byte { return content })
 	}
 }
 

@@ -54,7 +54,8 @@ func (s *Store) Verify(ctx context.Context, log Followed, live projections.Reade
 	s.verifying.Lock()
 	defer s.verifying.Unlock()
 	defer func() {
-		if s.scratch != "" && errors.Is(err, pebble.ErrCorruption) {
+		// Pebble's errors are marked in a way of their own.
+		if s.scratch != "" && pebble.IsCorruptionError(err) {
 			report, err = nil, &DamagedError{err}
 		}
 	}()
