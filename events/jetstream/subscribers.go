@@ -82,6 +82,12 @@ func OpenSubscribers(ctx context.Context, on *Server, nc *nats.Conn, cfg Config,
 		return nil, err
 	}
 	for _, r := range all {
+		if r.Removed {
+			if err := s.finish(ctx, r); err != nil {
+				log.Warn("something is left of a subscriber that was removed", "subscriber", r.Name, "why", err)
+			}
+			continue
+		}
 		if err := s.admit(ctx, r); err != nil {
 			log.Warn("a subscriber cannot read", "subscriber", r.Name, "why", err)
 		}
@@ -150,6 +156,9 @@ type record struct {
 	// Account is new for each subscriber, also for one that has the name of an
 	// earlier one.
 	Account string
+	// Removed says that it is on its way out: what there still is of it is taken away
+	// at the next call or start, and nobody is let in.
+	Removed bool `json:",omitempty"`
 }
 
 // Add is events.Subscribers's.
@@ -163,6 +172,14 @@ func (s *Subscribers) Add(ctx context.Context, sub events.Subscriber) error {
 		return err
 	}
 	_, err = s.records.Create(ctx, sub.Name, raw)
+	if errors.Is(err, jetstream.ErrKeyExists) {
+		if old, getErr := s.get(ctx, sub.Name); getErr == nil && old.Removed {
+			if err := s.finish(ctx, old); err != nil {
+				return err
+			}
+			_, err = s.records.Create(ctx, sub.Name, raw)
+		}
+	}
 	if errors.Is(err, jetstream.ErrKeyExists) {
 		return fmt.Errorf("%s: %w", sub.Name, events.ErrSubscriberExists)
 	}
@@ -254,12 +271,36 @@ func covers(wide, narrow string) bool {
 	return true
 }
 
-// Remove is events.Subscribers's.
+// Remove is events.Subscribers's. That it is to go is durable before anything of it
+// goes, so that a removal which is cut short is none of a part.
 func (s *Subscribers) Remove(ctx context.Context, name string) error {
-	r, err := s.get(ctx, name)
+	r, err := s.doom(ctx, name)
 	if err != nil {
 		return err
 	}
+	return s.finish(ctx, r)
+}
+
+// doom writes down that a subscriber is to go.
+func (s *Subscribers) doom(ctx context.Context, name string) (record, error) {
+	r, err := s.get(ctx, name)
+	if err != nil || r.Removed {
+		return r, err
+	}
+	r.Removed = true
+	raw, err := json.Marshal(r)
+	if err == nil {
+		_, err = s.records.Put(ctx, name, raw)
+	}
+	if err != nil {
+		return r, fmt.Errorf("cannot remove subscriber %s: %w", name, err)
+	}
+	return r, nil
+}
+
+// finish takes away what there is of a subscriber that was removed, its record last.
+func (s *Subscribers) finish(ctx context.Context, r record) error {
+	name := r.Name
 	s.server.expel(name)
 	if err := s.server.disconnect(r.Account); err != nil {
 		return fmt.Errorf("cannot end the connections of subscriber %s: %w", name, err)
@@ -324,6 +365,9 @@ func (s *Subscribers) List(ctx context.Context) ([]events.SubscriberStatus, erro
 	}
 	out := make([]events.SubscriberStatus, 0, len(all))
 	for _, r := range all {
+		if r.Removed {
+			continue
+		}
 		st := events.SubscriberStatus{Subscriber: r.Subscriber}
 		c, err := s.js.Consumer(ctx, s.stream, r.Name)
 		if err != nil {
