@@ -8,11 +8,14 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
 	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/emptypb"
 )
@@ -41,7 +44,8 @@ func (s service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*tas
 	if err := json.Unmarshal(spec, &whole); err != nil {
 		return nil, fmt.Errorf("the container's specification cannot be read: %w", err)
 	}
-	if whole["process"], err = reveal(whole["process"]); err != nil {
+	var texts []string
+	if whole["process"], texts, err = reveal(whole["process"]); err != nil {
 		return nil, err
 	}
 	revealed, err := json.Marshal(whole)
@@ -52,6 +56,9 @@ func (s service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*tas
 		return nil, err
 	}
 	answer, err := s.TTRPCTaskService.Create(ctx, r)
+	if err = scrubbed(err, texts); err == nil {
+		s.told.put(r.ID, "", texts)
+	}
 	if again := os.WriteFile(path, spec, 0o600); again != nil && err == nil {
 		err = again
 	}
@@ -62,29 +69,93 @@ func (s service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*tas
 // the container.
 func (s service) Exec(ctx context.Context, r *taskapi.ExecProcessRequest) (*emptypb.Empty, error) {
 	if spec := r.GetSpec(); spec != nil && bytes.Contains(spec.Value, []byte(hiddenMark)) {
-		value, err := reveal(spec.Value)
+		value, texts, err := reveal(spec.Value)
 		if err != nil {
 			return nil, err
 		}
 		r.Spec = &anypb.Any{TypeUrl: spec.TypeUrl, Value: value}
+		s.told.put(r.ID, r.ExecID, texts)
 	}
-	return s.TTRPCTaskService.Exec(ctx, r)
+	answer, err := s.TTRPCTaskService.Exec(ctx, r)
+	return answer, scrubbed(err, s.told.of(r.ID, r.ExecID))
 }
 
+// Start is where runc starts the process of an Exec, and may say why it cannot.
+func (s service) Start(ctx context.Context, r *taskapi.StartRequest) (*taskapi.StartResponse, error) {
+	answer, err := s.TTRPCTaskService.Start(ctx, r)
+	return answer, scrubbed(err, s.told.of(r.ID, r.ExecID))
+}
+
+// Delete ends what there is to remember of a process.
+func (s service) Delete(ctx context.Context, r *taskapi.DeleteRequest) (*taskapi.DeleteResponse, error) {
+	answer, err := s.TTRPCTaskService.Delete(ctx, r)
+	if err == nil {
+		s.told.put(r.ID, r.ExecID, nil)
+	}
+	return answer, err
+}
+
+// told are the texts that runc was told, by container and process.
+type told struct {
+	mu    sync.Mutex
+	texts map[[2]string][]string
+}
+
+func (t *told) put(id, exec string, texts []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(texts) == 0 {
+		delete(t.texts, [2]string{id, exec})
+		return
+	}
+	t.texts[[2]string{id, exec}] = texts
+}
+
+func (t *told) of(id, exec string) []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.texts[[2]string{id, exec}]
+}
+
+// scrubbed is an error without the texts that runc was told: it quotes the command
+// that it cannot run, and containerd keeps what it says, and tells others.
+func scrubbed(err error, texts []string) error {
+	if err == nil || len(texts) == 0 {
+		return err
+	}
+	said := status.Convert(err)
+	message := said.Message()
+	for _, text := range texts {
+		quoted := strconv.Quote(text)
+		message = strings.ReplaceAll(message, quoted, scrub)
+		// A text of a few letters is no secret, and part of many words.
+		if inner := quoted[1 : len(quoted)-1]; len(text) > 3 {
+			message = strings.ReplaceAll(strings.ReplaceAll(message, inner, scrub), text, scrub)
+		}
+	}
+	if message == said.Message() {
+		return err
+	}
+	return status.Error(said.Code(), message)
+}
+
+const scrub = "(from a Secret)"
+
 // reveal puts texts in the place of what stands for them in a process of the OCI
-// runtime specification.
-func reveal(process []byte) ([]byte, error) {
+// runtime specification, and returns them, the longest first.
+func reveal(process []byte) ([]byte, []string, error) {
 	var p map[string]json.RawMessage
 	if err := json.Unmarshal(process, &p); err != nil {
-		return nil, fmt.Errorf("the process's specification cannot be read: %w", err)
+		return nil, nil, fmt.Errorf("the process's specification cannot be read: %w", err)
 	}
+	var texts []string
 	for _, name := range []string{"args", "env"} {
 		var list []string
 		if p[name] == nil {
 			continue
 		}
 		if err := json.Unmarshal(p[name], &list); err != nil {
-			return nil, fmt.Errorf("%s of the process cannot be read: %w", name, err)
+			return nil, nil, fmt.Errorf("%s of the process cannot be read: %w", name, err)
 		}
 		for i, item := range list {
 			variable := ""
@@ -94,16 +165,21 @@ func reveal(process []byte) ([]byte, error) {
 			}
 			text, err := hidden(item)
 			if err != nil {
-				return nil, err
+				return nil, nil, err
+			}
+			if text != item && text != "" {
+				texts = append(texts, text)
 			}
 			list[i] = variable + text
 		}
 		var err error
 		if p[name], err = json.Marshal(list); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	return json.Marshal(p)
+	slices.SortFunc(texts, func(a, b string) int { return len(b) - len(a) })
+	revealed, err := json.Marshal(p)
+	return revealed, texts, err
 }
 
 // hidden returns the text that another stands for, or that other if it stands for

@@ -1,12 +1,20 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
 	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/emptypb"
 )
 
 func TestReveal(t *testing.T) {
@@ -16,10 +24,10 @@ func TestReveal(t *testing.T) {
 		t.Fatal(err)
 	}
 	stands := func(index string) string { return hiddenMark + index + ":" + name + ":" + dir }
-	got, err := reveal([]byte(`{"args":["run","` + stands("1") + `"],"cwd":"/","env":["PATH=/bin","A=` + stands("0") + `","B=x ` + stands("0") + `","EMPTY="]}`))
+	got, texts, err := reveal([]byte(`{"args":["run","` + stands("1") + `"],"cwd":"/","env":["PATH=/bin","A=` + stands("0") + `","B=x ` + stands("0") + `","EMPTY="]}`))
 	want := `{"args":["run","--password=t\"wo"],"cwd":"/","env":["PATH=/bin","A=one","B=x ` + stands("0") + `","EMPTY="]}`
-	if err != nil || string(got) != want {
-		t.Errorf("%s, %v\nwant %s", got, err, want)
+	if err != nil || string(got) != want || !slices.Equal(texts, []string{"--password=t\"wo", "one"}) {
+		t.Errorf("%s, %q, %v\nwant %s", got, texts, err, want)
 	}
 	if err := os.Symlink(filepath.Join(dir, name), filepath.Join(dir, "link")); err != nil {
 		t.Fatal(err)
@@ -38,8 +46,45 @@ func TestReveal(t *testing.T) {
 			t.Errorf("%q gives %q, %v", plain, text, err)
 		}
 	}
-	if _, err := reveal([]byte("{")); err == nil || strings.Contains(err.Error(), name) {
+	if _, _, err := reveal([]byte("{")); err == nil || strings.Contains(err.Error(), name) {
 		t.Errorf("what is no process: %v", err)
+	}
+}
+
+// failing is a runc that quotes what it cannot run, as runc does.
+type failing struct {
+	taskapi.TTRPCTaskService
+	spec *anypb.Any
+}
+
+func (f *failing) Exec(_ context.Context, r *taskapi.ExecProcessRequest) (*emptypb.Empty, error) {
+	f.spec = r.Spec
+	return &emptypb.Empty{}, nil
+}
+
+func (f *failing) Start(context.Context, *taskapi.StartRequest) (*taskapi.StartResponse, error) {
+	var p struct{ Args []string }
+	if err := json.Unmarshal(f.spec.Value, &p); err != nil {
+		return nil, err
+	}
+	return nil, status.Errorf(codes.NotFound, "exec: %q: executable file not found in $PATH (%s)", p.Args[0], p.Args[0])
+}
+
+// TestErrorsDoNotQuote has runc fail to start what a Secret names.
+func TestErrorsDoNotQuote(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "a.1"), []byte(`{"name":"a.1","texts":["hun\"ter2","a"]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := service{&failing{}, &told{texts: map[[2]string][]string{}}}
+	spec := &anypb.Any{Value: []byte(`{"args":["` + hiddenMark + "0:a.1:" + dir + `"],"env":["B=` + hiddenMark + "1:a.1:" + dir + `"]}`)}
+	if _, err := s.Exec(t.Context(), &taskapi.ExecProcessRequest{ID: "c", ExecID: "e", Spec: spec}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := s.Start(t.Context(), &taskapi.StartRequest{ID: "c", ExecID: "e"})
+	want := "exec: (from a Secret): executable file not found in $PATH ((from a Secret))"
+	if got := status.Convert(err); got.Message() != want || got.Code() != codes.NotFound {
+		t.Errorf("it says %v", err)
 	}
 }
 

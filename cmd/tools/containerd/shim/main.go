@@ -36,7 +36,10 @@ func main() {
 }
 
 // service is the shim's service for containers.
-type service struct{ taskapi.TTRPCTaskService }
+type service struct {
+	taskapi.TTRPCTaskService
+	told *told
+}
 
 func newService(ic *plugin.InitContext) (any, error) {
 	publisher, err := get[shim.Publisher](ic, plugins.EventPlugin, "publisher")
@@ -51,7 +54,7 @@ func newService(ic *plugin.InitContext) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return service{runc}, nil
+	return service{runc, &told{texts: map[[2]string][]string{}}}, nil
 }
 
 func get[T any](ic *plugin.InitContext, kind plugin.Type, id string) (T, error) {
