@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/net/publicsuffix"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/reprise-run/reprise/events"
@@ -20,7 +21,7 @@ const examples = "write for example 'pods.shop.>' (all about the pods of namespa
 //
 //	<resource>[.<group>].<namespace>.<fact>   pods.shop.bound, deployments.apps.shop.>
 //	<group>.<resource>.<namespace>.<fact>     core.pods.shop.>, as subjects are
-//	<resource>[.<group>].>                    everything about a resource
+//	<resource>[.<group>].>                    everything about a resource: widgets.example.com.>
 //	>                                         everything
 //
 // "*" stands for any one, ">" for all that may follow, "-" for the namespace of
@@ -109,12 +110,41 @@ func about(tokens []string) (group, resource string, rest []string, err error) {
 			return k.Group, k.Resource, tokens[2:], nil
 		}
 	}
-	// Somebody's own kind: its group has a dot, and the last two words are the
-	// namespace and the fact.
-	if n := len(tokens); n >= 5 {
+	return own(tokens)
+}
+
+// own splits a pattern about somebody's own kind: its group has a dot, and the last
+// two words are the namespace and the fact. If the last is '>', all about the kind may
+// be meant, and the group be longer by a word.
+func own(tokens []string) (group, resource string, rest []string, err error) {
+	n := len(tokens)
+	if n >= 4 && tokens[n-1] == ">" && domain(strings.Join(tokens[1:n-1], ".")) {
+		long, short := strings.Join(tokens[1:n-1], "."), strings.Join(tokens[1:n-2], ".")
+		switch {
+		case n == 4 && !builtIn(tokens[0]):
+			return long, tokens[0], tokens[n-1:], nil
+		case n > 4 && !domain(short):
+			return "", "", nil, fmt.Errorf("it may be about the group %s, or about the group %s in the namespace %s: for the one write '%s.*.*', for the other '%s.*'",
+				long, short, tokens[n-2], strings.Join(tokens[:n-1], "."), strings.Join(tokens[:n-1], "."))
+		}
+	}
+	if n >= 5 {
 		return strings.Join(tokens[1:n-2], "."), tokens[0], tokens[n-2:], nil
 	}
 	return "", "", nil, unknown(tokens[0])
+}
+
+// builtIn says whether a word is what people call a resource of no own kind.
+func builtIn(word string) bool {
+	return word == "events" || word == "leases" || slices.ContainsFunc(schema.Kinds(), func(k schema.Kind) bool {
+		return k.Resource == word || strings.ToLower(k.Kind) == word
+	})
+}
+
+// domain says whether a group is a name below a domain that is handed out.
+func domain(group string) bool {
+	suffix, handed := publicsuffix.PublicSuffix(group)
+	return handed && suffix != group
 }
 
 // known refuses a resource of a built-in group that has none of the name.
