@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -45,13 +46,42 @@ func NewWebhook(to string, timeout time.Duration) (*Webhook, error) {
 	}}, nil
 }
 
-// Target is Sender's. Passwords in the address are left out.
-func (w *Webhook) Target() string {
-	u, err := url.Parse(w.URL)
+// Target is Sender's. What an address has of secrets is left out.
+func (w *Webhook) Target() string { return Redacted(w.URL) }
+
+// withheld stands for what an address has of secrets.
+const withheld = "xxxxx"
+
+// Redacted is an address without passwords, and without the values of its query,
+// which are often keys.
+func Redacted(address string) string {
+	u, err := url.Parse(address)
 	if err != nil {
-		return w.URL
+		return withheld
 	}
+	if u.RawQuery != "" {
+		var names []string
+		for pair := range strings.SplitSeq(u.RawQuery, "&") {
+			if name, _, has := strings.Cut(pair, "="); has {
+				names = append(names, name+"="+withheld)
+			} else {
+				names = append(names, withheld)
+			}
+		}
+		u.RawQuery = strings.Join(names, "&")
+	}
+	u.Fragment, u.RawFragment = "", ""
 	return u.Redacted()
+}
+
+// Incomplete says whether something was left out of an address by Redacted.
+func Incomplete(address string) bool {
+	u, err := url.Parse(address)
+	if err != nil {
+		return true
+	}
+	password, _ := u.User.Password()
+	return password == withheld || u.RawQuery != "" && Redacted(address) == address
 }
 
 // longHeaderNote is how long a note may be as a header: many servers take no more
@@ -159,7 +189,11 @@ func (w *Webhook) Send(ctx context.Context, e *events.Event) plan.Outcome {
 	}
 	answer, err := w.Client.Do(r)
 	if err != nil {
-		return plan.Outcome{Verdict: plan.Unreachable, Reason: strings.ReplaceAll(err.Error(), w.URL, w.Target())}
+		// Its own text has the whole address, but for a password.
+		if failed := (*url.Error)(nil); errors.As(err, &failed) {
+			err = fmt.Errorf("%s %s: %w", failed.Op, w.Target(), failed.Err)
+		}
+		return plan.Outcome{Verdict: plan.Unreachable, Reason: err.Error()}
 	}
 	defer answer.Body.Close()
 	said, err := io.ReadAll(io.LimitReader(answer.Body, 300))

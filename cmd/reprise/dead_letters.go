@@ -3,13 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
-	"net/url"
 	"slices"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/reprise-run/reprise/agents/delivery"
 	"github.com/reprise-run/reprise/agents/delivery/plan"
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/events/jetstream"
@@ -153,16 +153,6 @@ func onceEach(all []events.DeadLetter) []events.DeadLetter {
 	})
 }
 
-// withoutPassword says whether a password was taken out of an address.
-func withoutPassword(target string) bool {
-	u, err := url.Parse(target)
-	if err != nil {
-		return false
-	}
-	_, has := u.User.Password()
-	return has && u.Redacted() == u.String()
-}
-
 // retry sends dead letters once more. The first of an object that fails keeps back
 // the later ones of that object.
 func (e *environment) retry(ctx context.Context, d *jetstream.Deliveries, all []events.DeadLetter, r receiver) error {
@@ -174,8 +164,8 @@ func (e *environment) retry(ctx context.Context, d *jetstream.Deliveries, all []
 			continue
 		}
 		if r.url = target; target == "" {
-			if r.url = l.Target; withoutPassword(r.url) {
-				return fmt.Errorf("the address %s has a password, which is not kept with dead letters: give it with --to", r.url)
+			if r.url = l.Target; delivery.Incomplete(r.url) {
+				return fmt.Errorf("the address %s has a password or a query, which is not kept with dead letters: give it with --to", r.url)
 			}
 		}
 		w, err := r.webhook()

@@ -4,7 +4,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/reprise-run/reprise/agents/delivery"
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/projections/history"
 )
@@ -25,22 +24,6 @@ func TestNamesOfDeliveries(t *testing.T) {
 	q.User = "admin"
 	if r.name(q) == name {
 		t.Error("another filter makes it the same delivery")
-	}
-}
-
-// TestWithoutPassword knows the addresses of dead letters that cannot be sent to as
-// they are.
-func TestWithoutPassword(t *testing.T) {
-	for address, want := range map[string]bool{
-		"https://shop:secret@example.com/events": true, "https://shop@example.com/events": false, "https://example.com/events": false,
-	} {
-		w, err := delivery.NewWebhook(address, time.Second)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := withoutPassword(w.Target()); got != want {
-			t.Errorf("%s: %v", w.Target(), got)
-		}
 	}
 }
 
