@@ -47,8 +47,8 @@ type Options struct {
 	Queue int
 	// Group is how many events are gathered into one append at most; 256 if 0.
 	Group int
-	// Singly is how many events that wait are still appended one by one, because
-	// an atomic batch costs the log more than so many single appends; 6 if 0.
+	// Singly is how many events that wait are still appended decision by decision,
+	// because an atomic batch costs the log more than so many; 12 if 0.
 	Singly int
 	// Patience is how long the committer tries to learn what became of an append
 	// before it leaves the writers uncertain; 15 s if 0.
@@ -66,7 +66,7 @@ func (o Options) withDefaults() Options {
 	}
 	o.Queue = orElse(o.Queue, 4096)
 	o.Group = min(orElse(o.Group, 256), events.MaxBatch)
-	o.Singly = orElse(o.Singly, 6)
+	o.Singly = orElse(o.Singly, 12)
 	o.Patience = orElse(o.Patience, 15*time.Second)
 	return o
 }

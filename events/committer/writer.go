@@ -187,13 +187,13 @@ func (w *writer) append(ctx context.Context, group []accepted) error {
 	return nil
 }
 
+// singly says whether so little waits that each decision is appended by itself.
 func (w *writer) singly(group []accepted) bool {
+	n := 0
 	for _, a := range group {
-		if len(a.events) > 1 {
-			return false
-		}
+		n += len(a.events)
 	}
-	return len(group) <= w.opts.Singly
+	return n <= w.opts.Singly
 }
 
 // seal gives the events what depends on their place in the log.

@@ -30,9 +30,9 @@ const (
 	codeIncomplete          = 10176
 )
 
-// Append is events.Log's. One event is one message, several are one atomic
-// batch; either carries the expected last sequence of the stream, which
-// JetStream checks in the same step in which it stores.
+// Append is events.Log's. One event is one message, many are one atomic batch;
+// either carries the expected last sequence of the stream, which JetStream checks
+// in the same step in which it stores. For a few see appendFew.
 func (l *Log) Append(ctx context.Context, after uint64, batch []events.Event) (uint64, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
@@ -43,10 +43,19 @@ func (l *Log) Append(ctx context.Context, after uint64, batch []events.Event) (u
 	if len(batch) > events.MaxBatch {
 		return 0, fmt.Errorf("%d events in one batch: a batch may have %d at most", len(batch), events.MaxBatch)
 	}
-	msgs := l.messages(after, batch)
-	if err := l.checkRoom(msgs); err != nil {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, err := l.finish(ctx); err != nil {
+		return 0, fmt.Errorf("%w: %w", err, events.ErrUncertain)
+	}
+	if err := l.checkRoom(batch); err != nil {
 		return 0, err
 	}
+	if last, did, err := l.appendFew(ctx, after, batch); did {
+		l.doubt(err)
+		return last, err
+	}
+	msgs := l.messages(after, batch)
 	for pause, since := 10*time.Millisecond, time.Now(); ; pause *= 2 {
 		last, err := l.send(ctx, after, msgs)
 		l.doubt(err)
@@ -122,7 +131,7 @@ func (l *Log) messages(after uint64, batch []events.Event) []*nats.Msg {
 }
 
 // checkRoom asks the server in this process, if it is there that the log is kept.
-func (l *Log) checkRoom(msgs []*nats.Msg) error {
+func (l *Log) checkRoom(batch []events.Event) error {
 	server := l.embedded()
 	if server == nil {
 		return nil
@@ -131,11 +140,12 @@ func (l *Log) checkRoom(msgs []*nats.Msg) error {
 		return fmt.Errorf("cannot append to stream %s; nothing was appended: %w", l.name, err)
 	}
 	bytes := 0
-	for _, m := range msgs {
-		bytes += m.Size() + 1024
+	for i := range batch {
+		e := &batch[i]
+		bytes += 3*(len(e.Asked)+len(e.Note)) + len(e.Data) + 3072
 	}
 	if err := server.room(bytes); err != nil {
-		return fmt.Errorf("cannot append %d events to stream %s; nothing was appended: %w", len(msgs), l.name, err)
+		return fmt.Errorf("cannot append %d events to stream %s; nothing was appended: %w", len(batch), l.name, err)
 	}
 	return nil
 }

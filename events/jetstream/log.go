@@ -25,6 +25,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -48,12 +49,23 @@ type Log struct {
 	// doubtful says that an append was not answered since the disk was last known
 	// to be sound.
 	doubtful atomic.Bool
+
+	// mu is held while something is appended.
+	mu     sync.Mutex
+	intent *intent // nil where the log is not kept by this process alone
+	torn   *redo   // an append that is stored in part, as far as is known
 }
 
 var _ events.Log = (*Log)(nil)
 
 // Last is events.Log's.
 func (l *Log) Last(ctx context.Context) (uint64, error) {
+	l.mu.Lock()
+	_, err := l.finish(ctx)
+	l.mu.Unlock()
+	if err != nil {
+		return 0, err
+	}
 	state, err := l.state(ctx)
 	return state.LastSeq, err
 }

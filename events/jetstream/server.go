@@ -47,6 +47,9 @@ type Server struct {
 	closed  chan struct{} // closed when the server is shut down
 
 	shutdown sync.Once
+
+	mu      sync.Mutex
+	intents []*os.File // to close at the end
 }
 
 // ready is how long a server may take to start; recovering a large log is most
@@ -229,6 +232,11 @@ func (s *Server) Shutdown() {
 	if s.ns != nil {
 		s.ns.Shutdown()
 		s.ns.WaitForShutdown()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.intents {
+		f.Close()
 	}
 	// Closing the file releases the lock.
 	s.lock.Close()

@@ -119,6 +119,14 @@ func open(ctx context.Context, nc *nats.Conn, cfg Config, want jetstream.StreamC
 		nc: nc, js: js, stream: stream, name: want.Name, forgets: want.MaxAge > 0, patient: cfg.AckTimeout,
 		root: strings.TrimSuffix(want.Subjects[0], ".*.*.*.*"),
 	}
+	if s := l.embedded(); s != nil && cfg.Replicas == 1 {
+		if l.intent, err = s.intent(want.Name); err != nil {
+			return nil, err
+		}
+		if err := l.recover(ctx); err != nil {
+			return nil, fmt.Errorf("cannot open stream %s: %w", want.Name, err)
+		}
+	}
 	return l, nil
 }
 

@@ -1,0 +1,154 @@
+package jetstream
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/reprise-run/reprise/events"
+)
+
+// few is how many events are appended as single messages at most: an atomic batch
+// costs as much as about so many, whatever is in it, because JetStream makes a
+// store of files for it.
+const few = 12
+
+// redo is an append of a few events: what is stored in part must be stored whole.
+type redo struct {
+	after uint64
+	batch []events.Event
+}
+
+func (r *redo) last() uint64 { return r.after + uint64(len(r.batch)) }
+
+// appendFew appends what is few as single messages, each of which carries the
+// expected last sequence. So that it is stored whole or not at all, what is to be
+// appended is on disk before: what is cut short is finished, by finish or when the
+// log is opened again. It says false if it must go another way.
+func (l *Log) appendFew(ctx context.Context, after uint64, batch []events.Event) (last uint64, did bool, err error) {
+	if len(batch) < 2 || len(batch) > few || l.intent == nil {
+		return 0, false, nil
+	}
+	r := &redo{after, batch}
+	if did, err := l.intent.write(r); err != nil || !did {
+		return 0, err != nil, err
+	}
+	if err := l.publish(ctx, r, after); err != nil {
+		if err := l.outcome(ctx, r, err); err != nil {
+			return 0, true, err
+		}
+	}
+	return r.last(), true, nil
+}
+
+// publish sends the events after a sequence, and waits until the last is stored.
+// The others are sent when the first is stored: from then on the end of the stream
+// is in the middle of a decision, where nobody else appends, for nobody can have
+// folded up to there.
+func (l *Log) publish(ctx context.Context, r *redo, from uint64) error {
+	first, last := from-r.after, uint64(len(r.batch))-1
+	for i := first; i <= last; i++ {
+		e := r.batch[i]
+		e.Sequence = r.after + 1 + i
+		h, body := Encode(&e)
+		h[hExpect] = []string{strconv.FormatUint(e.Sequence-1, 10)}
+		m := &nats.Msg{Subject: subject(l.root, &e), Header: h, Data: body}
+		if i > first && i < last {
+			// If it is not stored, those after it are not either.
+			if err := l.nc.PublishMsg(m); err != nil {
+				return fmt.Errorf("cannot send %d events to stream %s: %w", len(r.batch), l.name, err)
+			}
+			continue
+		}
+		if _, err := l.send(ctx, e.Sequence-1, []*nats.Msg{m}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// outcome finds out how far an append that failed got, and finishes what is stored
+// in part. While that does not succeed, nothing else is appended.
+func (l *Log) outcome(ctx context.Context, r *redo, cause error) error {
+	l.torn = r
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.patient)
+	defer cancel()
+	if n, err := l.progress(ctx, r); err == nil && n == len(r.batch) && errors.Is(cause, events.ErrStale) {
+		l.torn = nil // it is from an earlier try
+		return cause
+	}
+	stored, err := l.finish(ctx)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w (%w): %w", cause, err, events.ErrUncertain)
+	case stored:
+		return nil
+	}
+	return cause
+}
+
+// finish stores the rest of an append that is stored in part, and says whether it
+// is stored now. Otherwise nothing of it is.
+func (l *Log) finish(ctx context.Context) (stored bool, err error) {
+	if l.torn == nil {
+		return false, nil
+	}
+	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
+		n, err := l.progress(ctx, l.torn)
+		if err == nil && n > 0 && n < len(l.torn.batch) {
+			if err = l.publish(ctx, l.torn, l.torn.after+uint64(n)); err == nil {
+				n = len(l.torn.batch)
+			}
+		}
+		if err == nil {
+			l.torn = nil
+			return n > 0, nil
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return false, fmt.Errorf("an append of %d events to stream %s was cut short and cannot be finished: %w", len(l.torn.batch), l.name, err)
+		}
+	}
+}
+
+// progress returns how many events of an append the stream has. If it has none it
+// ends before them, or somebody else has appended there.
+func (l *Log) progress(ctx context.Context, r *redo) (int, error) {
+	state, err := l.state(ctx)
+	if err != nil || state.LastSeq <= r.after {
+		return 0, err
+	}
+	first, err := l.Get(ctx, r.after+1)
+	if errors.Is(err, events.ErrNotFound) && l.forgets {
+		return len(r.batch), nil // it has aged away
+	}
+	if err != nil {
+		return 0, err
+	}
+	mine := r.batch[0]
+	mine.Sequence = r.after + 1
+	if first.Chain != mine.Chain || !bytes.Equal(first.AppendSealed(nil), mine.AppendSealed(nil)) {
+		return 0, nil
+	}
+	return int(min(state.LastSeq, r.last()) - r.after), nil
+}
+
+// recover finishes what was cut short when the log was last open.
+func (l *Log) recover(ctx context.Context) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var err error
+	if l.torn, err = l.intent.read(); err != nil || l.torn == nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, l.patient)
+	defer cancel()
+	_, err = l.finish(ctx)
+	return err
+}

@@ -1,0 +1,134 @@
+package jetstream
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/reprise-run/reprise/events"
+)
+
+// decision is a few events that belong together, linked to what is before them.
+func decision(chain *[32]byte, after uint64, n int) []events.Event {
+	batch := make([]events.Event, n)
+	for i := range batch {
+		e := &batch[i]
+		*e = events.Event{
+			Sequence: after + 1 + uint64(i), Type: "pod.updated", Actor: events.Actor{Kind: "api"}, More: i < n-1,
+			Object: events.Ref{Resource: "pods", Namespace: "a", Name: fmt.Sprint("p", i)},
+			Time:   time.UnixMilli(1767323045000).UTC(), Data: fmt.Appendf(nil, `[{"op":"add","path":"/x","value":%d}]`, i),
+		}
+		*chain = events.Link(*chain, e)
+		e.Chain = *chain
+	}
+	return batch
+}
+
+func openFew(t *testing.T) (*Log, func() *Log) {
+	t.Helper()
+	s, err := StartServer(ServerOptions{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Shutdown)
+	nc, err := s.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	open := func() *Log {
+		l, err := History(t.Context(), nc, Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	return open(), open
+}
+
+// cut stores an append of a few events only in part, as a process does that is
+// killed between two of them.
+func cut(t *testing.T, l *Log, r *redo, stored int) {
+	t.Helper()
+	if ok, err := l.intent.write(r); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	for i := range stored {
+		part := &redo{r.after, r.batch[:i+1]}
+		if err := l.publish(t.Context(), part, r.after+uint64(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// expectLog checks that the log holds the events, from the first one on.
+func expectLog(t *testing.T, l *Log, want []events.Event) {
+	t.Helper()
+	last, err := l.Last(t.Context())
+	if err != nil || last != uint64(len(want)) {
+		t.Fatalf("the log ends at %d, %v; want %d", last, err, len(want))
+	}
+	for _, w := range want {
+		got, err := l.Get(t.Context(), w.Sequence)
+		if err != nil || got.Chain != w.Chain || got.Text() != w.Text() {
+			t.Fatalf("at %d is %s, %v; want %s", w.Sequence, got.Text(), err, w.Text())
+		}
+	}
+}
+
+func TestWhatWasCutShortIsFinishedAtTheNextStart(t *testing.T) {
+	for stored := range 5 {
+		t.Run(fmt.Sprint(stored), func(t *testing.T) {
+			l, open := openFew(t)
+			var chain [32]byte
+			all := decision(&chain, 0, 3)
+			if _, err := l.Append(t.Context(), 0, all); err != nil {
+				t.Fatal(err)
+			}
+			cut(t, l, &redo{3, decision(&chain, 3, 4)}, stored)
+			if stored > 0 {
+				chain = all[2].Chain
+				all = append(all, decision(&chain, 3, 4)...)
+			} else {
+				chain = all[2].Chain
+			}
+			l = open()
+			expectLog(t, l, all)
+			next := decision(&chain, uint64(len(all)), 2)
+			if _, err := l.Append(t.Context(), uint64(len(all)), next); err != nil {
+				t.Fatal(err)
+			}
+			expectLog(t, open(), append(all, next...))
+		})
+	}
+}
+
+func TestWhatIsCutShortIsFinishedBeforeAnythingElse(t *testing.T) {
+	l, _ := openFew(t)
+	var chain [32]byte
+	all := decision(&chain, 0, 5)
+	cut(t, l, &redo{0, all}, 2)
+	l.torn = &redo{0, all}
+	next := decision(&chain, 5, 1)
+	if _, err := l.Append(t.Context(), 5, next); err != nil {
+		t.Fatal(err)
+	}
+	expectLog(t, l, append(all, next...))
+}
+
+func TestAnIntentThatIsWrittenInPartIsNone(t *testing.T) {
+	l, open := openFew(t)
+	var chain [32]byte
+	all := decision(&chain, 0, 4)
+	if _, err := l.Append(t.Context(), 0, all); err != nil {
+		t.Fatal(err)
+	}
+	cut(t, l, &redo{4, decision(&chain, 4, 3)}, 0)
+	if _, err := l.intent.file.WriteAt([]byte("x"), intentHead+60); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := l.intent.read(); r != nil || err != nil {
+		t.Errorf("read as %v, %v", r, err)
+	}
+	expectLog(t, open(), all)
+}
