@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -111,24 +110,19 @@ func settle(dir string, lock *os.File) error {
 	if err := unix.Syncfs(int(lock.Fd())); err != nil {
 		return fmt.Errorf("the disk of the log, which has %s, cannot be written: %w; see that it is sound, and start again", dir, err)
 	}
-	streams, err := filepath.Glob(filepath.Join(dir, "jetstream", "*", "streams", "*", "msgs"))
+	streams, err := streamDirs(dir)
 	if err != nil {
 		return err
 	}
 	for _, stream := range streams {
-		blocks, err := filepath.Glob(filepath.Join(stream, "*.blk"))
+		blocks, err := blockFiles(stream)
 		if err != nil {
 			return err
 		}
-		// By number, and the one before the last too: an append may have begun another.
-		slices.SortFunc(blocks, func(a, b string) int {
-			if len(a) != len(b) {
-				return len(a) - len(b)
-			}
-			return strings.Compare(a, b)
-		})
-		for _, file := range append(blocks[max(0, len(blocks)-2):], filepath.Join(stream, "index.db")) {
-			if err := forget(file); err != nil {
+		// The one before the last too: an append may have begun another.
+		blocks = blocks[max(0, len(blocks)-2):]
+		for _, file := range append(blocks, blockFile{path: filepath.Join(stream, "index.db")}) {
+			if err := forget(file.path); err != nil {
 				return fmt.Errorf("cannot look at the end of the log: %w", err)
 			}
 		}

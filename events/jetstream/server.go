@@ -63,7 +63,9 @@ func StartServer(o ServerOptions) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{dir: o.Dir, lock: lock, failed: make(chan struct{}), closed: make(chan struct{})}
-	err = settle(o.Dir, lock)
+	if err = settle(o.Dir, lock); err == nil {
+		err = mend(o.Dir)
+	}
 	if err == nil {
 		err = s.start(o)
 	}

@@ -99,7 +99,10 @@ func open(ctx context.Context, nc *nats.Conn, cfg Config, want jetstream.StreamC
 	if want.MaxAge > 0 {
 		want.Discard = jetstream.DiscardOld
 	}
-	want.Compression = jetstream.S2Compression
+	// Elsewhere nobody mends what a crash leaves of compressed blocks: see mend.
+	if _, ok := nc.Opts.InProcessServer.(*Server); ok {
+		want.Compression = jetstream.S2Compression
+	}
 	want.Replicas = cfg.Replicas
 	want.MaxMsgs, want.MaxBytes, want.MaxMsgsPerSubject, want.MaxConsumers = -1, -1, -1, -1
 	want.DenyDelete, want.DenyPurge = true, true
