@@ -57,6 +57,7 @@ ROUNDS ?= 200
 .PHONY: torture
 torture: build $(STAMPS)/disk ## kill, cut the power and break the disk ROUNDS times (200) under load, by chance from SEED; needs root
 	go run ./cmd/torture -of log -rounds $(ROUNDS) $(if $(SEED),-seed $(SEED))
+	go run ./cmd/torture -of external -rounds $(ROUNDS) $(if $(SEED),-seed $(SEED))
 	go run ./cmd/torture -of cluster -rounds $(ROUNDS) $(if $(SEED),-seed $(SEED))
 
 .PHONY: bench-start

@@ -84,7 +84,7 @@ func (c *client) next() (mark string, changes []events.Change) {
 // payload does not compress well; now and then it is large.
 func (c *client) payload() string {
 	n := c.random.IntN(1500)
-	if c.random.IntN(50) == 0 {
+	if c.random.IntN(12) == 0 {
 		n = c.random.IntN(120_000)
 	}
 	var b strings.Builder
@@ -130,6 +130,9 @@ func startLoad(ctx context.Context, at, seed, name string, n int, random *rand.R
 
 // dial connects as a client does.
 func dial(at, seed string) (*nats.Conn, error) {
+	if seed == "" {
+		return jetstream.Connect("nats://" + at)
+	}
 	key, err := jetstream.WithSeed(seed)
 	if err != nil {
 		return nil, err

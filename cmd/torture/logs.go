@@ -5,10 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/events/jetstream"
@@ -21,22 +20,19 @@ import (
 type logSubject struct {
 	book *ledger
 	at   string // where the server listens
-	seed string // the file of the key for it
+	seed string // the file of the key for it, "" for none
+
+	checks int // so far
 }
 
 func newLogSubject() *logSubject { return &logSubject{book: newLedger()} }
 
-// serveDir makes the binary of a test a server.
-const serveDir = "REPRISE_TORTURE_SERVE"
-
-// start implements subject: it starts this program anew.
+// start implements subject.
 func (s *logSubject) start(dir string) (*process, error) {
-	self, err := os.Executable()
+	cmd, err := role("serve", dir)
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(self, "serve", dir)
-	cmd.Env = append(os.Environ(), serveDir+"="+dir)
 	return startProcess(cmd)
 }
 
@@ -64,8 +60,17 @@ func (s *logSubject) load(ctx context.Context, name string, clients int, random 
 }
 
 // check implements subject: it reads the whole log as a client does, and as an
-// auditor does from the files, and has the projection compared.
+// auditor does from the files, has the projection compared, and goes on.
 func (s *logSubject) check(ctx context.Context, p *process, dir string) error {
+	return s.compare(ctx, p, filepath.Join(dir, "log"))
+}
+
+// compare does so; p is the process with the projection.
+func (s *logSubject) compare(ctx context.Context, p *process, dir string) error {
+	// A committer that lived through the fault decides first on what it still has.
+	if err := s.goesOn(ctx); err != nil {
+		return err
+	}
 	all, err := s.read(ctx)
 	if err != nil {
 		return fmt.Errorf("reading the log: %w", err)
@@ -79,7 +84,7 @@ func (s *logSubject) check(ctx context.Context, p *process, dir string) error {
 	if line, err := p.line(ctx); err != nil || !strings.HasPrefix(line, "identical") {
 		return errors.Join(fmt.Errorf("verify: %s", line), err)
 	}
-	stream, err := blocks.Open(filepath.Join(dir, "log"), "reprise")
+	stream, err := blocks.Open(dir, "reprise")
 	if err != nil {
 		return err
 	}
@@ -94,6 +99,27 @@ func (s *logSubject) check(ctx context.Context, p *process, dir string) error {
 		return fmt.Errorf("the files hold %d events, and the server tells of %d", audit.Taken(), len(all))
 	}
 	return nil
+}
+
+// goesOn proposes until something is acknowledged.
+func (s *logSubject) goesOn(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	nc, err := dial(s.at, s.seed)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	s.checks++
+	c := &client{name: fmt.Sprint("check-", s.checks), random: rand.New(rand.NewPCG(uint64(s.checks), 0)), to: jetstream.NewRelay(nc, "reprise"), ledger: s.book}
+	for {
+		if err = c.propose(ctx); err == nil {
+			return nil
+		}
+		if pause(ctx, 20*time.Millisecond); ctx.Err() != nil {
+			return fmt.Errorf("nothing is acknowledged any more: %w", err)
+		}
+	}
 }
 
 // counts implements subject.

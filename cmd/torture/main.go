@@ -12,6 +12,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -22,8 +24,8 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var err error
-	if len(os.Args) == 3 && os.Args[1] == "serve" {
-		err = serve(ctx, os.Args[2], os.Stdin, os.Stdout)
+	if words := os.Getenv(roleVariable); words != "" {
+		err = play(ctx, strings.Fields(words), os.Stdin, os.Stdout)
 	} else {
 		err = run(ctx, os.Args[1:], os.Stdout)
 	}
@@ -40,20 +42,25 @@ type options struct {
 	age    int
 	of     string
 	binary string
+	keep   string
 }
 
 // subject returns what is to be tortured.
 func (o options) subject(home string) subject {
-	if o.of == ofCluster {
+	switch o.of {
+	case ofCluster:
 		return newClusterSubject(o.binary, home)
+	case ofExternal:
+		return newExternalSubject(home)
 	}
 	return newLogSubject()
 }
 
 // What can be tortured.
 const (
-	ofLog     = "log"
-	ofCluster = "cluster"
+	ofLog      = "log"
+	ofExternal = "external"
+	ofCluster  = "cluster"
 )
 
 func run(ctx context.Context, args []string, out io.Writer) error {
@@ -62,13 +69,14 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.IntVar(&o.rounds, "rounds", 200, "how many faults")
 	flags.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()), "where all chance comes from")
 	flags.IntVar(&o.age, "age", 20, "how many faults a disk lives through before it is replaced by an empty one")
-	flags.StringVar(&o.of, "of", ofLog, "log: a log with its committer and its projection; cluster: `reprise server` with hollow nodes")
+	flags.StringVar(&o.of, "of", ofLog, "log: a log with its committer and its projection; external: the same, with NATS in a process of its own; cluster: 'reprise server' with hollow nodes")
 	flags.StringVar(&o.binary, "reprise", "dist/bin/reprise", "the program, for a cluster")
+	flags.StringVar(&o.keep, "keep", "", "a directory to make, for a copy of the data of a round that fails")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if o.of != ofLog && o.of != ofCluster {
-		return fmt.Errorf("-of %s: say %s or %s", o.of, ofLog, ofCluster)
+	if all := []string{ofLog, ofExternal, ofCluster}; !slices.Contains(all, o.of) {
+		return fmt.Errorf("-of %s: say one of %s", o.of, strings.Join(all, ", "))
 	}
 	if missing := disk.Missing(); missing != "" {
 		return fmt.Errorf("needs %s", missing)
@@ -102,16 +110,24 @@ func torture(ctx context.Context, o options, out io.Writer) (err error) {
 
 // life is the rounds that one disk lives through.
 func (o options) life(ctx context.Context, home string, done, rounds int, out io.Writer) (t tally, err error) {
+	home, err = os.MkdirTemp(home, "")
+	if err != nil {
+		return t, err
+	}
 	is := o.subject(home)
 	r, err := newRack(ctx, home, is, rand.New(rand.NewPCG(o.seed, uint64(done))))
 	if err != nil {
 		return t, err
 	}
 	defer func() { err = errors.Join(err, r.close()) }()
+	r.sound = o.of == ofExternal
 	for i := range rounds {
 		began := time.Now()
 		what, err := r.round(ctx)
 		fmt.Fprintf(out, "round %3d  %v  %s; so far %v\n", done+i+1, time.Since(began).Round(10*time.Millisecond), what, is.counts())
+		if err != nil && o.keep != "" {
+			err = errors.Join(err, os.CopyFS(o.keep, os.DirFS(r.fs.Dir)))
+		}
 		if err != nil {
 			return is.counts(), fmt.Errorf("round %d of seed %d: %w\n%s", done+i+1, o.seed, err, r.server.errors)
 		}

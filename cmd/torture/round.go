@@ -39,7 +39,8 @@ type rack struct {
 	fs      *disk.Attached
 	server  *process
 	subject subject
-	n       int // rounds so far
+	sound   bool // whether the disk always keeps what it was made to
+	n       int  // rounds so far
 }
 
 // diskSize has room for what a rack's rounds write.
@@ -126,6 +127,9 @@ func (r *rack) round(ctx context.Context) (what string, err error) {
 		err = r.tryAgain(ctx)
 	}
 	if err == nil && (!killed || trouble.broken) {
+		if r.random.IntN(2) == 0 {
+			r.awaitWrite(ctx)
+		}
 		var loss disk.Loss
 		loss, err = r.cut(r.way(), stop)
 		what += fmt.Sprintf("power cut (%s, %d writes in the cache, %d sectors lost)", loss.Way, loss.Writes, loss.Sectors)
@@ -159,6 +163,19 @@ func (r *rack) tryAgain(ctx context.Context) error {
 }
 
 func (r *rack) upTo(d time.Duration) time.Duration { return time.Duration(r.random.Int64N(int64(d))) }
+
+// awaitWrite has the power go in the midst of what the server writes next, if it
+// writes.
+func (r *rack) awaitWrite(ctx context.Context) {
+	dark := r.disk.CutAfter(1 + r.random.IntN(30))
+	timer := time.NewTimer(2 * time.Second)
+	defer timer.Stop()
+	select {
+	case <-dark:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
 
 func (r *rack) way() disk.Way { return disk.Way(r.random.IntN(int(disk.Ways))) }
 

@@ -7,10 +7,15 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
 
@@ -24,14 +29,38 @@ import (
 	"github.com/reprise-run/reprise/projections/pebble"
 )
 
-// serve is the process that is tortured: the log, its committer and its projection,
-// put together as `reprise up` does, and nothing else. It says "ready ADDRESS
-// SEEDFILE" when it takes proposals, answers the line "verify" with what came of
-// comparing the projection with a rebuild, and ends with its input.
-func serve(ctx context.Context, dir string, in io.Reader, out io.Writer) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+// The processes that are tortured are this program too, told by its environment what
+// to be: "serve DIR", "nats DIR ADDRESS" or "commit DIR ADDRESS".
+const roleVariable = "REPRISE_TORTURE_ROLE"
+
+// role returns a command that runs this program as one of its processes.
+func role(words ...string) (*exec.Cmd, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), roleVariable+"="+strings.Join(words, " "))
+	return cmd, nil
+}
+
+// play is such a process. It says "ready ..." and ends with its input.
+func play(ctx context.Context, words []string, in io.Reader, out io.Writer) error {
 	say := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	switch {
+	case len(words) == 2 && words[0] == "serve":
+		return serve(ctx, words[1], say, in, out)
+	case len(words) == 3 && words[0] == "nats":
+		return serveNATS(words[1], words[2], in, out)
+	case len(words) == 3 && words[0] == "commit":
+		return commit(ctx, words[1], words[2], say, in, out)
+	}
+	return fmt.Errorf("%s=%q is no process of this program", roleVariable, words)
+}
+
+// serve is a log with its committer and its projection, put together as `reprise
+// server` does, and nothing else.
+func serve(ctx context.Context, dir string, say *slog.Logger, in io.Reader, out io.Writer) error {
 	server, err := jetstream.StartServer(jetstream.ServerOptions{Dir: filepath.Join(dir, "log"), Listen: "127.0.0.1:0", Logger: say})
 	if err != nil {
 		return err
@@ -50,30 +79,90 @@ func serve(ctx context.Context, dir string, in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	store, err := pebble.Open(filepath.Join(dir, "projection"), pebble.Options{Log: say, MemTable: 1 << 20})
+	c := cell{
+		nc: nc, history: history, log: blocks.ReadAhead(history, filepath.Join(dir, "log"), ""), dir: dir, say: say,
+		ready: fmt.Sprint("ready ", server.Addr(), " ", seed), failed: server.Failed(), why: server.Err,
+	}
+	return c.run(ctx, in, out)
+}
+
+// serveNATS is NATS as people run it, but for the syncs.
+func serveNATS(dir, address string, in io.Reader, out io.Writer) error {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return err
+	}
+	opts := &server.Options{Host: host, JetStream: true, StoreDir: dir, SyncAlways: true, NoSigs: true, MaxPayload: 8 << 20, JetStreamMaxStore: 1 << 40}
+	if opts.Port, err = strconv.Atoi(port); err != nil {
+		return err
+	}
+	s, err := server.NewServer(opts)
+	if err != nil {
+		return err
+	}
+	s.Start()
+	if !s.ReadyForConnections(patience) {
+		return fmt.Errorf("NATS does not get ready on %s", address)
+	}
+	fmt.Fprintln(out, "ready", address)
+	_, err = io.Copy(io.Discard, in)
+	return err
+}
+
+// commit is a committer and a projection beside NATS, which is elsewhere.
+func commit(ctx context.Context, dir, address string, say *slog.Logger, in io.Reader, out io.Writer) error {
+	nc, err := jetstream.Connect("nats://" + address)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	history, err := jetstream.History(ctx, nc, jetstream.Config{AckTimeout: patient})
+	if err != nil {
+		return err
+	}
+	c := cell{nc: nc, history: history, log: history, dir: dir, say: say, ready: "ready", why: func() error { return nil }}
+	return c.run(ctx, in, out)
+}
+
+// cell is what goes with a log.
+type cell struct {
+	nc      *nats.Conn
+	history *jetstream.Log
+	log     events.Log // history, as it is followed
+	dir     string
+	say     *slog.Logger
+	ready   string          // what to say when all is
+	failed  <-chan struct{} // closed when the log's disk has failed
+	why     func() error
+}
+
+// run says that it is ready when it takes proposals, answers the line "verify" with
+// what came of comparing the projection with a rebuild, and ends with its input.
+func (c *cell) run(ctx context.Context, in io.Reader, out io.Writer) error {
+	store, err := pebble.Open(filepath.Join(c.dir, "projection"), pebble.Options{Log: c.say, MemTable: 1 << 20})
 	if err != nil {
 		return err
 	}
 	defer store.Close()
-	log := near.New(blocks.ReadAhead(history, filepath.Join(dir, "log"), ""), near.Options{})
-	folded, err := live.Start(ctx, log, live.Options{Store: store, Log: say})
+	log := near.New(c.log, near.Options{})
+	folded, err := live.Start(ctx, log, live.Options{Store: store, Log: c.say})
 	if err != nil {
 		return err
 	}
 	defer folded.Close()
 	writer := committer.New(log, folded, committer.Options{Shape: projections.CheckShape})
-	lease, err := jetstream.NewLease(nc, jetstream.Config{}, "committer", "torture")
+	lease, err := jetstream.NewLease(c.nc, jetstream.Config{}, "committer", "torture")
 	if err != nil {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return lead(ctx, nc, lease, writer, say) })
+	group.Go(func() error { return c.lead(ctx, lease, writer) })
 	group.Go(func() error {
 		select {
 		case <-folded.Done():
 			return folded.Err()
-		case <-server.Failed():
-			return server.Err()
+		case <-c.failed:
+			return c.why()
 		case <-ctx.Done():
 			return nil
 		}
@@ -81,12 +170,12 @@ func serve(ctx context.Context, dir string, in io.Reader, out io.Writer) error {
 	group.Go(func() error {
 		select {
 		case <-writer.Begun():
-			fmt.Fprintln(out, "ready", server.Addr(), seed)
+			fmt.Fprintln(out, c.ready)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 		for lines := bufio.NewScanner(in); lines.Scan(); {
-			fmt.Fprintln(out, verified(ctx, store, history, folded))
+			fmt.Fprintln(out, verified(ctx, store, c.history, folded))
 		}
 		return errEnded
 	})
@@ -97,9 +186,9 @@ func serve(ctx context.Context, dir string, in io.Reader, out io.Writer) error {
 }
 
 // lead runs the committer while it holds the lease.
-func lead(ctx context.Context, nc *nats.Conn, lease events.Lease, writer *committer.Committer, say *slog.Logger) error {
+func (c *cell) lead(ctx context.Context, lease events.Lease, writer *committer.Committer) error {
 	return committer.Elect(ctx, lease, func(ctx context.Context) error {
-		stop, err := jetstream.ServeProposals(nc, "reprise", writer)
+		stop, err := jetstream.ServeProposals(c.nc, "reprise", writer)
 		if err != nil {
 			return err
 		}
@@ -107,7 +196,7 @@ func lead(ctx context.Context, nc *nats.Conn, lease events.Lease, writer *commit
 		return writer.Run(ctx)
 	}, func(leading bool, why error) {
 		if !leading {
-			say.Warn("the committer has stopped", "why", why)
+			c.say.Warn("the committer has stopped", "why", why)
 		}
 	})
 }

@@ -18,8 +18,8 @@ import (
 
 // TestMain makes this binary a server where the torture starts it as one.
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(serveDir); dir != "" {
-		if err := serve(context.Background(), dir, os.Stdin, os.Stdout); err != nil {
+	if words := os.Getenv(roleVariable); words != "" {
+		if err := play(context.Background(), strings.Fields(words), os.Stdin, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -44,6 +44,7 @@ func TestTorture(t *testing.T) {
 	}
 	for _, o := range []options{
 		{of: ofLog, rounds: 6, seed: 4, age: 6},
+		{of: ofExternal, rounds: 3, seed: 1, age: 3},
 		{of: ofCluster, rounds: 3, seed: 2, age: 3, binary: "../../dist/bin/reprise"},
 	} {
 		t.Run(o.of, func(t *testing.T) {

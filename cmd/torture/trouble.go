@@ -25,7 +25,11 @@ type trouble struct {
 func (r *rack) makeTrouble() trouble {
 	random := rand.New(rand.NewPCG(r.random.Uint64(), 0))
 	over := func() { r.disk.SetTrouble(nil) }
-	switch r.random.IntN(8) {
+	kind := r.random.IntN(8)
+	if r.sound && kind > 0 {
+		return trouble{end: func() {}}
+	}
+	switch kind {
 	case 0:
 		most := 5 + random.Int64N(200)
 		r.disk.SetTrouble(slow(random.Uint64(), most))

@@ -48,6 +48,7 @@ type Disk struct {
 	unsaved []write // what came since the last flush, in order
 	saved   int     // how many writes came before those
 	trouble Trouble
+	fuse    int           // the power goes with so many writes more; never if 0
 	off     chan struct{} // closed when the power is cut
 	dead    chan struct{} // closed when what waits since then is to fail
 }
@@ -95,7 +96,21 @@ func (d *Disk) WriteAt(p []byte, offset int64) error {
 	defer d.mu.Unlock()
 	d.now.write(p, offset)
 	d.unsaved = append(d.unsaved, write{offset, slices.Clone(p)})
+	if d.fuse > 0 {
+		if d.fuse--; d.fuse == 0 {
+			close(d.off)
+		}
+	}
 	return nil
+}
+
+// CutAfter cuts the power with the n-th write from now on, when the cache is not
+// empty for certain. The channel is closed then; Cut tells what is left.
+func (d *Disk) CutAfter(n int) <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.fuse = n
+	return d.off
 }
 
 // Flush makes durable what was written before it was called.
@@ -171,7 +186,10 @@ func (d *Disk) hang() error {
 func (d *Disk) Cut(way Way, random *rand.Rand) (*Disk, Loss) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	close(d.off)
+	if !d.dark() {
+		close(d.off)
+	}
+	d.fuse = 0
 	loss := Loss{Way: way, Writes: len(d.unsaved)}
 	part := random.IntN(len(d.unsaved) + 1)
 	for i, w := range d.unsaved {
