@@ -70,6 +70,9 @@ func TestObserverCountsOnce(t *testing.T) {
 	_ = o.Update(pod("2", "n1", "False")) // one that becomes unready has been ready
 	_ = o.Update(pod("2", "n1", "True"))
 	check("two pods, one ready", tally{created: 2, bound: 2, running: 1})
+	if n := o.fullest(); n != 2 {
+		t.Errorf("the fullest node has %d pods", n)
+	}
 	if old := o.forget(); len(old) != 2 {
 		t.Errorf("%d pods live", len(old))
 	}

@@ -46,6 +46,7 @@ func cost(from, to meter, pods int) Cost {
 func (r *run) up(from, to meter, pods int) {
 	r.result.Up = cost(from, to, pods)
 	r.result.Events = float64(to.position-from.position) / float64(max(1, pods))
+	r.result.Fullest = r.observer.fullest()
 	r.result.StoredBytes = float64(to.stored-from.stored) / float64(max(1, pods))
 }
 

@@ -130,6 +130,22 @@ func ready(pod *core.Pod) bool {
 	return false
 }
 
+// fullest is how many pods the node has that has most of them.
+func (o *observer) fullest() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	on, most := map[string]int{}, 0
+	for _, lives := range []map[types.UID]*life{o.before, o.lives} {
+		for _, l := range lives {
+			if l.gone.IsZero() && l.node != "" {
+				on[l.node]++
+				most = max(most, on[l.node])
+			}
+		}
+	}
+	return most
+}
+
 // Add implements cache.ReflectorStore.
 func (o *observer) Add(object any) error { return o.Update(object) }
 

@@ -36,8 +36,8 @@ func (r *Result) Print(w io.Writer) error {
 	if r.Down.Control > 0 {
 		fmt.Fprintf(w, "CPU a pod down: %s\n", r.Down.text())
 	}
-	_, err := fmt.Fprintf(w, "resident %s MB at most, %s MB at the end; a pod made %.1f events and %.1f kB on disk\n",
-		short(float64(r.PeakBytes)/1e6), short(float64(r.EndBytes)/1e6), r.Events, r.StoredBytes/1e3)
+	_, err := fmt.Fprintf(w, "resident %s MB at most, %s MB at the end; a pod made %.1f events and %.1f kB on disk; the fullest node has %d pods\n",
+		short(float64(r.PeakBytes)/1e6), short(float64(r.EndBytes)/1e6), r.Events, r.StoredBytes/1e3, r.Fullest)
 	return err
 }
 
@@ -82,6 +82,7 @@ func measures() []measure {
 		{"resident MB, at most", func(r *Result) float64 { return float64(r.PeakBytes) / 1e6 }},
 		{"resident MB, at the end", func(r *Result) float64 { return float64(r.EndBytes) / 1e6 }},
 		{"events a pod", func(r *Result) float64 { return r.Events }},
+		{"pods on the fullest node", func(r *Result) float64 { return float64(r.Fullest) }},
 		{"kB on disk a pod", func(r *Result) float64 { return r.StoredBytes / 1e3 }},
 	}
 	for _, verb := range []string{"get", "create", "patch"} {

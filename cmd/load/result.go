@@ -79,6 +79,9 @@ type Result struct {
 	// Events and StoredBytes are for a pod from nothing to ready.
 	Events      float64 `json:"eventsPerPod"`
 	StoredBytes float64 `json:"storedBytesPerPod"`
+	// Fullest is how many of the pods the node has that has most of them: evenly spread
+	// it would be Pods by Nodes, rounded up.
+	Fullest int `json:"podsOnFullestNode"`
 	// Relists is how often the observer had to begin anew; each blurs the times.
 	Relists int `json:"relists,omitempty"`
 	// MachineLoad is that of the last minute, at the start and at the end.
