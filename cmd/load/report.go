@@ -29,6 +29,9 @@ func (r *Result) Print(w io.Writer) error {
 	if r.FailedCalls > 0 {
 		fmt.Fprintf(w, "%d calls failed, one of them: %s\n", r.FailedCalls, r.Failure)
 	}
+	if r.Cuts > 0 {
+		fmt.Fprintf(w, "watches were cut off %d times, and began again where they had been\n", r.Cuts)
+	}
 	if r.Relists > 0 {
 		fmt.Fprintf(w, "the observer fell behind and began anew %d times, so that times are blurred\n", r.Relists)
 	}

@@ -82,6 +82,8 @@ type Result struct {
 	// Fullest is how many of the pods the node has that has most of them: evenly spread
 	// it would be Pods by Nodes, rounded up.
 	Fullest int `json:"podsOnFullestNode"`
+	// Cuts is how often the server ended one of the many watches.
+	Cuts int `json:"cuts,omitempty"`
 	// Relists is how often the observer had to begin anew; each blurs the times.
 	Relists int `json:"relists,omitempty"`
 	// MachineLoad is that of the last minute, at the start and at the end.

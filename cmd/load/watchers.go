@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
+	core "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -25,7 +27,17 @@ const watchersPerConnection = 50
 type audience struct {
 	mu    sync.Mutex
 	heard [][]time.Time // when each watcher heard of each event
-	cut   []bool        // whose watch the server has ended
+	cuts  int           // how often the server ended a watch, because its client was slow
+	lost  int           // how many watchers could not go on where they had been cut off
+}
+
+// watcher is one of an audience.
+type watcher struct {
+	audience  *audience
+	i         int
+	client    rest.Interface
+	namespace string
+	version   string // of what it has heard last
 }
 
 // listen starts the watchers, which begin at the same version and hear until ctx
@@ -35,7 +47,7 @@ func (r *run) listen(ctx context.Context, namespace string) (*audience, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &audience{heard: make([][]time.Time, r.scenario.Watchers), cut: make([]bool, r.scenario.Watchers)}
+	a := &audience{heard: make([][]time.Time, r.scenario.Watchers)}
 	var client *kubernetes.Clientset
 	for i := range a.heard {
 		if i%watchersPerConnection == 0 {
@@ -46,56 +58,106 @@ func (r *run) listen(ctx context.Context, namespace string) (*audience, error) {
 				return nil, err
 			}
 		}
-		stream, err := client.CoreV1().RESTClient().Get().Namespace(namespace).Resource("pods").
-			VersionedParams(&metav1.ListOptions{Watch: true, ResourceVersion: list.ResourceVersion}, scheme.ParameterCodec).Stream(ctx)
+		w := &watcher{audience: a, i: i, client: client.CoreV1().RESTClient(), namespace: namespace, version: list.ResourceVersion}
+		stream, err := w.open(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("watcher %d: %w", i, err)
 		}
-		go a.follow(i, stream)
+		go w.follow(ctx, stream)
 	}
 	return a, nil
 }
 
-// follow notes the time of each event and does not read what it says: the frames
-// of a watch in protobuf begin with their length.
-func (a *audience) follow(i int, stream io.ReadCloser) {
-	defer func() {
-		stream.Close()
-		a.mu.Lock()
-		a.cut[i] = true
-		a.mu.Unlock()
-	}()
-	in := bufio.NewReader(stream)
+func (w *watcher) open(ctx context.Context) (io.ReadCloser, error) {
+	return w.client.Get().Namespace(w.namespace).Resource("pods").
+		VersionedParams(&metav1.ListOptions{Watch: true, ResourceVersion: w.version}, scheme.ParameterCodec).Stream(ctx)
+}
+
+// follow hears until ctx ends, and goes on where it was if it is cut off, as
+// clients do.
+func (w *watcher) follow(ctx context.Context, stream io.ReadCloser) {
 	for {
-		var length [4]byte
-		if _, err := io.ReadFull(in, length[:]); err != nil {
+		last := w.hear(stream)
+		if ctx.Err() != nil {
 			return
 		}
-		if _, err := in.Discard(int(binary.BigEndian.Uint32(length[:]))); err != nil {
+		w.audience.mu.Lock()
+		w.audience.cuts++
+		w.audience.mu.Unlock()
+		err := w.heardOf(last)
+		if err == nil {
+			stream, err = w.open(ctx)
+		}
+		if err != nil {
+			w.audience.mu.Lock()
+			w.audience.lost++
+			w.audience.mu.Unlock()
 			return
 		}
-		now := time.Now()
-		a.mu.Lock()
-		a.heard[i] = append(a.heard[i], now)
-		a.mu.Unlock()
 	}
 }
 
+// hear notes the time of each event and does not read what it says, but for the
+// last: the frames of a watch in protobuf begin with their length.
+func (w *watcher) hear(stream io.ReadCloser) (last []byte) {
+	defer stream.Close()
+	in := bufio.NewReader(stream)
+	var frame []byte
+	for {
+		var length [4]byte
+		if _, err := io.ReadFull(in, length[:]); err != nil {
+			return last
+		}
+		n := int(binary.BigEndian.Uint32(length[:]))
+		frame = slices.Grow(frame[:0], n)[:n]
+		if _, err := io.ReadFull(in, frame); err != nil {
+			return last
+		}
+		last, frame = frame, last
+		now := time.Now()
+		w.audience.mu.Lock()
+		w.audience.heard[w.i] = append(w.audience.heard[w.i], now)
+		w.audience.mu.Unlock()
+	}
+}
+
+// heardOf takes the version from a frame.
+func (w *watcher) heardOf(frame []byte) error {
+	if frame == nil {
+		return nil
+	}
+	var event metav1.WatchEvent
+	if err := event.Unmarshal(frame); err != nil {
+		return err
+	}
+	object, _, err := scheme.Codecs.UniversalDeserializer().Decode(event.Object.Raw, nil, nil)
+	if err != nil {
+		return err
+	}
+	pod, is := object.(*core.Pod)
+	if !is {
+		return fmt.Errorf("heard of a %T", object)
+	}
+	w.version = pod.ResourceVersion
+	return nil
+}
+
 // count is how much all have heard, how much they would have if each had heard what
-// one has, and whether only those have not whom the server has cut off.
+// one has, and whether all have who could.
 func (a *audience) count() (total, want int, all bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	most := 0
+	most, whole := 0, 0
 	for _, h := range a.heard {
 		total += len(h)
 		most = max(most, len(h))
 	}
-	all = true
-	for i, h := range a.heard {
-		all = all && (len(h) == most || a.cut[i])
+	for _, h := range a.heard {
+		if len(h) == most {
+			whole++
+		}
 	}
-	return total, most * len(a.heard), all
+	return total, most * len(a.heard), whole+a.lost >= len(a.heard)
 }
 
 // behind is how long after the first watcher the others heard of each event.
@@ -166,5 +228,6 @@ func (r *run) watchers(ctx context.Context) error {
 	r.up(from, to, r.scenario.Pods)
 	took, last := a.behind()
 	r.add("delivered", want, last.Sub(from.at), "the first heard", took)
+	r.result.Cuts = a.cuts
 	return late
 }
