@@ -17,18 +17,19 @@ const (
 	podsWeight     = 2
 )
 
-// pick returns the host with the highest score, none if all refuse. The pod's
-// hash decides among equals.
+// pick returns the host with the highest score, none if all refuse. Among equals
+// the one with the fewest pods is taken, and else the pod's hash decides.
 func (c *class) pick(pod uint64) int {
 	c.catchUp()
-	best, most, hash := none, int64(none+1), uint64(0)
+	best, most, fewest, hash := none, int64(none+1), int64(0), uint64(0)
 	for i, total := range c.ranking {
-		if total < most {
+		pods := c.batch.hosts[i].pods
+		if total < most || total == most && best != none && pods > fewest {
 			continue
 		}
 		h := mix(pod ^ c.batch.hosts[i].hash)
-		if best == none || total > most || h > hash {
-			best, most, hash = i, total, h
+		if best == none || total > most || pods < fewest || h > hash {
+			best, most, fewest, hash = i, total, pods, h
 		}
 	}
 	return best
@@ -63,7 +64,7 @@ func (c *class) lookAgain(i int) {
 	if c.request.cpu != 0 || c.request.memory != 0 {
 		with := balance(h.used.cpu+c.request.cpu, h.used.memory+c.request.memory, h)
 		without := balance(h.used.cpu, h.used.memory, h)
-		l.balanced = 50 + (50+with-without)/2
+		l.balanced = 50 + (50+nearest(100*(with-without), whole))/2
 	}
 	p := c.batch.policy
 	c.totals[i] = p.taints*l.taints + p.affinity*l.affinity + p.images*l.images + p.fit*l.fit + p.balanced*l.balanced
@@ -127,20 +128,30 @@ func present(h *host) int64 {
 	return 2
 }
 
-// balance is 100 if CPU and memory are taken to the same degree, and 50 if all
-// of one and nothing of the other is. It is computed in whole numbers, which are
-// the same on every machine.
+// whole is one in millionths: scores are computed in whole numbers, which are the
+// same on every machine.
+const whole = 1_000_000
+
+// balance is one whole if CPU and memory are taken to the same degree, and half if
+// all of one and nothing of the other is.
 func balance(cpu, memory int64, h *host) int64 {
 	if present(h) < 2 {
-		return 100
+		return whole
 	}
-	const whole = 1_000_000
-	a, b := share(cpu, h.allocatable.cpu, whole), share(memory, h.allocatable.memory, whole)
-	return (whole - max(a-b, b-a)/2) * 100 / whole
+	a, b := share(cpu, h.allocatable.cpu), share(memory, h.allocatable.memory)
+	return whole - max(a-b, b-a)/2
+}
+
+// nearest is n/by, rounded to the nearest whole number.
+func nearest(n, by int64) int64 {
+	if n < 0 {
+		return -nearest(-n, by)
+	}
+	return (n + by/2) / by
 }
 
 // share is taken*whole/capacity, at most whole, without overflow.
-func share(taken, capacity, whole int64) int64 {
+func share(taken, capacity int64) int64 {
 	if taken >= capacity {
 		return whole
 	}
