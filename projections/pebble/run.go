@@ -35,24 +35,24 @@ type runs struct {
 // run is one that is being gathered.
 type run struct {
 	number int
-	bytes  []byte
+	chunks [][]byte // what steps are encoded in
+	free   [][]byte // chunks for more
+	bytes  int      // of all steps
 	steps  []heldStep
 	heads  []head
 }
 
-// heldStep is a step, by its place in run.bytes, and the next of the same object, 0 for
+// heldStep is a step, by its place in a chunk, and the next of the same object, 0 for
 // none.
 type heldStep struct {
-	sequence uint64
-	from, to int
-	next     int
+	sequence              uint64
+	chunk, from, to, next int32
 }
 
 // head is where the steps of an object are.
 type head struct {
-	object      *object
-	n           int
-	first, last int
+	object         *object
+	n, first, last int32
 }
 
 // sortedRun is one in a file.
@@ -80,7 +80,7 @@ const runBytes = 32 << 20
 
 // add takes a step of an object, later than all before, and says how long it is.
 func (r *runs) add(o *object, sequence uint64, st *step) (n int, err error) {
-	if r.now != nil && len(r.now.bytes) >= r.bytes {
+	if r.now != nil && r.now.bytes >= r.bytes {
 		if err := r.spill(); err != nil {
 			return 0, err
 		}
@@ -99,13 +99,42 @@ func emptied(spare *run) *run {
 	if spare == nil {
 		return new(run)
 	}
-	return &run{bytes: spare.bytes[:0], steps: spare.steps[:0], heads: spare.heads[:0]}
+	free := spare.free
+	for _, c := range spare.chunks {
+		if cap(c) == chunkBytes { // A larger one was for a large step.
+			free = append(free, c[:0])
+		}
+	}
+	return &run{free: free, steps: spare.steps[:0], heads: spare.heads[:0]}
+}
+
+// chunkBytes is how large chunks are: large enough that few steps are, too.
+const chunkBytes = 256 << 10
+
+// chunk is one with room for n bytes.
+func (r *run) chunk(n int) int {
+	if last := len(r.chunks) - 1; last >= 0 && cap(r.chunks[last])-len(r.chunks[last]) >= n {
+		return last
+	}
+	switch last := len(r.free) - 1; {
+	case n > chunkBytes:
+		r.chunks = append(r.chunks, make([]byte, 0, n))
+	case last >= 0:
+		r.chunks = append(r.chunks, r.free[last])
+		r.free = r.free[:last]
+	default:
+		r.chunks = append(r.chunks, make([]byte, 0, chunkBytes))
+	}
+	return len(r.chunks) - 1
 }
 
 func (r *run) add(o *object, sequence uint64, st *step) int {
-	from, at := len(r.bytes), len(r.steps)
-	r.bytes = st.append(r.bytes)
-	r.steps = append(r.steps, heldStep{sequence: sequence, from: from, to: len(r.bytes)})
+	in := r.chunk(len(st.uid) + len(st.data) + len(st.frame) + 5*binary.MaxVarintLen64)
+	from := len(r.chunks[in])
+	r.chunks[in] = st.append(r.chunks[in])
+	n, at := len(r.chunks[in])-from, int32(len(r.steps))
+	r.bytes += n
+	r.steps = append(r.steps, heldStep{sequence: sequence, chunk: int32(in), from: int32(from), to: int32(from + n)})
 	if o.run != r.number {
 		o.run, o.head = r.number, len(r.heads)
 		r.heads = append(r.heads, head{object: o, n: 1, first: at, last: at})
@@ -114,7 +143,7 @@ func (r *run) add(o *object, sequence uint64, st *step) int {
 		r.steps[h.last].next, h.last = at, at
 		h.n++
 	}
-	return len(r.bytes) - from
+	return n
 }
 
 // spill has the run written while others are gathered.
@@ -194,17 +223,17 @@ func (r *run) write(fs vfs.FS, path string) (s *sortedRun, err error) {
 	for i := range r.heads {
 		h := &r.heads[i]
 		at := s.size + int64(len(out))
-		if n := len(s.marks); n == 0 || at-s.marks[n-1].at >= int64(len(r.bytes)/32) {
+		if n := len(s.marks); n == 0 || at-s.marks[n-1].at >= int64(r.bytes/32) {
 			s.marks = append(s.marks, mark{h.object.key, at})
 		}
 		numbers = binary.AppendUvarint(numbers[:0], uint64(len(h.object.key)))
 		numbers = append(numbers, h.object.key...)
 		numbers = binary.AppendUvarint(numbers, uint64(h.n))
-		for n, j := 0, h.first; n < h.n; n++ {
+		for n, j := int32(0), h.first; n < h.n; n++ {
 			held := &r.steps[j]
 			numbers = binary.AppendUvarint(numbers, held.sequence)
 			numbers = binary.AppendUvarint(numbers, uint64(held.to-held.from))
-			if err := errors.Join(put(numbers), put(r.bytes[held.from:held.to])); err != nil {
+			if err := errors.Join(put(numbers), put(r.chunks[held.chunk][held.from:held.to])); err != nil {
 				return nil, err
 			}
 			numbers = numbers[:0]
