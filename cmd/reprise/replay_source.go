@@ -97,6 +97,9 @@ func (a archivedLog) point(ctx context.Context, text string) (uint64, error) {
 	if p.Time.IsZero() {
 		return h.To, nil
 	}
+	if p.Time.After(p.Now) {
+		return 0, fmt.Errorf("%s is in the future: the archive ends at @%d", text, h.To)
+	}
 	found := uint64(0)
 	for batch, err := range a.batches(ctx, 0) {
 		if err != nil {

@@ -11,7 +11,8 @@ import (
 // DecodeExact is Decode for a message as it lies in the stream of a prefix: its
 // subject, its block of headers and its body. It refuses, with events.ErrDamaged,
 // also what can be read as an event and is not what Append writes for that event. A
-// header that only a later version can have written is events.ErrNewerLog.
+// header that only a later version can have written is events.ErrNewerLog. The order
+// of headers says nothing: the NATS client writes them in a new one each time.
 func DecodeExact(prefix string, lies, headers, body []byte, sequence uint64) (events.Event, error) {
 	bad := func(what string, is any) (events.Event, error) {
 		return events.Event{}, fmt.Errorf("message %d of the log is not as it was written: its %s is %q: %w", sequence, what, is, events.ErrDamaged)

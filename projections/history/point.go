@@ -47,7 +47,8 @@ var (
 // person's time zone:
 //
 //	2026-11-26T10:42:00Z   RFC 3339
-//	2026-11-26 10:42:30    local time; the seconds may be left out
+//	2026-11-26 10:42:30    local time; the seconds may be left out. Where clocks showed
+//	                       it twice, the second time
 //	10:42                  the last time that clocks showed it, today or yesterday
 //	-15m, -2h30m, -3d      so long ago
 //	@812, 812              right after the event with this sequence, which is also its id
@@ -71,9 +72,12 @@ func ParsePoint(text string, now time.Time) (Point, error) {
 			return p, nil
 		}
 	}
-	for _, layout := range layouts {
+	for i, layout := range layouts {
 		if t, err := time.ParseInLocation(layout, text, now.Location()); err == nil {
 			p.Time = t
+			if again, ok := latest(t, now); ok && i > 0 {
+				p.Time = again
+			}
 			return p, nil
 		}
 	}
@@ -117,20 +121,29 @@ func past(text string, now time.Time) (time.Time, bool) {
 	return now, true
 }
 
-// last is the last time before now at which clocks showed t. Where they are put
-// back they show an hour twice, of which time.Date takes either.
+// last is the last time before now at which clocks showed t.
 func last(t, now time.Time) time.Time {
 	for day := now.Day(); ; day-- {
 		at := time.Date(now.Year(), now.Month(), day, t.Hour(), t.Minute(), t.Second(), t.Nanosecond(), now.Location())
-		_, offset := at.Zone()
-		for _, around := range []time.Duration{halfDay, -halfDay} {
-			_, other := at.Add(around).Zone()
-			shown := at.Add(time.Duration(offset-other) * time.Second)
-			if !shown.After(now) && shown.Format(dateTime) == at.Format(dateTime) {
-				return shown
-			}
+		if shown, ok := latest(at, now); ok {
+			return shown
 		}
 	}
+}
+
+// latest is the last time before now at which clocks showed the date and time that
+// they show at another. Where they are put back they show an hour twice, of which the
+// time package takes either.
+func latest(at, now time.Time) (time.Time, bool) {
+	_, offset := at.Zone()
+	for _, around := range []time.Duration{halfDay, -halfDay} {
+		_, other := at.Add(around).Zone()
+		shown := at.Add(time.Duration(offset-other) * time.Second)
+		if !shown.After(now) && shown.Format(dateTime) == at.Format(dateTime) {
+			return shown, true
+		}
+	}
+	return at, false
 }
 
 // Resolve finds the point in a log: the sequence of the last event that had

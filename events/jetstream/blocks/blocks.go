@@ -273,8 +273,9 @@ func (p *parser) record(at int) (r record, reason string) {
 	if with {
 		least += 4
 	}
-	if r.size < least || r.size > longest || r.size > len(rest) {
-		return r, fmt.Sprintf("it says that it has %d bytes, which cannot be", r.size)
+	if size := r.size; size < least || size > longest || size > len(rest) {
+		r.size = 0
+		return r, fmt.Sprintf("it says that it has %d bytes, which cannot be", size)
 	}
 	data := rest[recordHead : r.size-checkSize]
 	p.check.Reset()
@@ -300,15 +301,23 @@ func (p *parser) record(at int) (r record, reason string) {
 	return r, ""
 }
 
-// goesOn says whether a whole record lies anywhere behind a bad one.
+// searched is how often, on average, each byte of a block is looked at in search of a
+// record.
+const searched = 16
+
+// goesOn says whether a whole record lies anywhere behind a bad one. Next to nothing
+// that a crash leaves looks like the beginning of one; a block in which very much does
+// was made to, and is not taken for what a crash leaves.
 func (p *parser) goesOn(at int) bool {
+	patience := searched * len(p.raw)
 	for at++; at+recordHead+checkSize <= len(p.raw); at++ {
 		// Most of what is no record is seen by its sequence.
 		n := binary.LittleEndian.Uint64(p.raw[at+4:]) &^ (erased | tombstone)
 		if n == 0 || p.last > 0 && (n <= p.last || n > p.last+1<<20) || n > 1<<48 {
 			continue
 		}
-		if _, reason := p.record(at); reason == "" {
+		r, reason := p.record(at)
+		if patience -= r.size; reason == "" || patience < 0 {
 			return true
 		}
 	}

@@ -228,6 +228,16 @@ func TestBlocksAreNotUnpackedWithoutEnd(t *testing.T) {
 	}
 }
 
+// A block that was made of nothing but beginnings of large records is read in no more
+// than a moment, and is not taken for what a crash leaves.
+func TestBlocksAreNotSearchedWithoutEnd(t *testing.T) {
+	like := binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint32(nil, 1<<20), 5)
+	raw := bytes.Repeat(append(like, 0, 0, 0, 0), 8<<20/16)
+	if f := blocks.Parse(raw, "reprise", 1).Fault; f == nil || f.Tail {
+		t.Errorf("%+v", f)
+	}
+}
+
 func put(t testing.TB, path string, content []byte) {
 	t.Helper()
 	if err := os.WriteFile(path, content, 0o600); err != nil {
