@@ -82,8 +82,9 @@ type Keeper struct {
 	rewrapping chan struct{}
 }
 
-// cached bounds how many objects' keys are kept in memory.
-const cached = 16_384
+// cached bounds how many objects' keys are kept in memory, of 1 kB each. A list of more
+// objects asks the vault for each, every time.
+const cached = 65_536
 
 // New returns a keeper. It fails if a cluster key that the vault needs is missing,
 // and then has changed nothing.
