@@ -3,6 +3,7 @@ package events
 import (
 	"context"
 	"errors"
+	"iter"
 	"time"
 )
 
@@ -39,9 +40,10 @@ type Deliveries interface {
 	Save(ctx context.Context, name string, at DeliveryPosition) error
 	// Bury keeps a dead letter. The same may be buried twice.
 	Bury(ctx context.Context, d DeadLetter) error
-	// Buried returns the dead letters of a delivery, or of all for the name "", in
-	// the order in which they were buried.
-	Buried(ctx context.Context, name string) ([]DeadLetter, error)
+	// Buried yields the dead letters of a delivery, or of all for the name "", in
+	// the order in which they were buried. An error ends it. Those that it has yielded
+	// may be dropped meanwhile.
+	Buried(ctx context.Context, name string) iter.Seq2[DeadLetter, error]
 	// Drop forgets the dead letters of a delivery that are about the event at the
 	// sequence. It fails with ErrNotFound if there are none.
 	Drop(ctx context.Context, name string, sequence uint64) error

@@ -51,6 +51,16 @@ func newStage(t *testing.T) *stage {
 	return &stage{t: t, log: log, deliveries: deliveries, receiver: r, nats: nc}
 }
 
+// buried are the dead letters of a delivery.
+func (s *stage) buried(name string) (all []events.DeadLetter) {
+	s.t.Helper()
+	for l, err := range s.deliveries.Buried(s.t.Context(), name) {
+		must(s.t, err)
+		all = append(all, l)
+	}
+	return all
+}
+
 // happen appends an event about each of the pods.
 func (s *stage) happen(pods ...string) {
 	s.t.Helper()
@@ -283,11 +293,9 @@ func TestDeadLetters(t *testing.T) {
 	if got := s.receiver.await(t, 2); of("refused", got) != "2" || of("good", got) != "4" {
 		t.Errorf("it delivered %v", got)
 	}
-	var all []events.DeadLetter
+	all := s.buried("test")
 	for len(all) < 2 {
-		var err error
-		all, err = s.deliveries.Buried(t.Context(), "test")
-		must(t, err)
+		all = s.buried("test")
 	}
 	_ = stop()
 	l := all[0]
@@ -302,8 +310,8 @@ func TestDeadLetters(t *testing.T) {
 	if err := s.deliveries.Drop(t.Context(), "test", 1); !errors.Is(err, events.ErrNotFound) {
 		t.Errorf("dropping it again: %v", err)
 	}
-	if all, err := s.deliveries.Buried(t.Context(), ""); err != nil || len(all) != 1 || all[0].Event.Sequence != 3 {
-		t.Errorf("what stays is %+v, %v", all, err)
+	if all := s.buried(""); len(all) != 1 || all[0].Event.Sequence != 3 {
+		t.Errorf("what stays is %+v", all)
 	}
 }
 

@@ -3,7 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"iter"
+	"maps"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -33,14 +36,17 @@ func newDeadLettersListCommand(env *environment) *cobra.Command {
 		Short: "List the dead letters, and why each is one",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return env.deadLetters(c.Context(), args, nil, func(_ *jetstream.Deliveries, all []events.DeadLetter) error {
-				if len(all) == 0 {
+			return env.deadLetters(c.Context(), args, nil, func(_ *jetstream.Deliveries, found letters) error {
+				if found.count == 0 {
 					fmt.Fprintln(env.Stderr, "There are no dead letters.")
 					return nil
 				}
 				w := tabwriter.NewWriter(env.Stdout, 0, 0, 2, ' ', 0)
 				fmt.Fprintln(w, "DELIVERY\tEVENT\tTYPE\tOBJECT\tATTEMPTS\tGIVEN UP\tREASON")
-				for _, l := range all {
+				for l, err := range found.all {
+					if err != nil {
+						return err
+					}
 					fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%d\t%s\t%s\n", l.Delivery, l.Event.Sequence, l.Event.Type, l.Event.Object,
 						l.Attempts, l.At.Local().Format(time.DateTime), l.Reason)
 				}
@@ -60,8 +66,8 @@ func newDeadLettersRetryCommand(env *environment) *cobra.Command {
   reprise events dead-letters retry billing --event 812 --to https://example.com/events`,
 		Args: oneName("delivery"),
 		RunE: func(c *cobra.Command, args []string) error {
-			return env.deadLetters(c.Context(), args, only, func(d *jetstream.Deliveries, all []events.DeadLetter) error {
-				return env.retry(c.Context(), d, all, r)
+			return env.deadLetters(c.Context(), args, only, func(d *jetstream.Deliveries, found letters) error {
+				return env.retry(c.Context(), d, found, r)
 			})
 		},
 	}
@@ -82,13 +88,16 @@ func newDeadLettersDropCommand(env *environment) *cobra.Command {
 			if len(only) == 0 && !all {
 				return fmt.Errorf("which ones? Say --event SEQUENCE, or --all")
 			}
-			return env.deadLetters(c.Context(), args, only, func(d *jetstream.Deliveries, found []events.DeadLetter) error {
-				for _, l := range found {
+			return env.deadLetters(c.Context(), args, only, func(d *jetstream.Deliveries, found letters) error {
+				for l, err := range found.all {
+					if err != nil {
+						return err
+					}
 					if err := d.Drop(c.Context(), l.Delivery, l.Event.Sequence); err != nil {
 						return err
 					}
 				}
-				fmt.Fprintf(env.Stdout, "%d dead letters of %s are dropped\n", len(found), args[0])
+				fmt.Fprintf(env.Stdout, "%d dead letters of %s are dropped\n", found.count, args[0])
 				return nil
 			})
 		},
@@ -98,68 +107,76 @@ func newDeadLettersDropCommand(env *environment) *cobra.Command {
 	return c
 }
 
+// letters are dead letters, each once, and how many there are. There may be very many.
+type letters struct {
+	all   iter.Seq2[events.DeadLetter, error]
+	count int
+}
+
 // deadLetters finds those of a delivery, or all, and of these only some if any are
 // named.
-func (e *environment) deadLetters(ctx context.Context, delivery []string, only []uint, f func(*jetstream.Deliveries, []events.DeadLetter) error) error {
+func (e *environment) deadLetters(ctx context.Context, delivery []string, only []uint, f func(*jetstream.Deliveries, letters) error) error {
 	return e.askAll(func(o *operatorConnection) error {
 		d, err := jetstream.OpenDeliveries(ctx, o.nats, jetstream.Config{})
 		if err != nil {
 			return err
 		}
-		name := ""
-		if len(delivery) > 0 {
-			name = delivery[0]
+		name := strings.Join(delivery, "")
+		missing := map[uint64]bool{}
+		for _, sequence := range only {
+			missing[uint64(sequence)] = true
 		}
-		all, err := d.Buried(ctx, name)
-		if err != nil {
-			return err
+		named := maps.Clone(missing)
+		found := letters{all: onceEach(d.Buried(ctx, name), named)}
+		for l, err := range found.all {
+			if err != nil {
+				return err
+			}
+			found.count++
+			delete(missing, l.Event.Sequence)
 		}
-		all = onceEach(all)
-		if len(all) == 0 && name != "" {
+		if len(missing) > 0 {
+			return fmt.Errorf("delivery %s has no dead letter of event %d", name, slices.Min(slices.Collect(maps.Keys(missing))))
+		}
+		if found.count == 0 && name != "" {
 			return fmt.Errorf("delivery %s has no dead letters; `reprise events dead-letters list` shows all there are", name)
 		}
-		if len(only) == 0 {
-			return f(d, all)
-		}
-		var some []events.DeadLetter
-		for _, sequence := range only {
-			n := len(some)
-			for _, l := range all {
-				if l.Event.Sequence == uint64(sequence) {
-					some = append(some, l)
-					break
-				}
-			}
-			if len(some) == n {
-				return fmt.Errorf("delivery %s has no dead letter of event %d", name, sequence)
-			}
-		}
-		return f(d, some)
+		return f(d, found)
 	})
 }
 
-// onceEach leaves out what was buried before, after a crash in between.
-func onceEach(all []events.DeadLetter) []events.DeadLetter {
+// onceEach leaves out what was buried before, after a crash in between, and if events
+// are named those of others.
+func onceEach(all iter.Seq2[events.DeadLetter, error], named map[uint64]bool) iter.Seq2[events.DeadLetter, error] {
 	type letter struct {
 		delivery string
 		sequence uint64
 	}
-	seen := map[letter]bool{}
-	return slices.DeleteFunc(all, func(l events.DeadLetter) bool {
-		is := letter{l.Delivery, l.Event.Sequence}
-		again := seen[is]
-		seen[is] = true
-		return again
-	})
+	return func(yield func(events.DeadLetter, error) bool) {
+		seen := map[letter]bool{}
+		for l, err := range all {
+			is := letter{l.Delivery, l.Event.Sequence}
+			if err == nil && (seen[is] || len(named) > 0 && !named[is.sequence]) {
+				continue
+			}
+			seen[is] = true
+			if !yield(l, err) || err != nil {
+				return
+			}
+		}
+	}
 }
 
 // retry sends dead letters once more. The first of an object that fails keeps back
 // the later ones of that object.
-func (e *environment) retry(ctx context.Context, d *jetstream.Deliveries, all []events.DeadLetter, r receiver) error {
+func (e *environment) retry(ctx context.Context, d *jetstream.Deliveries, found letters, r receiver) error {
 	target := r.url
 	failed := map[events.Ref]bool{}
 	accepted := 0
-	for _, l := range all {
+	for l, err := range found.all {
+		if err != nil {
+			return err
+		}
 		if failed[l.Event.Object] {
 			continue
 		}
@@ -182,9 +199,9 @@ func (e *environment) retry(ctx context.Context, d *jetstream.Deliveries, all []
 		}
 		accepted++
 	}
-	fmt.Fprintf(e.Stdout, "%d of %d dead letters were accepted\n", accepted, len(all))
-	if accepted < len(all) {
-		return fmt.Errorf("%d dead letters stay; `reprise events dead-letters list` shows them", len(all)-accepted)
+	fmt.Fprintf(e.Stdout, "%d of %d dead letters were accepted\n", accepted, found.count)
+	if accepted < found.count {
+		return fmt.Errorf("%d dead letters stay; `reprise events dead-letters list` shows them", found.count-accepted)
 	}
 	return nil
 }

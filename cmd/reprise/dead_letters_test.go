@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -31,8 +32,23 @@ func TestDeadLettersAreToldOnce(t *testing.T) {
 	letter := func(delivery string, sequence uint64) events.DeadLetter {
 		return events.DeadLetter{Delivery: delivery, Event: events.Event{Sequence: sequence}}
 	}
-	got := onceEach([]events.DeadLetter{letter("a", 1), letter("b", 1), letter("a", 2), letter("a", 1)})
-	if len(got) != 3 || got[0].Delivery != "a" || got[1].Delivery != "b" || got[2].Event.Sequence != 2 {
-		t.Errorf("%+v", got)
+	all := func(yield func(events.DeadLetter, error) bool) {
+		for _, l := range []events.DeadLetter{letter("a", 1), letter("b", 1), letter("a", 2), letter("a", 1)} {
+			if !yield(l, nil) {
+				return
+			}
+		}
+	}
+	for _, c := range []struct {
+		named map[uint64]bool
+		want  string
+	}{{nil, "[a1 b1 a2]"}, {map[uint64]bool{2: true}, "[a2]"}} {
+		var got []string
+		for l := range onceEach(all, c.named) {
+			got = append(got, fmt.Sprint(l.Delivery, l.Event.Sequence))
+		}
+		if fmt.Sprint(got) != c.want {
+			t.Errorf("with %v named they are %v", c.named, got)
+		}
 	}
 }

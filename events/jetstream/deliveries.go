@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"strconv"
 	"strings"
 	"sync"
@@ -175,23 +176,25 @@ func (d *Deliveries) Bury(ctx context.Context, l events.DeadLetter) error {
 }
 
 // Buried is events.Deliveries's.
-func (d *Deliveries) Buried(ctx context.Context, name string) ([]events.DeadLetter, error) {
+func (d *Deliveries) Buried(ctx context.Context, name string) iter.Seq2[events.DeadLetter, error] {
 	subject := d.prefix + "-dead." + cmp.Or(name, "*") + ".*"
-	var all []events.DeadLetter
-	for place := uint64(1); ; place++ {
-		m, err := d.letters.GetMsg(ctx, place, jetstream.WithGetMsgSubject(subject))
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			return all, nil
+	return func(yield func(events.DeadLetter, error) bool) {
+		for place := uint64(1); ; place++ {
+			m, err := d.letters.GetMsg(ctx, place, jetstream.WithGetMsgSubject(subject))
+			if errors.Is(err, jetstream.ErrMsgNotFound) {
+				return
+			}
+			var l events.DeadLetter
+			if err != nil {
+				err = fmt.Errorf("cannot read the dead letters: %w", err)
+			} else {
+				l, err = d.decodeLetter(m)
+			}
+			if !yield(l, err) || err != nil {
+				return
+			}
+			place = m.Sequence
 		}
-		if err != nil {
-			return nil, fmt.Errorf("cannot read the dead letters: %w", err)
-		}
-		l, err := d.decodeLetter(m)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, l)
-		place = m.Sequence
 	}
 }
 
