@@ -87,6 +87,9 @@ func (n *node) tellSelf() bool {
 		d = n.registration(now)
 	} else {
 		before := projections.As[core.Node](e)
+		if well(before) {
+			return true
+		}
 		after := n.condition(before.Status, now)
 		x, some := runner.UpdatePart(e, "node.ready", "/status", before.Status, after, e.Sequence)
 		if !some {
@@ -104,6 +107,16 @@ func (n *node) tellSelf() bool {
 	}
 	n.reach(receipt.Last)
 	return true
+}
+
+// well says that the cluster knows that the node is.
+func well(n *core.Node) bool {
+	for _, c := range n.Status.Conditions {
+		if c.Type == core.NodeReady {
+			return c.Status == core.ConditionTrue
+		}
+	}
+	return false
 }
 
 // condition is the status of a node that is well.

@@ -94,19 +94,19 @@ const stream = 0x5eed
 // of seeds.
 func NewPlan(seed uint64, size int) Plan {
 	r := rand.New(rand.NewPCG(seed, stream))
-	p := Plan{Seed: seed, Servers: 1, Nodes: 1 + r.IntN(2+size/2), End: time.Duration(15+15*size) * time.Second}
+	p := Plan{Seed: seed, Servers: 1, Nodes: 1 + r.IntN(2+size/2), End: time.Duration(10+15*size) * time.Second}
 	if r.IntN(4) == 0 {
 		p.Servers = 2
 	}
 	if r.IntN(3) > 0 {
 		p.Noise = Noise{Lost: r.IntN(40), Slow: r.IntN(30), Refused: r.IntN(30), Fails: r.IntN(60)}
 	}
-	names := []string{"web", "api", "db", "job"}[:min(1+r.IntN(1+size), 4)]
+	names := []string{"web", "api", "db", "job"}[:min(1+r.IntN(size+1)*r.IntN(2), 4)]
 	at := func(from, to time.Duration) time.Duration {
 		return (from + time.Duration(r.Int64N(int64(to-from)))).Round(time.Millisecond)
 	}
 	for _, name := range names {
-		p.Steps = append(p.Steps, Step{At: at(0, 2*time.Second), Verb: create, Name: name, Number: 1 + r.IntN(2+size)})
+		p.Steps = append(p.Steps, Step{At: at(0, 2*time.Second), Verb: create, Name: name, Number: 1 + r.IntN(1+size)})
 	}
 	for range r.IntN(3 * size) {
 		p.Steps = append(p.Steps, userStep(r, p, names, at(2*time.Second, p.End)))

@@ -28,10 +28,12 @@ type referee struct {
 	bound  map[string]string // the node that each pod was bound to, by uid
 	exits  map[string]uint64 // the event that told of the end of an attempt
 	taken  map[string]int64  // thousandths of CPUs requested on each node
-	// asked is what ReplicaSets asked for since which event, by uid; doubts counts
-	// creations of which the writer does not know whether they were stored.
-	asked  map[string][]asked
-	doubts int
+	cpu    map[string]int64  // and by each pod, by uid
+	// asked is what ReplicaSets asked for since which event, by uid.
+	asked map[string][]asked
+	// open counts the proposals that wait for an answer, doubts those of which
+	// whoever decides next does not know whether they are stored.
+	open, doubts int
 }
 
 // asked is how many replicas were asked for from an event on.
@@ -41,7 +43,7 @@ type asked struct {
 }
 
 func newReferee(w *world) *referee {
-	return &referee{w: w, asked: map[string][]asked{}, state: projections.NewState(), claims: map[uint64]uint64{}, bound: map[string]string{}, exits: map[string]uint64{}, taken: map[string]int64{}}
+	return &referee{w: w, asked: map[string][]asked{}, cpu: map[string]int64{}, state: projections.NewState(), claims: map[uint64]uint64{}, bound: map[string]string{}, exits: map[string]uint64{}, taken: map[string]int64{}}
 }
 
 // stored checks what the log has just stored.
@@ -101,24 +103,24 @@ func (r *referee) change(c projections.Change) {
 	case c.Event.Type == "pod.created":
 		r.surplus(c)
 	}
-	before, after := podOf(c.Before), podOf(c.After)
+	before, after := r.look(c.Before), r.look(c.After)
 	switch {
-	case after == nil:
+	case !after.there:
 	case c.Event.Type == "pod.bound":
 		if was := r.bound[e.UID]; was != "" {
 			r.w.fail("nothing is bound twice", "%s, which was bound to %s", c.Event.Headline(), was)
 		}
-		r.bound[e.UID] = after.Spec.NodeName
-	case before != nil && before.Spec.NodeName != after.Spec.NodeName:
-		r.w.fail("nothing is bound twice", "%s moves from %q to %q by %s", e.Ref, before.Spec.NodeName, after.Spec.NodeName, c.Event.Type)
+		r.bound[e.UID] = after.node
+	case before.there && before.node != after.node:
+		r.w.fail("nothing is bound twice", "%s moves from %q to %q by %s", e.Ref, before.node, after.node, c.Event.Type)
 	}
-	if before != nil && after != nil && over(before) && before.Status.Phase != after.Status.Phase {
-		r.w.fail("pods only move forward", "%s was %s and is %s by %s", e.Ref, before.Status.Phase, after.Status.Phase, c.Event.Headline())
+	if before.over() && after.there && before.phase != after.phase {
+		r.w.fail("pods only move forward", "%s was %s and is %s by %s", e.Ref, before.phase, after.phase, c.Event.Headline())
 	}
 	r.count(before, -1)
 	r.count(after, 1)
 	if c.Event.Type == "pod.bound" {
-		r.capacity(after.Spec.NodeName, c.Event)
+		r.capacity(after.node, c.Event)
 	}
 	if c.Event.Type == "container.exited" {
 		key := e.UID + " " + string(c.Event.Note)
@@ -138,16 +140,15 @@ func (r *referee) change(c projections.Change) {
 
 // surplus checks that a ReplicaSet gets no more pods than it asked for, at the time
 // of what the controller saw or since. A creation whose answer was lost may be made
-// again by another name.
+// again by another name, for another cause may have come up.
 func (r *referee) surplus(c projections.Change) {
-	pod := podOf(c.After)
-	owner := metav1.GetControllerOfNoCopy(pod)
+	owner := metav1.GetControllerOfNoCopy(podOf(c.After))
 	if owner == nil {
 		return
 	}
 	active := 0
 	for e := range r.state.View().Owned(string(owner.UID)) {
-		if p := podOf(e); p.DeletionTimestamp == nil && !over(p) {
+		if events.Lookup(e.Raw, "metadata", "deletionTimestamp") == nil && !r.look(e).over() {
 			active++
 		}
 	}
@@ -171,17 +172,37 @@ func podOf(e *projections.Entry) *core.Pod {
 	return projections.As[core.Pod](e)
 }
 
-func over(p *core.Pod) bool {
-	return p.Status.Phase == core.PodSucceeded || p.Status.Phase == core.PodFailed
+// pod is what the rules go by, read from a pod's bytes: to decode each version
+// would cost as much as to decide about it.
+type pod struct {
+	there       bool
+	node, phase string
+	cpu         int64
+}
+
+func (r *referee) look(e *projections.Entry) pod {
+	if e == nil {
+		return pod{}
+	}
+	cpu, known := r.cpu[e.UID]
+	if !known {
+		for _, c := range podOf(e).Spec.Containers {
+			cpu += c.Resources.Requests.Cpu().MilliValue()
+		}
+		r.cpu[e.UID] = cpu
+	}
+	phase, _ := events.Text(events.Lookup(e.Raw, "status", "phase"))
+	return pod{true, nodeOf(e), phase, cpu}
+}
+
+func (p pod) over() bool {
+	return p.phase == string(core.PodSucceeded) || p.phase == string(core.PodFailed)
 }
 
 // count adds what a pod requests to what is taken on its node.
-func (r *referee) count(p *core.Pod, sign int64) {
-	if p == nil || p.Spec.NodeName == "" || over(p) {
-		return
-	}
-	for i := range p.Spec.Containers {
-		r.taken[p.Spec.NodeName] += sign * p.Spec.Containers[i].Resources.Requests.Cpu().MilliValue()
+func (r *referee) count(p pod, sign int64) {
+	if p.node != "" && !p.over() {
+		r.taken[p.node] += sign * p.cpu
 	}
 }
 

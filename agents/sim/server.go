@@ -201,7 +201,7 @@ func (c watch) Now() time.Time { return c.w.time() }
 // it up.
 func (s *server) stand() {
 	s.elect(s.w.lease["committer"], s.term != nil, s.commit, s.depose)
-	s.elect(s.w.lease["deciders"], s.steppers != nil, s.decide, func() { s.steppers = nil })
+	s.elect(s.w.lease["deciders"], s.steppers != nil, s.decide, s.dismiss)
 }
 
 func (s *server) elect(l *lease, active bool, begin, end func()) {
@@ -328,6 +328,13 @@ func (s *server) decide() {
 	}
 }
 
+// dismiss has those that decide begin nothing more. What they have begun goes on,
+// and who decides next does not know of it.
+func (s *server) dismiss() {
+	s.steppers = nil
+	s.w.referee.doubts += s.w.referee.open
+}
+
 // step has a decider's loop step, now and when it asks to.
 func (s *server) step(d *stepper) {
 	if !slices.Contains(s.steppers, d) {
@@ -373,6 +380,14 @@ func (x proposer) Propose(_ context.Context, p events.Proposal) (events.Receipt,
 	}
 	var got *answer
 	done := &bell{}
+	w.referee.open++
+	answered := false
+	defer func() {
+		w.referee.open--
+		if !answered {
+			w.referee.doubts++ // it ends in the middle
+		}
+	}()
 	hear := func(r events.Receipt, err error) {
 		if got == nil && !done.rung {
 			got = &answer{r, err}
@@ -391,6 +406,7 @@ func (x proposer) Propose(_ context.Context, p events.Proposal) (events.Receipt,
 		}
 		if to == nil {
 			w.sleep(w.between(time.Millisecond, 20*time.Millisecond))
+			answered = true
 			return events.Receipt{}, fmt.Errorf("nobody listens: %w", events.ErrUnavailable)
 		}
 		x.from.send(&to.host, func() {
@@ -401,9 +417,7 @@ func (x proposer) Propose(_ context.Context, p events.Proposal) (events.Receipt,
 		x.from.after(10*time.Second, done.ring)
 	}
 	w.await(done)
-	if got == nil || errors.Is(got.err, events.ErrUncertain) {
-		w.referee.doubts++
-	}
+	answered = got != nil && !errors.Is(got.err, events.ErrUncertain)
 	if got == nil {
 		return events.Receipt{}, fmt.Errorf("the committer did not answer: %w", events.ErrUncertain)
 	}
