@@ -31,6 +31,7 @@ type bubble struct {
 	t       *testing.T
 	log     events.Log
 	view    *live.Live
+	seen    live.Projection // the agent's, the view unless a test sets it
 	gate    events.Proposer
 	faults  *faulty
 	runtime *hollow.Runtime
@@ -63,6 +64,7 @@ func inBubble(t *testing.T, seed uint64, test func(b *bubble)) {
 		running.Go(func() { timeline.Run(ctx) })
 		b.gate = committer.Route{History: history, Volatile: leases}
 		b.faults = &faulty{Proposer: b.gate, random: rand.New(rand.NewPCG(seed, 0))}
+		b.seen = b.view
 		synctest.Wait()
 		b.start()
 		test(b)
@@ -77,7 +79,7 @@ func inBubble(t *testing.T, seed uint64, test func(b *bubble)) {
 // start starts an agent; stop ends it.
 func (b *bubble) start() {
 	b.t.Helper()
-	a, err := node.New(node.Options{Name: "n1", Version: "test", Projection: b.view, Proposer: b.faults,
+	a, err := node.New(node.Options{Name: "n1", Version: "test", Projection: b.seen, Proposer: b.faults,
 		Containers: b.runtime, Images: b.runtime, RootDir: b.root, Addresses: []string{"10.0.0.1"},
 		Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
