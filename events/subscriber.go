@@ -41,6 +41,10 @@ type Subscriber struct {
 	// Key is the public half of the key by which the subscriber is known, or
 	// Password the SHA-256 of its password in hexadecimal.
 	Key, Password string
+	// InOrder has the subscriber read by one connection at a time, and take an event
+	// for acknowledged when a later one is. Half of what a subscriber costs is
+	// acknowledgements.
+	InOrder bool `json:",omitempty"`
 	// After is the sequence after which the subscriber begins to read.
 	After uint64
 	// Created is when it was added.

@@ -38,6 +38,7 @@ type integratorOptions struct {
 	name, from, out string
 	allow           []string
 	password        bool
+	inOrder         bool
 }
 
 func newIntegratorCreateCommand(env *environment) *cobra.Command {
@@ -61,6 +62,7 @@ them; nothing else, and write nothing.`,
 	f.StringArrayVar(&o.allow, "allow", nil, "which events, as 'pods.shop.>'; can be given several times")
 	f.StringVar(&o.from, "from", "now", "where to begin: now, start (all that ever happened), or after a point such as -1h, 10:42 or @812")
 	f.BoolVar(&o.password, "password", false, "make a password in place of a key, for clients that cannot sign")
+	f.BoolVar(&o.inOrder, "in-order", false, "one connection at a time; to acknowledge an event is to acknowledge those before it, which is cheaper")
 	f.StringVar(&o.out, "out", "", "the file for the key or the password (default NAME.nk or NAME.password)")
 	return c
 }
@@ -113,7 +115,7 @@ func oneName(what string) cobra.PositionalArgs {
 // createIntegrator makes an integrator. Its secret is made here and written to a
 // file; the server gets what it can be recognized by.
 func (e *environment) createIntegrator(ctx context.Context, o integratorOptions) error {
-	sub := events.Subscriber{Name: o.name}
+	sub := events.Subscriber{Name: o.name, InOrder: o.inOrder}
 	if len(o.allow) == 0 {
 		return errors.New("which events may it read? Say for example --allow 'pods.shop.>'")
 	}

@@ -14,7 +14,10 @@ import (
 // of a password.
 type login struct {
 	name, key, password string
-	// begin is called before the first of its connections is let in.
+	// alone says that it may have one connection, of which a new one takes the place.
+	alone bool
+	// begin is called before the first of its connections is let in, and before each
+	// if it is to be alone.
 	begin func()
 }
 
@@ -52,7 +55,7 @@ func (u *Users) known(name, password string) *server.User {
 // What a subscriber may have and send, so that none takes what nodes need. NATS
 // holds them to it, and tells them.
 const (
-	// mostConnections is how many connections it may have.
+	// mostConnections is how many connections it may have, unless it reads in order.
 	mostConnections = 32
 	// mostSubscriptions is how many subscriptions each of these may have. A client
 	// needs one, or one for each request that it has under way.
@@ -62,25 +65,26 @@ const (
 	mostInMessage = 8 << 10
 )
 
-// arrive prepares for the connection of a user who has no other.
+// arrive prepares for the connection of a user who has no other, or is to have none.
 func (u *Users) arrive(user *server.User) {
 	u.mu.Lock()
-	begin := u.logins[user.Username].begin
+	login := u.logins[user.Username]
 	u.mu.Unlock()
-	if begin != nil && user.Account != nil && user.Account.NumConnections() == 0 {
-		begin()
+	if login.begin != nil && user.Account != nil && (login.alone || user.Account.NumConnections() == 0) {
+		login.begin()
 	}
 }
 
 // account returns an account in which these subjects of ours lead to us, and
-// nothing else does. Answers go back to where they were asked for.
-func (s *Server) account(name string, subjects []string) (*server.Account, error) {
+// nothing else does, for so many connections. Answers go back to where they were
+// asked for.
+func (s *Server) account(name string, subjects []string, connections int) (*server.Account, error) {
 	account, isNew := s.ns.LookupOrRegisterAccount(name)
 	if !isNew {
 		return account, nil
 	}
 	ours := s.ns.GlobalAccount()
-	if err := s.limit(account, ours); err != nil {
+	if err := s.limit(account, ours, connections); err != nil {
 		return nil, err
 	}
 	for _, subject := range subjects {
@@ -101,12 +105,12 @@ const nobody = "_nobody"
 // limit sets what a new account may have and send, for which NATS wants claims. It
 // then also leads what is asked of JetStream to an answer that the account has none;
 // unless it has a way already for what is asked first, which it is not to be allowed.
-func (s *Server) limit(account, ours *server.Account) error {
+func (s *Server) limit(account, ours *server.Account, connections int) error {
 	if err := ours.AddServiceExport(nobody, []*server.Account{account}); err != nil {
 		return fmt.Errorf("exporting %s: %w", nobody, err)
 	}
 	claims := jwt.NewAccountClaims(account.Name)
-	claims.Limits.Conn, claims.Limits.Subs, claims.Limits.Payload = mostConnections, mostSubscriptions, mostInMessage
+	claims.Limits.Conn, claims.Limits.Subs, claims.Limits.Payload = int64(connections), mostSubscriptions, mostInMessage
 	claims.Imports.Add(&jwt.Import{
 		Type: jwt.Service, Account: ours.Name, Subject: nobody, LocalSubject: server.JSApiAccountInfo,
 	})

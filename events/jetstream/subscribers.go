@@ -221,11 +221,25 @@ func (s *Subscribers) admit(ctx context.Context, r record) error {
 		"$JS.API.CONSUMER.INFO." + s.stream + "." + r.Name,
 		"$JS.ACK." + s.stream + "." + r.Name + ".>",
 	}
-	account, err := s.server.account(r.Account, own)
+	connections := mostConnections
+	if r.InOrder {
+		connections = 1
+	}
+	account, err := s.server.account(r.Account, own, connections)
 	if err != nil {
 		return fmt.Errorf("cannot let subscriber %s in: %w", r.Name, err)
 	}
-	s.server.admit(login{name: r.Name, key: r.Key, password: r.Password, begin: func() { s.rewind(r.Name) }}, &server.User{
+	begin := func() { s.rewind(r.Name) }
+	if r.InOrder {
+		begin = func() {
+			// What was sent to the other connection it is sent again, on this one.
+			if err := s.server.disconnect(r.Account); err != nil {
+				s.log.Warn("an earlier connection of a subscriber stays", "subscriber", r.Name, "why", err)
+			}
+			s.rewind(r.Name)
+		}
+	}
+	s.server.admit(login{name: r.Name, key: r.Key, password: r.Password, alone: r.InOrder, begin: begin}, &server.User{
 		Username: r.Name, Account: account, Permissions: &server.Permissions{
 			Publish:   &server.SubjectPermission{Allow: own},
 			Subscribe: &server.SubjectPermission{Allow: []string{nats.InboxPrefix + ">"}},
@@ -245,6 +259,9 @@ func (s *Subscribers) consumer(sub events.Subscriber) jetstream.ConsumerConfig {
 		MaxRequestMaxBytes: mostBytesInRequest, MaxRequestExpires: longestRequest,
 		MemoryStorage: true, // See positions.
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: sub.After + 1,
+	}
+	if sub.InOrder {
+		c.AckPolicy = jetstream.AckAllPolicy
 	}
 	var all []string
 	for _, f := range sub.Filters {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -39,7 +40,7 @@ const crowd = 100
 // each follows the whole log, so that every event is sent a hundred times. Readers
 // are on other machines in life, so their process has the lowest priority here;
 // "read-%" is how much of what was appended for them they had when the writers
-// stopped.
+// stopped. Those that read "in order" acknowledge fifty events at a time.
 //
 // The loads are one writer that waits for each event, batches of 256 as fast as the
 // log takes them, and writers who propose to the committer: as fast as it answers, or
@@ -50,23 +51,25 @@ func BenchmarkSubscribers(b *testing.B) {
 	ownPart := func(i int) events.Filter {
 		return events.Filter{Resource: "pods", Namespace: namespaceOf(i), Fact: "*"}
 	}
+	mostRead := func(i int) bool { return i%10 != 9 }
+	loads := []load{singly{}, batches{256}, writers{256, 0}, writers{256, 300}, writers{256, 1000}, writers{256, 3000}}
 	for _, c := range []struct {
 		name   string
 		filter func(i int) events.Filter
 		reads  func(i int) bool
+		every  int
 		loads  []load
 	}{
-		{"each its part", ownPart, func(i int) bool { return i%10 != 9 }, []load{
-			singly{}, batches{256}, writers{256, 0}, writers{256, 300}, writers{256, 1000}, writers{256, 3000},
-		}},
-		{"none reads", ownPart, func(int) bool { return false }, []load{singly{}, batches{256}}},
+		{"each its part", ownPart, mostRead, 1, loads},
+		{"each its part in order", ownPart, mostRead, 50, loads},
+		{"none reads", ownPart, func(int) bool { return false }, 1, []load{singly{}, batches{256}}},
 		{"all read all", func(int) events.Filter {
 			return events.Filter{Group: "*", Resource: "*", Namespace: "*", Fact: "*"}
-		}, func(int) bool { return true }, []load{singly{}, batches{256}}},
+		}, func(int) bool { return true }, 1, []load{singly{}, batches{256}}},
 	} {
 		for _, l := range c.loads {
 			b.Run(fmt.Sprintf("%s, %s", c.name, l), func(b *testing.B) {
-				(&bench{load: l, filter: c.filter, reads: c.reads}).run(b)
+				(&bench{load: l, filter: c.filter, reads: c.reads, every: c.every}).run(b)
 			})
 		}
 	}
@@ -78,6 +81,7 @@ type bench struct {
 	load        load
 	filter      func(int) events.Filter
 	reads       func(int) bool
+	every       int // of so many events a subscriber acknowledges one, and the others by it
 	server      *jetstream.Server
 	log         events.Log
 	committer   *committer.Committer
@@ -213,13 +217,14 @@ func (x *bench) admit(b *testing.B) (stop func() (used time.Duration, read int))
 		name := fmt.Sprintf("s%d", i)
 		must(b, x.subscribers.Add(b.Context(), events.Subscriber{
 			Name: name, Filters: []events.Filter{x.filter(i)}, Password: hex.EncodeToString(sum[:]), After: x.last,
+			InOrder: x.every > 1,
 		}))
 		if x.reads(i) {
 			reading = append(reading, name)
 		}
 	}
 	cmd := exec.Command("nice", "-n", "19", os.Args[0])
-	cmd.Env = append(os.Environ(), readersAt+"="+x.server.Addr()+" "+strings.Join(reading, " "))
+	cmd.Env = append(os.Environ(), fmt.Sprint(readersAt, "=", x.server.Addr(), " ", x.every, " ", strings.Join(reading, " ")))
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	in, err := cmd.StdinPipe()
@@ -249,8 +254,12 @@ func (x *bench) admit(b *testing.B) (stop func() (used time.Duration, read int))
 // until its input ends, and says what processor time it used meanwhile.
 func readAll(at string) error {
 	words := strings.Fields(at)
+	every, err := strconv.Atoi(words[1])
+	if err != nil {
+		return err
+	}
 	var read atomic.Int64
-	for _, name := range words[1:] {
+	for _, name := range words[2:] {
 		nc, err := nats.Connect("nats://"+words[0], nats.UserInfo(name, "secret"))
 		if err != nil {
 			return err
@@ -263,7 +272,13 @@ func readAll(at string) error {
 		if err != nil {
 			return err
 		}
-		if _, err := c.Consume(func(m natsjs.Msg) { read.Add(1); _ = m.Ack() }); err != nil {
+		n := 0
+		if _, err := c.Consume(func(m natsjs.Msg) {
+			read.Add(1)
+			if n++; n%every == 0 {
+				_ = m.Ack()
+			}
+		}); err != nil {
 			return err
 		}
 	}

@@ -60,12 +60,20 @@ func (w *world) restart() {
 // add adds a subscriber with a key.
 func (w *world) add(name string, filters ...events.Filter) {
 	w.t.Helper()
+	w.addAs(name, func(*events.Subscriber) {}, filters...)
+}
+
+// addAs adds a subscriber that is special.
+func (w *world) addAs(name string, special func(*events.Subscriber), filters ...events.Filter) {
+	w.t.Helper()
 	pair, err := nkeys.CreateUser()
 	must(w.t, err)
 	public, err := pair.PublicKey()
 	must(w.t, err)
 	w.keys[name] = pair
-	must(w.t, w.subscribers.Add(w.t.Context(), events.Subscriber{Name: name, Filters: filters, Key: public, Created: time.Unix(1, 0).UTC()}))
+	s := events.Subscriber{Name: name, Filters: filters, Key: public, Created: time.Unix(1, 0).UTC()}
+	special(&s)
+	must(w.t, w.subscribers.Add(w.t.Context(), s))
 }
 
 // dial connects as a subscriber, as any NATS client would.
