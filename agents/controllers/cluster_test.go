@@ -114,7 +114,7 @@ func (c *cluster) node(t *testing.T, name string) {
 }
 
 // eventually waits until there is nothing to complain about.
-func eventually(t *testing.T, what string, complaint func(context.Context) string) {
+func eventually(t testing.TB, what string, complaint func(context.Context) string) {
 	t.Helper()
 	last := ""
 	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, 20*time.Second, true, func(ctx context.Context) (bool, error) {
