@@ -28,6 +28,7 @@ import (
 
 	"github.com/reprise-run/reprise/agents/api/past"
 	"github.com/reprise-run/reprise/agents/api/pki"
+	"github.com/reprise-run/reprise/agents/api/quick"
 	"github.com/reprise-run/reprise/agents/api/storage"
 	"github.com/reprise-run/reprise/agents/api/upstream"
 	"github.com/reprise-run/reprise/events"
@@ -182,6 +183,8 @@ func (s *Server) assemble(ctx context.Context, o Options, address string) (func(
 		s.past = past.New(o.Past)
 		rewind(s.past, &config.Aggregator.GenericConfig.Config)
 	}
+	kube := config.KubeAPIs.ControlPlane.Generic
+	kube.RESTOptionsGetter = quick.Getter{RESTOptionsGetter: kube.RESTOptionsGetter}
 	complete, err := config.Complete()
 	if err != nil {
 		return nil, err

@@ -89,7 +89,9 @@ func Consistent(t *testing.T, r projections.Reader) {
 		}
 		if e.Ref.Resource == "pods" && e.Ref.Group == "" {
 			pod := projections.As[struct {
-				Spec struct{ NodeName string }
+				Spec struct {
+					NodeName string `json:"nodeName"`
+				} `json:"spec"`
 			}](e)
 			nodes[pod.Spec.NodeName] = append(nodes[pod.Spec.NodeName], e.Ref)
 		}

@@ -1,20 +1,17 @@
 package past
 
 import (
-	"fmt"
 	"reflect"
 	"runtime"
 	"sync"
 	"sync/atomic"
 
-	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	apiruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/registry/generic"
-	"k8s.io/kubernetes/pkg/api/legacyscheme"
 
+	"github.com/reprise-run/reprise/agents/api/quick"
 	"github.com/reprise-run/reprise/events"
 )
 
@@ -108,52 +105,14 @@ func (g getter) GetRESTOptions(resource schema.GroupResource, example apiruntime
 	if err != nil || example == nil {
 		return o, err
 	}
-	quick, err := newQuick(o.StorageConfig.EncodeVersioner, example)
+	reader, err := quick.NewDecoder(o.StorageConfig.EncodeVersioner, example)
 	if err != nil {
 		return o, nil // Nothing of its kind is in upstream's scheme: upstream decodes it.
 	}
-	d := &decoder{Codec: o.StorageConfig.Codec, early: g.early, quick: quick, blank: reflect.TypeOf(example)}
+	d := &decoder{Codec: o.StorageConfig.Codec, early: g.early, quick: reader, blank: reflect.TypeOf(example)}
 	g.early.mu.Lock()
 	defer g.early.mu.Unlock()
 	g.early.decoders[resource] = d
 	o.StorageConfig.Codec = d
 	return o, nil
-}
-
-// quick reads the JSON of one kind of object, in the version in which it is stored.
-type quick struct{ kind schema.GroupVersionKind }
-
-// newQuick returns a decoder to the version that upstream holds in memory, of which
-// example is an object.
-func newQuick(stored apiruntime.GroupVersioner, example apiruntime.Object) (apiruntime.Decoder, error) {
-	kinds, _, err := legacyscheme.Scheme.ObjectKinds(example)
-	if err != nil {
-		return nil, err
-	}
-	kind, ok := stored.KindForGroupVersionKinds(kinds)
-	if !ok {
-		return nil, fmt.Errorf("upstream does not say in which version it stores a %s", kinds[0])
-	}
-	memory := kinds[0].GroupVersion()
-	return legacyscheme.Codecs.DecoderToVersion(quick{kind}, apiruntime.NewCoercingMultiGroupVersioner(
-		memory, schema.GroupKind{Group: memory.Group}, schema.GroupKind{Group: kind.Group},
-	)), nil
-}
-
-// What the log holds is canonical, so there is no need to look for these again.
-var asUpstream = json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
-
-// Decode implements runtime.Decoder.
-func (q quick) Decode(data []byte, _ *schema.GroupVersionKind, _ apiruntime.Object) (apiruntime.Object, *schema.GroupVersionKind, error) {
-	o, err := legacyscheme.Scheme.New(q.kind)
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := json.Unmarshal(data, o, asUpstream); err != nil {
-		return nil, nil, err
-	}
-	if is := o.GetObjectKind().GroupVersionKind(); is != q.kind {
-		return nil, nil, fmt.Errorf("it is a %s, not a %s", is, q.kind)
-	}
-	return o, &q.kind, nil
 }

@@ -7,9 +7,6 @@ import (
 	"github.com/reprise-run/reprise/events"
 )
 
-// NewQuick is newQuick.
-var NewQuick = newQuick
-
 // Early decodes objects early.
 type Early struct{ getter }
 

@@ -1,70 +1,19 @@
 package past_test
 
 import (
-	"math/rand"
 	"testing"
 
-	"k8s.io/apimachinery/pkg/api/apitesting/fuzzer"
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/registry/generic"
 	"k8s.io/apiserver/pkg/storage/storagebackend"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
-	kubefuzzer "k8s.io/kubernetes/pkg/api/testing"
 	"k8s.io/kubernetes/pkg/apis/core"
 	_ "k8s.io/kubernetes/pkg/controlplane" // installs upstream's scheme
 
 	"github.com/reprise-run/reprise/agents/api/past"
 	"github.com/reprise-run/reprise/events"
 )
-
-// TestQuickReaderAgreesWithUpstream makes objects of every kind that upstream stores,
-// at random, and reads them as upstream does and as lists of the past are read.
-func TestQuickReaderAgreesWithUpstream(t *testing.T) {
-	fill := fuzzer.FuzzerFor(kubefuzzer.FuzzerFuncs, rand.NewSource(1), legacyscheme.Codecs)
-	tried := 0
-	for kind := range legacyscheme.Scheme.AllKnownTypes() {
-		if kind.Version != runtime.APIVersionInternal {
-			continue
-		}
-		example, err := legacyscheme.Scheme.New(kind)
-		must(t, err)
-		if _, ok := example.(metav1.ObjectMetaAccessor); !ok {
-			continue
-		}
-		for _, version := range legacyscheme.Scheme.PrioritizedVersionsForGroup(kind.Group) {
-			if !legacyscheme.Scheme.Recognizes(version.WithKind(kind.Kind)) {
-				continue
-			}
-			quick, err := past.NewQuick(version, example)
-			must(t, err)
-			codec := legacyscheme.Codecs.LegacyCodec(version)
-			for range 30 {
-				o, err := legacyscheme.Scheme.New(kind)
-				must(t, err)
-				fill.Fill(o)
-				raw, err := runtime.Encode(codec, o)
-				must(t, err)
-				want, err := runtime.Decode(codec, raw)
-				must(t, err)
-				into, _ := legacyscheme.Scheme.New(kind)
-				got, _, err := quick.Decode(raw, nil, into)
-				if err != nil || got != into {
-					t.Fatalf("%s in %s: %v\n%s", kind, version, err, raw)
-				}
-				if !apiequality.Semantic.DeepEqual(want, got) {
-					t.Fatalf("%s in %s is read as\n%#v\nand by upstream as\n%#v\n%s", kind, version, got, want, raw)
-				}
-				tried++
-			}
-		}
-	}
-	if tried < 1000 {
-		t.Errorf("only %d objects were tried", tried)
-	}
-}
 
 // stored are upstream's options of a resource whose objects are stored as v1.
 type stored struct{}
