@@ -76,8 +76,10 @@ func TestSecretsAreSealed(t *testing.T) {
 	if _, err := secrets.Patch(ctx, "db", types.ApplyPatchType, []byte(apply), metav1.PatchOptions{FieldManager: "test"}); err != nil {
 		t.Fatal(err)
 	}
-	if s.history.Sequence() != before {
-		t.Errorf("a change of nothing was appended: %v", s.history.After(t, before))
+	for _, e := range s.history.After(t, before) { // The server does things of its own meanwhile.
+		if e.Object.Resource == "secrets" {
+			t.Errorf("a change of nothing was appended: %s", e.Headline())
+		}
 	}
 	if _, err := secrets.Patch(ctx, "db", types.StrategicMergePatchType, []byte(`{"stringData":{"password":"correct-horse-battery"}}`), metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)

@@ -109,7 +109,7 @@ func (s *stage) Follow(ctx context.Context, from uint64) iter.Seq2[events.Event,
 // run delivers until stop is called.
 func (s *stage) run(adjust func(*delivery.Options)) (stop func() error) {
 	s.t.Helper()
-	w, err := delivery.NewWebhook(s.receiver.server.URL, 500*time.Millisecond)
+	w, err := delivery.NewWebhook(s.receiver.server.URL, time.Minute)
 	must(s.t, err)
 	o := delivery.Options{
 		Name: "test", Source: s, Sender: w, Deliveries: s.deliveries, Plan: plan.Defaults(),
@@ -169,13 +169,13 @@ func (r *receiver) answer(name string, f func(w http.ResponseWriter, attempt int
 // await waits until n events are accepted, and returns all that were.
 func (r *receiver) await(t *testing.T, n int) []string {
 	t.Helper()
-	late := time.AfterFunc(20*time.Second, func() { r.changed.Broadcast() })
+	late := time.AfterFunc(60*time.Second, func() { r.changed.Broadcast() })
 	defer late.Stop()
 	began := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for len(r.accepted) < n {
-		if time.Since(began) > 19*time.Second {
+		if time.Since(began) > 59*time.Second {
 			t.Fatalf("only %d of %d events were accepted: %v", len(r.accepted), n, r.accepted)
 		}
 		r.changed.Wait()
@@ -271,7 +271,13 @@ func TestSlowReceiver(t *testing.T) {
 	s.run(func(o *delivery.Options) { o.Sender = w; o.Plan.GiveUp = time.Hour })
 	s.receiver.await(t, 1)
 	close(release)
-	if got := s.receiver.await(t, 2); of("quick", got) != "2" || of("slow", got) != "1" {
+	got := s.receiver.await(t, 2)
+	for of("slow", got) == "" {
+		got = s.receiver.await(t, len(got)+1)
+	}
+	// On a busy machine, an answer in time may be too late for 50 ms.
+	once := strings.Join(slices.Compact(strings.Fields(of("quick", got))), " ")
+	if once != "2" || of("slow", got) != "1" {
 		t.Errorf("it delivered %v", got)
 	}
 }
@@ -302,7 +308,10 @@ func TestDeadLetters(t *testing.T) {
 	if l.Event.Sequence != 1 || l.Attempts != 1 || !strings.Contains(l.Reason, "422 Unprocessable Entity: not in my house") || l.Target != s.receiver.server.URL || len(l.Event.Data) == 0 {
 		t.Errorf("the first dead letter is %+v", l)
 	}
-	if l = all[1]; l.Event.Sequence != 3 || l.Attempts < 3 || !strings.Contains(l.Reason, "500") {
+	s.receiver.mu.Lock()
+	poisoned := s.receiver.attempts["poison"]
+	s.receiver.mu.Unlock()
+	if l = all[1]; l.Event.Sequence != 3 || l.Attempts != poisoned || !strings.Contains(l.Reason, "500") {
 		t.Errorf("the second dead letter is %+v", l)
 	}
 	must(t, s.deliveries.Bury(t.Context(), all[0])) // As after a crash in between.
@@ -360,7 +369,7 @@ func TestTwoOfOneName(t *testing.T) {
 		if !errors.Is(err, events.ErrClaimed) {
 			t.Errorf("the first ended with %v", err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("the first goes on")
 	}
 }
