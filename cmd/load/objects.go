@@ -24,8 +24,19 @@ func deployments(s Scenario) (out []*apps.Deployment) {
 		n := len(out)
 		out = append(out, deployment(fmt.Sprintf("load-%d", n/deploymentsPerNamespace), fmt.Sprintf("app-%04d", n),
 			int32(min(left, s.PerDeployment))))
+		if s.Kind == Failure {
+			leaveSoon(&out[n].Spec.Template.Spec)
+		}
 	}
 	return out
+}
+
+// leaveSoon has pods leave a lost node after seconds; usual are five minutes.
+func leaveSoon(p *core.PodSpec) {
+	for _, key := range []string{core.TaintNodeNotReady, core.TaintNodeUnreachable} {
+		soon := int64(5)
+		p.Tolerations = append(p.Tolerations, core.Toleration{Key: key, Operator: core.TolerationOpExists, Effect: core.TaintEffectNoExecute, TolerationSeconds: &soon})
+	}
 }
 
 // deployment has pods as services have them: a container with resources, an
@@ -33,10 +44,6 @@ func deployments(s Scenario) (out []*apps.Deployment) {
 // for nodes calls them.
 func deployment(namespace, name string, replicas int32) *apps.Deployment {
 	labels := map[string]string{"app": name, runLabel: "deployment", "tier": "backend", "team": "payments"}
-	soon := int64(5)
-	lost := func(key string) core.Toleration {
-		return core.Toleration{Key: key, Operator: core.TolerationOpExists, Effect: core.TaintEffectNoExecute, TolerationSeconds: &soon}
-	}
 	resources := func(cpu, memory string) core.ResourceList {
 		return core.ResourceList{core.ResourceCPU: resource.MustParse(cpu), core.ResourceMemory: resource.MustParse(memory)}
 	}
@@ -58,7 +65,6 @@ func deployment(namespace, name string, replicas int32) *apps.Deployment {
 						},
 						Resources: core.ResourceRequirements{Requests: resources("10m", "16Mi"), Limits: resources("100m", "64Mi")},
 					}},
-					Tolerations: []core.Toleration{lost(core.TaintNodeNotReady), lost(core.TaintNodeUnreachable)},
 				},
 			},
 		},
