@@ -25,6 +25,7 @@ type server struct {
 	state    *projections.State
 	view     projections.Reader
 	chain    [32]byte
+	ready    bool // has caught up since it started: it serves nobody before
 	waiting  []waiting
 	volatile *projections.State
 	leases   projections.Reader
@@ -70,7 +71,7 @@ func (s *server) boot() {
 	s.state, s.volatile = projections.NewState(), projections.NewVolatileState()
 	s.view, s.leases = s.state.View(), s.volatile.View()
 	s.chain, s.waiting, s.term, s.offered, s.steppers, s.beginning = [32]byte{}, nil, nil, nil, nil, false
-	s.feeds = map[string]*session{}
+	s.feeds, s.ready = map[string]*session{}, false
 	s.after(0, s.read)
 	// What was not heard of is read all the same.
 	s.every(s.w.between(800*time.Millisecond, 1200*time.Millisecond), s.read)
@@ -79,7 +80,11 @@ func (s *server) boot() {
 
 // read folds what the log has, whole decisions, mostly all there are.
 func (s *server) read() {
-	if s.cut > s.w.now || s.state.Sequence() >= s.w.log.last {
+	if s.cut > s.w.now {
+		return
+	}
+	if s.state.Sequence() >= s.w.log.last {
+		s.ready = true
 		return
 	}
 	from, err := s.w.log.stored.Follow(context.Background(), s.state.Sequence()+1)
@@ -102,6 +107,7 @@ func (s *server) read() {
 		return
 	}
 	s.view = s.state.View()
+	s.ready = s.ready || s.view.Sequence() >= s.w.log.last
 	s.publish(changes)
 }
 
@@ -200,6 +206,9 @@ func (c watch) Now() time.Time { return c.w.time() }
 // stand stands for both elections, holds on to what it was elected for, or gives
 // it up.
 func (s *server) stand() {
+	if !s.ready {
+		return
+	}
 	s.elect(s.w.lease["committer"], s.term != nil, s.commit, s.depose)
 	s.elect(s.w.lease["deciders"], s.steppers != nil, s.decide, s.dismiss)
 }

@@ -41,7 +41,10 @@ func (u *users) ask(tries int, do func(ctx context.Context, g runnertest.Gate) e
 	answered := false
 	u.send(&s.host, func() {
 		s.host.begin(func() {
-			err := do(context.Background(), s.gate("alice"))
+			err := events.ErrUnavailable
+			if s.ready {
+				err = do(context.Background(), s.gate("alice"))
+			}
 			s.send(&u.host, func() {
 				answered = true
 				if err != nil {
