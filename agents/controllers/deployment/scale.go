@@ -34,9 +34,9 @@ func (r *rollout) resize(s *apps.ReplicaSet, size int32) bool {
 // each ReplicaSet keeps its share.
 func (r *rollout) rescale() {
 	if only := deploymentutil.FindActiveOrLatest(r.current, r.old); only != nil {
-		if *only.Spec.Replicas != *r.Spec.Replicas {
-			r.resize(only, *r.Spec.Replicas)
-		}
+		// Also where its size is right already: as long as it is noted as a part of
+		// another total, nothing but this is done. Upstream leaves it at that.
+		r.resize(only, *r.Spec.Replicas)
 		return
 	}
 	if deploymentutil.IsSaturated(r.Deployment, r.current) {
