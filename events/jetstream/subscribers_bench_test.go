@@ -101,13 +101,13 @@ type cost struct {
 func (c *cost) rate() float64               { return float64(c.events) / c.wall.Seconds() }
 func (c *cost) per(d time.Duration) float64 { return float64(d.Microseconds()) / float64(c.events) }
 
-// slow is what subscribers are to leave as it is: the time an event takes, or, where
-// the load is given, how long half of the writers wait for it at most.
-func (c *cost) slow() float64 {
+// slower is by how many per cent the rate is lower than that of the turns before and
+// after, or, where the load is given, how much longer half of the writers wait.
+func (c *cost) slower(before, after cost) float64 {
 	if len(c.waits) > 0 {
-		return c.waited(0.5)
+		return 100 * (2*c.waited(0.5)/(before.waited(0.5)+after.waited(0.5)) - 1)
 	}
-	return 1 / c.rate()
+	return 100 * (1 - 2*c.rate()/(before.rate()+after.rate()))
 }
 
 // waited is how long a part of the writers waited at most, in milliseconds.
@@ -151,7 +151,7 @@ func (x *bench) run(b *testing.B) {
 func (x *bench) report(b *testing.B, without, with []cost) {
 	var slower []float64
 	for i := range with {
-		slower = append(slower, 100*(2*with[i].slow()/(without[i].slow()+without[i+1].slow())-1))
+		slower = append(slower, with[i].slower(without[i], without[i+1]))
 	}
 	slices.Sort(slower)
 	b.ReportMetric(slower[len(slower)/2], "slower-%")
