@@ -10,7 +10,10 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/events/eventsgen"
+	"github.com/reprise-run/reprise/events/memlog"
 	"github.com/reprise-run/reprise/projections"
+	"github.com/reprise-run/reprise/projections/live"
 	"github.com/reprise-run/reprise/projections/pebble"
 	"github.com/reprise-run/reprise/projections/projectionstest"
 )
@@ -90,6 +93,45 @@ func TestFillGivesTheSameBytes(t *testing.T) {
 				t.Error("opened again, the projection is another")
 			}
 		})
+	}
+}
+
+// A server that starts on a long log builds the projection that another has made by
+// following it, and goes on from there.
+func TestBuiltIsAsFollowed(t *testing.T) {
+	log, followed := memlog.New(), open(t, vfs.NewMem())
+	defer followed.Close()
+	state, n := projections.NewState(), uint64(0)
+	for batch := range eventsgen.New(eventsgen.Options{Seed: 3, Events: 12_500}).Batches(200) {
+		changes, err := state.Fold(batch)
+		if err == nil {
+			err = followed.Commit(batch, changes)
+		}
+		if err == nil {
+			n, err = log.Append(t.Context(), n, batch)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	built, err := openSmall(vfs.NewMem(), 5000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer built.Close()
+	l, err := live.Start(t.Context(), log, live.Options{Store: built, Log: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if projections.Hash(l.View()) != projections.Hash(state.View()) {
+		t.Error("the objects come out otherwise")
+	}
+	if got, want := dump(t, built), dump(t, followed); got != want {
+		t.Errorf("the projection comes out otherwise: %s", difference(got, want))
+	}
+	if report, err := followed.Verify(t.Context(), log, l.View()); err != nil || !report.Identical() || report.Live != report.State {
+		t.Errorf("verified: %+v, %v", report, err)
 	}
 }
 
