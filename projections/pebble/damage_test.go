@@ -1,6 +1,7 @@
 package pebble_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -40,9 +41,7 @@ func TestDamageInUse(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(path, garble(data, true), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		overwrite(t, path, garble(data, true))
 	}
 	failed := false
 	for _, err := range s.Events(t.Context(), history.Query{}) {
@@ -76,5 +75,19 @@ func TestDamageInUse(t *testing.T) {
 	defer s.Close()
 	if s.Folded() != 0 {
 		t.Errorf("the next start does not rebuild, but has %d", s.Folded())
+	}
+}
+
+// overwrite puts other bytes in the place of a file's, which is never shorter
+// meanwhile: Pebble may be reading it.
+func overwrite(t *testing.T, path string, content []byte) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.WriteAt(content, 0)
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
 	}
 }
