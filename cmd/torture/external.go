@@ -57,15 +57,15 @@ func (s *externalSubject) load(ctx context.Context, name string, clients int, ra
 	if err != nil || random.IntN(3) != 0 {
 		return stop, err
 	}
-	killed := make(chan struct{})
+	killed := make(chan error, 1)
 	after := time.Duration(random.Int64N(int64(time.Second)))
 	go func() {
-		defer close(killed)
 		pause(ctx, after)
-		s.beside.kill()
+		killed <- s.beside.end()
 	}()
 	return func(dead bool) {
 		stop(dead)
+		// What is dying is not taken for alive; if it does not die, it is.
 		<-killed
 	}, nil
 }
