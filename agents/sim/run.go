@@ -201,7 +201,8 @@ func (n *node) lose(d time.Duration) {
 	n.machine.fail()
 	n.machine.pods = map[string]*running{}
 	n.w.after(d, func() {
-		n.w.users.command(runner.Command{Verb: runner.Delete, Object: n.self()})
+		const insistently = 1000 // until it is gone, the cluster cannot come to rest
+		n.w.users.command(insistently, runner.Command{Verb: runner.Delete, Object: n.self()})
 	})
 }
 

@@ -65,10 +65,10 @@ func (u *users) do(s Step) {
 	ref := shopDeployment(s.Name)
 	switch s.Verb {
 	case create:
-		u.command(runner.Command{Verb: runner.Create, Object: ref, Body: manifest(s.Name, s.Number)})
+		u.command(5, runner.Command{Verb: runner.Create, Object: ref, Body: manifest(s.Name, s.Number)})
 	case destroy:
 		c := runner.Command{Verb: runner.Delete, Object: ref, Propagation: []string{"Background", "Foreground", "Orphan"}[s.Number]}
-		u.command(c)
+		u.command(5, c)
 	case scale:
 		u.update(ref, func(doc map[string]any) { doc["spec"].(map[string]any)["replicas"] = s.Number })
 	case rollout:
@@ -96,8 +96,8 @@ func (u *users) do(s Step) {
 	}
 }
 
-func (u *users) command(c runner.Command) {
-	u.ask(5, func(ctx context.Context, g runnertest.Gate) error {
+func (u *users) command(tries int, c runner.Command) {
+	u.ask(tries, func(ctx context.Context, g runnertest.Gate) error {
 		_, err := g.Do(ctx, events.Actor{}, c)
 		return err
 	})
