@@ -85,6 +85,20 @@ func Creation(ref events.Ref, object any, because uint64) Command {
 	return Command{Verb: Create, Object: ref, Because: because, Body: mustCanonical(object)}
 }
 
+// CreationLike is the command to create an object that differs from that of another
+// creation only in its name: the bytes are those that Creation would make.
+func CreationLike(c Command, name string) Command {
+	before, behind, ok := events.Around(c.Body, "metadata", "name")
+	if !ok {
+		panic(fmt.Sprintf("%s is created without a name", c.Object))
+	}
+	quoted := mustCanonical(name)
+	body := make([]byte, 0, len(before)+len(quoted)+len(behind))
+	c.Body = append(append(append(body, before...), quoted...), behind...)
+	c.Object.Name = name
+	return c
+}
+
 // NameSuffix is the part of a created object's name that makes it unique: five
 // characters, derived from the creation's cause and its place among what the
 // cause leads to. The same cause names the same objects, so that a creation

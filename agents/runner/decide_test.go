@@ -3,9 +3,11 @@ package runner_test
 import (
 	"bytes"
 	"encoding/json"
+	"reflect"
 	"testing"
 
 	apps "k8s.io/api/apps/v1"
+	core "k8s.io/api/core/v1"
 
 	"github.com/reprise-run/reprise/agents/runner"
 	"github.com/reprise-run/reprise/events"
@@ -61,4 +63,33 @@ func TestUpdatePartAgreesWithUpdate(t *testing.T) {
 			t.Errorf("UpdatePart says\n%s\nbut Update\n%s", got.Changes[0].Data, want.Changes[0].Data)
 		}
 	}
+}
+
+func TestCreationLikeIsTheCreation(t *testing.T) {
+	creation := func(name string) runner.Command {
+		d := &apps.Deployment{}
+		d.Name, d.Namespace, d.GenerateName = name, "shop", "web-"
+		return runner.Creation(events.Ref{Group: "apps", Resource: "deployments", Namespace: "shop", Name: name}, d, 7)
+	}
+	got, want := runner.CreationLike(creation("web-a"), `b"<`), creation(`b"<`)
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %s, want %s", got.Body, want.Body)
+	}
+}
+
+func BenchmarkCreations(b *testing.B) {
+	d := &apps.Deployment{}
+	d.Name, d.Namespace, d.Spec.Template.Spec.Containers = "web", "shop", []core.Container{{Name: "web", Image: "registry.example.com/web:1", Env: []core.EnvVar{{Name: "A", Value: "1"}}}}
+	ref := events.Ref{Group: "apps", Resource: "deployments", Namespace: "shop", Name: "web"}
+	first := runner.Creation(ref, d, 7)
+	b.Run("encoded", func(b *testing.B) {
+		for b.Loop() {
+			runner.Creation(ref, d, 7)
+		}
+	})
+	b.Run("alike", func(b *testing.B) {
+		for b.Loop() {
+			runner.CreationLike(first, "web-x")
+		}
+	})
 }

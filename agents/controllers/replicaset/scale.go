@@ -57,9 +57,13 @@ func (s *set) create(n int) []runner.Command {
 	prefix := pod.GenerateName[:min(len(pod.GenerateName), maxPrefix)]
 	commands := make([]runner.Command, 0, n)
 	for ordinal := 0; len(commands) < n; ordinal++ {
-		pod.Name = prefix + runner.NameSuffix(s.item.Because, ordinal)
-		ref := events.Ref{Resource: "pods", Namespace: s.Namespace, Name: pod.Name}
-		if s.view.Get(ref) == nil { // else the cause has made this one already
+		ref := events.Ref{Resource: "pods", Namespace: s.Namespace, Name: prefix + runner.NameSuffix(s.item.Because, ordinal)}
+		switch {
+		case s.view.Get(ref) != nil: // the cause has made this one already
+		case len(commands) > 0:
+			commands = append(commands, runner.CreationLike(commands[0], ref.Name))
+		default:
+			pod.Name = ref.Name
 			commands = append(commands, runner.Creation(ref, pod, s.item.Because))
 		}
 	}
