@@ -23,6 +23,9 @@ func TestAsk(t *testing.T) {
 	c.eventually("the log is at rest", c.atRest())
 	before := c.newest()
 	c.kubectl("scale", "-n", "shop", "deployment/web", "--replicas=2")
+	// Of several things that led to a decision its cause is the newest: that is the
+	// change of the image if the end of a pod does not come in between.
+	c.eventually("the log is at rest", c.atRest())
 	c.kubectl("set", "image", "-n", "shop", "deployment/web", "web=reprise.run/demo:2")
 	c.kubectl("rollout", "status", "-n", "shop", "deployment/web")
 	c.kubectl("create", "configmap", "-n", "shop", "twice", "--from-literal=a=1")
