@@ -22,6 +22,7 @@ import (
 	"github.com/nats-io/nats.go"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reprise-run/reprise/agents/bus"
 	"github.com/reprise-run/reprise/events"
@@ -203,7 +204,8 @@ func (v view) Get(r events.Ref) *projections.Entry {
 		return e
 	}
 	lease := projections.As[coordinationv1.Lease](e).DeepCopy()
-	lease.Spec.RenewTime.Time = heard
+	at := metav1.NewMicroTime(heard)
+	lease.Spec.RenewTime = &at
 	raw, err := json.Marshal(lease)
 	if err == nil {
 		raw, err = events.Canonical(raw)

@@ -139,6 +139,27 @@ func TestHeardHereAndElsewhere(t *testing.T) {
 	}
 }
 
+// TestLeaseWithoutRenewTime has somebody take the time out of a node's Lease, where
+// it is optional: the Lease shows when the node was heard.
+func TestLeaseWithoutRenewTime(t *testing.T) {
+	recorded := leases{state: projections.NewVolatileState()}
+	raw := `{"apiVersion":"coordination.k8s.io/v1","kind":"Lease","metadata":{"name":"n1","namespace":"kube-node-lease"},"spec":{"holderIdentity":"n1"}}`
+	recorded.state.Put(projections.NewEntry(leaseOf("n1"), "u-n1", 1, 1, []byte(raw)))
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	p := New(recorded, 100*time.Second, func() time.Time { return now })
+	show := func() *projections.Entry { return p.Over(recorded).View().Get(leaseOf("n1")) }
+	if got := string(show().Raw); got != raw {
+		t.Errorf("the lease of a node that was not heard is %s", got)
+	}
+	p.told([]byte(`["n1"]`))
+	if got := renewTime(t, show()); !got.Equal(now.Add(-telling)) {
+		t.Errorf("the lease shows %s, the node was heard at %s", got, now.Add(-telling))
+	}
+	if got := string(recorded.View().Get(leaseOf("n1")).Raw); got != raw {
+		t.Errorf("the lease itself became %s", got)
+	}
+}
+
 // BenchmarkAlive is what a sign of life costs both sides.
 func BenchmarkAlive(b *testing.B) {
 	nc, as, node := connections(b)
