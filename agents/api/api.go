@@ -80,7 +80,7 @@ type Server struct {
 	backend *storage.Backend
 	lane    *lane
 	past    *past.Past
-	turns   chan struct{} // holds one for each command that is under way; see Gate
+	queue   *queue // of commands; see Gate
 	done    chan struct{}
 	err     error
 }
@@ -130,7 +130,7 @@ func start(ctx context.Context, o Options) (*Server, error) {
 	}
 	s := &Server{
 		Address: "https://" + net.JoinHostPort(reachable(o.Listener.Addr()), strconv.Itoa(port(o.Listener.Addr()))),
-		pki:     dir, backend: backend, turns: make(chan struct{}, turns), done: make(chan struct{}),
+		pki:     dir, backend: backend, queue: newQueue(turns, share), done: make(chan struct{}),
 	}
 	if err := s.writeKubeconfig(o.Kubeconfig); err != nil {
 		stop()

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -26,6 +27,52 @@ import (
 // requests waiting.
 const turns = 32
 
+// share is how many of them one actor may have: while all of its commands hang, say
+// in a webhook that does not answer, the others' go on.
+const share = 24
+
+// queue gives out turns.
+type queue struct {
+	turns chan struct{} // holds one for each command that is under way
+	share int
+
+	mu     sync.Mutex
+	shares map[string]chan struct{} // likewise, by actor
+}
+
+func newQueue(turns, share int) *queue {
+	return &queue{turns: make(chan struct{}, turns), share: share, shares: map[string]chan struct{}{}}
+}
+
+// take waits for a turn of an actor, which ends with done.
+func (q *queue) take(ctx context.Context, actor events.Actor) (done func(), err error) {
+	own := q.of(actor.String())
+	select {
+	case own <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	select {
+	case q.turns <- struct{}{}:
+		return func() { <-q.turns; <-own }, nil
+	case <-ctx.Done():
+		<-own
+		return nil, ctx.Err()
+	}
+}
+
+// of is where an actor's turns are counted.
+func (q *queue) of(actor string) chan struct{} {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	own := q.shares[actor]
+	if own == nil {
+		own = make(chan struct{}, q.share)
+		q.shares[actor] = own
+	}
+	return own
+}
+
 // Gate returns the entrance for the agents of this process.
 func (s *Server) Gate() runner.Gate { return gate{s} }
 
@@ -36,15 +83,13 @@ var _ runner.Gate = gate{}
 
 // Do implements runner.Gate.
 func (g gate) Do(ctx context.Context, actor events.Actor, c runner.Command) (uint64, error) {
-	select {
-	case g.server.turns <- struct{}{}:
-		defer func() { <-g.server.turns }()
-	case <-ctx.Done():
-		return 0, ctx.Err()
+	done, err := g.server.queue.take(ctx, actor)
+	if err != nil {
+		return 0, err
 	}
+	defer done()
 	deed := &storage.Deed{Cause: c.Because, Basis: c.Origin.Basis, Now: c.Origin.Now, Asked: c.Origin.Asked}
 	ctx = storage.WithDeed(ctx, deed)
-	var err error
 	switch c.Verb {
 	case runner.Create:
 		if err = g.create(ctx, actor, c); apierrors.IsAlreadyExists(err) {

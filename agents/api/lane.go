@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"hash/maphash"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/google/uuid"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/managedfields"
@@ -56,6 +58,10 @@ type mould struct {
 // maxMoulds is how many are kept: more than there are ReplicaSets that create pods
 // at about the same time.
 const maxMoulds = 512
+
+// longest is how long a creation may take, as in upstream's handler
+// (requestTimeoutUpperBound).
+const longest = 34 * time.Second
 
 func newLane(c genericapiserver.CompletedConfig, b *storage.Backend) (*lane, error) {
 	stored, err := podstorage.NewStorage(directly{c.RESTOptionsGetter, b}, nil, nil, nil, nil)
@@ -124,7 +130,13 @@ func (l *lane) learn(c runner.Command, actor events.Actor, answer []byte) {
 // create makes a pod as a mould has it. It says false, and has done nothing, if
 // that must go the other way.
 func (l *lane) create(ctx context.Context, who user.Info, m *mould, c runner.Command) (done bool, err error) {
-	ctx = inside(ctx, who, c.Object)
+	ctx, cancel := context.WithTimeout(inside(ctx, who, c.Object), longest)
+	defer cancel()
+	defer func() {
+		if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			err = apierrors.NewTimeoutError("the creation took too long: "+err.Error(), 0)
+		}
+	}()
 	info, _ := request.RequestInfoFrom(ctx)
 	decision, _, _ := l.authorizer.Authorize(ctx, authorizer.AttributesRecord{
 		User: who, Verb: info.Verb, Namespace: info.Namespace, APIVersion: info.APIVersion, Resource: info.Resource,
