@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/reprise-run/reprise/events"
 )
@@ -139,16 +140,50 @@ func (l *Log) progress(ctx context.Context, r *redo) (int, error) {
 	return int(min(state.LastSeq, r.last()) - r.after), nil
 }
 
-// recover finishes what was cut short when the log was last open.
+// recover finishes what was cut short when the log was last open. The file holds an
+// append that is long complete at nearly every start, and is not needed then.
 func (l *Log) recover(ctx context.Context) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var err error
-	if l.torn, err = l.intent.read(); err != nil || l.torn == nil {
-		return err
-	}
 	ctx, cancel := context.WithTimeout(ctx, l.patient)
 	defer cancel()
-	_, err = l.finish(ctx)
-	return err
+	state, err := l.state(ctx)
+	if err != nil {
+		return err
+	}
+	inside, err := l.inside(ctx, state.LastSeq)
+	if err != nil {
+		return err
+	}
+	r, err := l.intent.read()
+	if err == nil && r != nil && r.after < state.LastSeq && state.LastSeq < r.last() {
+		l.torn = r
+		stored, err := l.finish(ctx)
+		if err != nil || stored {
+			return err
+		}
+	}
+	switch {
+	case !inside:
+		return nil
+	case err != nil:
+		return fmt.Errorf("it ends at %d, in the middle of a decision, the rest of which is lost: %w: %w", state.LastSeq, err, events.ErrDamaged)
+	}
+	return fmt.Errorf("it ends at %d, in the middle of a decision, the rest of which is not in %s: %w", state.LastSeq, l.intent.file.Name(), events.ErrDamaged)
+}
+
+// inside says whether the last event of the log is followed by more of its decision.
+func (l *Log) inside(ctx context.Context, last uint64) (bool, error) {
+	if last == 0 {
+		return false, nil
+	}
+	raw, err := l.stream.GetMsg(ctx, last)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return false, nil // it has aged away
+	}
+	if err != nil {
+		return false, fmt.Errorf("cannot read event %d of stream %s: %w", last, l.name, err)
+	}
+	more := raw.Header[hMore]
+	return len(more) > 0 && more[0] == "true", nil
 }

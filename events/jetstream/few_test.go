@@ -1,6 +1,9 @@
 package jetstream
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -131,4 +134,62 @@ func TestAnIntentThatIsWrittenInPartIsNone(t *testing.T) {
 		t.Errorf("read as %v, %v", r, err)
 	}
 	expectLog(t, open(), all)
+}
+
+// spoil makes the append in an intent's file one that this program cannot read.
+func spoil(t *testing.T, i *intent) {
+	t.Helper()
+	b := make([]byte, intentSize)
+	if _, err := i.file.ReadAt(b, 0); err != nil {
+		t.Fatal(err)
+	}
+	b[intentHead+4+32] = 255 // the first event's first tag
+	sum := sha256.Sum256(b[sha256.Size : sha256.Size+4+binary.BigEndian.Uint32(b[sha256.Size:])])
+	copy(b, sum[:])
+	if _, err := i.file.WriteAt(b, 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := i.read(); !errors.Is(err, events.ErrNewerLog) {
+		t.Fatalf("the spoiled intent is read with %v", err)
+	}
+}
+
+func TestAnIntentThatIsNotNeededIsNotRead(t *testing.T) {
+	l, open := openFew(t)
+	var chain [32]byte
+	all := decision(&chain, 0, 4)
+	if _, err := l.Append(t.Context(), 0, all); err != nil {
+		t.Fatal(err)
+	}
+	spoil(t, l.intent)
+	expectLog(t, open(), all)
+}
+
+func TestALogThatEndsInADecisionWithoutAnIntentIsNotOpened(t *testing.T) {
+	for name, lose := range map[string]func(*testing.T, *intent){
+		"unreadable": spoil,
+		"torn": func(t *testing.T, i *intent) {
+			if _, err := i.file.WriteAt([]byte("x"), intentHead+60); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"another": func(t *testing.T, i *intent) {
+			var chain [32]byte
+			if ok, err := i.write(&redo{1, decision(&chain, 1, 4)}); !ok || err != nil {
+				t.Fatal(ok, err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, _ := openFew(t)
+			var chain [32]byte
+			cut(t, l, &redo{0, decision(&chain, 0, 4)}, 2)
+			lose(t, l.intent)
+			if _, err := History(t.Context(), l.nc, Config{}); !errors.Is(err, events.ErrDamaged) {
+				t.Errorf("it is opened with %v", err)
+			} else {
+				t.Log(err)
+			}
+		})
+	}
 }

@@ -59,6 +59,8 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
+var errIntent = errors.New("what was being appended last cannot be read: its lengths do not add up")
+
 const intentHead = sha256.Size + 4 + 8
 
 // write puts an append on disk. It says false if that is too large.
@@ -106,7 +108,13 @@ func (t *intent) read() (*redo, error) {
 	}
 	r := &redo{after: binary.BigEndian.Uint64(b[sha256.Size+4:])}
 	for b = b[intentHead : sha256.Size+4+size]; len(b) > 0; {
+		if len(b) < 4+32 {
+			return nil, errIntent
+		}
 		n := int(binary.BigEndian.Uint32(b))
+		if n < 32 || n > len(b)-4 {
+			return nil, errIntent
+		}
 		e, err := events.ParseSealed(b[4+32 : 4+n])
 		if err != nil {
 			return nil, fmt.Errorf("what was being appended last cannot be read: %w", err)
