@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 
@@ -23,6 +24,9 @@ const few = 12
 type redo struct {
 	after uint64
 	batch []events.Event
+	// afloat says that the first event was sent and not answered, and may be stored
+	// yet.
+	afloat bool
 }
 
 func (r *redo) last() uint64 { return r.after + uint64(len(r.batch)) }
@@ -35,7 +39,7 @@ func (l *Log) appendFew(ctx context.Context, after uint64, batch []events.Event)
 	if len(batch) < 2 || len(batch) > few || l.intent == nil {
 		return 0, false, nil
 	}
-	r := &redo{after, batch}
+	r := &redo{after: after, batch: batch}
 	if did, err := l.intent.write(r); err != nil || !did {
 		return 0, err != nil, err
 	}
@@ -77,6 +81,7 @@ func (l *Log) publish(ctx context.Context, r *redo, from uint64) error {
 // in part. While that does not succeed, nothing else is appended.
 func (l *Log) outcome(ctx context.Context, r *redo, cause error) error {
 	l.torn = r
+	r.afloat = errors.Is(cause, events.ErrUncertain)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.patient)
 	defer cancel()
 	if n, err := l.progress(ctx, r); err == nil && n == len(r.batch) && errors.Is(cause, events.ErrStale) {
@@ -101,6 +106,12 @@ func (l *Log) finish(ctx context.Context) (stored bool, err error) {
 	}
 	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
 		n, err := l.progress(ctx, l.torn)
+		if err == nil && n == 0 && l.torn.afloat {
+			if err = l.barrier(ctx, l.torn); err == nil {
+				l.torn.afloat = false
+				n, err = l.progress(ctx, l.torn)
+			}
+		}
 		if err == nil && n > 0 && n < len(l.torn.batch) {
 			if err = l.publish(ctx, l.torn, l.torn.after+uint64(n)); err == nil {
 				n = len(l.torn.batch)
@@ -116,6 +127,26 @@ func (l *Log) finish(ctx context.Context) (stored bool, err error) {
 			return false, fmt.Errorf("an append of %d events to stream %s was cut short and cannot be finished: %w", len(l.torn.batch), l.name, err)
 		}
 	}
+}
+
+// barrier returns when JetStream is through with all that was sent before: it sends
+// what can only be refused, by the same connection and so into the same queue, and
+// waits for the refusal.
+func (l *Log) barrier(ctx context.Context, r *redo) error {
+	ctx, cancel := context.WithTimeout(ctx, l.patient)
+	defer cancel()
+	reply, err := l.nc.RequestMsgWithContext(ctx, &nats.Msg{
+		Subject: subject(l.root, &r.batch[0]),
+		Header:  nats.Header{hExpect: {strconv.Itoa(math.MaxInt64)}},
+	})
+	if err != nil {
+		return fmt.Errorf("stream %s does not say whether it is through with an append: %w", l.name, err)
+	}
+	// Other refusals may come from before the queue.
+	if _, err := l.acknowledged(reply.Data, math.MaxInt64, 1); !errors.Is(err, events.ErrStale) {
+		return fmt.Errorf("stream %s does not say whether it is through with an append, but %s", l.name, reply.Data)
+	}
+	return nil
 }
 
 // progress returns how many events of an append the stream has. If it has none it

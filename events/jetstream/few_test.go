@@ -5,8 +5,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/reprise-run/reprise/events"
 )
@@ -57,7 +60,7 @@ func cut(t *testing.T, l *Log, r *redo, stored int) {
 		t.Fatal(ok, err)
 	}
 	for i := range stored {
-		part := &redo{r.after, r.batch[:i+1]}
+		part := &redo{after: r.after, batch: r.batch[:i+1]}
 		if err := l.publish(t.Context(), part, r.after+uint64(i)); err != nil {
 			t.Fatal(err)
 		}
@@ -88,7 +91,7 @@ func TestWhatWasCutShortIsFinishedAtTheNextStart(t *testing.T) {
 			if _, err := l.Append(t.Context(), 0, all); err != nil {
 				t.Fatal(err)
 			}
-			cut(t, l, &redo{3, decision(&chain, 3, 4)}, stored)
+			cut(t, l, &redo{after: 3, batch: decision(&chain, 3, 4)}, stored)
 			if stored > 0 {
 				chain = all[2].Chain
 				all = append(all, decision(&chain, 3, 4)...)
@@ -110,8 +113,8 @@ func TestWhatIsCutShortIsFinishedBeforeAnythingElse(t *testing.T) {
 	l, _ := openFew(t)
 	var chain [32]byte
 	all := decision(&chain, 0, 5)
-	cut(t, l, &redo{0, all}, 2)
-	l.torn = &redo{0, all}
+	cut(t, l, &redo{after: 0, batch: all}, 2)
+	l.torn = &redo{after: 0, batch: all}
 	next := decision(&chain, 5, 1)
 	if _, err := l.Append(t.Context(), 5, next); err != nil {
 		t.Fatal(err)
@@ -126,7 +129,7 @@ func TestAnIntentThatIsWrittenInPartIsNone(t *testing.T) {
 	if _, err := l.Append(t.Context(), 0, all); err != nil {
 		t.Fatal(err)
 	}
-	cut(t, l, &redo{4, decision(&chain, 4, 3)}, 0)
+	cut(t, l, &redo{after: 4, batch: decision(&chain, 4, 3)}, 0)
 	if _, err := l.intent.file.WriteAt([]byte("x"), intentHead+60); err != nil {
 		t.Fatal(err)
 	}
@@ -175,7 +178,7 @@ func TestALogThatEndsInADecisionWithoutAnIntentIsNotOpened(t *testing.T) {
 		},
 		"another": func(t *testing.T, i *intent) {
 			var chain [32]byte
-			if ok, err := i.write(&redo{1, decision(&chain, 1, 4)}); !ok || err != nil {
+			if ok, err := i.write(&redo{after: 1, batch: decision(&chain, 1, 4)}); !ok || err != nil {
 				t.Fatal(ok, err)
 			}
 		},
@@ -183,13 +186,75 @@ func TestALogThatEndsInADecisionWithoutAnIntentIsNotOpened(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l, _ := openFew(t)
 			var chain [32]byte
-			cut(t, l, &redo{0, decision(&chain, 0, 4)}, 2)
+			cut(t, l, &redo{after: 0, batch: decision(&chain, 0, 4)}, 2)
 			lose(t, l.intent)
 			if _, err := History(t.Context(), l.nc, Config{}); !errors.Is(err, events.ErrDamaged) {
 				t.Errorf("it is opened with %v", err)
 			} else {
 				t.Log(err)
 			}
+		})
+	}
+}
+
+// delay has what is appended wait in a queue before it comes to the stream, as it
+// does in JetStream when a disk is slow, until the function that it returns is
+// called: with the first message or without it.
+func delay(t *testing.T, l *Log) (release func(lose bool)) {
+	t.Helper()
+	nc, err := l.embedded().Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	root, queue := l.root, make(chan *nats.Msg, 100)
+	l.root = "queue"
+	if _, err = nc.ChanSubscribe("queue.>", queue); err == nil {
+		err = nc.Flush()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(lose bool) {
+		if lose {
+			<-queue
+		}
+		go func() {
+			for m := range queue {
+				_ = nc.PublishMsg(&nats.Msg{Subject: root + strings.TrimPrefix(m.Subject, "queue"), Reply: m.Reply, Header: m.Header, Data: m.Data})
+			}
+		}()
+	}
+}
+
+func TestWhatIsStoredAfterEverybodyWaitedIsFinished(t *testing.T) {
+	for _, lost := range []bool{false, true} {
+		t.Run(fmt.Sprint("lost ", lost), func(t *testing.T) {
+			l, _ := openFew(t)
+			l.patient = 300 * time.Millisecond
+			release := delay(t, l)
+			var chain [32]byte
+			all := decision(&chain, 0, 4)
+			if _, err := l.Append(t.Context(), 0, all); !errors.Is(err, events.ErrUncertain) {
+				t.Fatalf("what is not answered is appended with %v", err)
+			}
+			l.patient = 10 * time.Second
+			release(lost)
+			if lost {
+				all, chain = nil, [32]byte{}
+			} else {
+				for state, err := l.state(t.Context()); state.LastSeq == 0; state, err = l.state(t.Context()) {
+					if err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			expectLog(t, l, all)
+			next := decision(&chain, uint64(len(all)), 3)
+			if _, err := l.Append(t.Context(), uint64(len(all)), next); err != nil {
+				t.Fatal(err)
+			}
+			expectLog(t, l, append(all, next...))
 		})
 	}
 }
