@@ -80,6 +80,7 @@ func (l *Log) publish(ctx context.Context, r *redo, from uint64) error {
 // outcome finds out how far an append that failed got, and finishes what is stored
 // in part. While that does not succeed, nothing else is appended.
 func (l *Log) outcome(ctx context.Context, r *redo, cause error) error {
+	l.doubt(cause) // so that progress asks whether the disk is sound
 	l.torn = r
 	r.afloat = errors.Is(cause, events.ErrUncertain)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.patient)
@@ -116,6 +117,7 @@ func (l *Log) finish(ctx context.Context) (stored bool, err error) {
 			if err = l.publish(ctx, l.torn, l.torn.after+uint64(n)); err == nil {
 				n = len(l.torn.batch)
 			}
+			l.doubt(err)
 		}
 		if err == nil {
 			l.torn = nil

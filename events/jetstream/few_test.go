@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
 	"github.com/reprise-run/reprise/events"
@@ -199,8 +200,8 @@ func TestALogThatEndsInADecisionWithoutAnIntentIsNotOpened(t *testing.T) {
 
 // delay has what is appended wait in a queue before it comes to the stream, as it
 // does in JetStream when a disk is slow, until the function that it returns is
-// called: with the first message or without it.
-func delay(t *testing.T, l *Log) (release func(lose bool)) {
+// called: with the first message as first makes it, or without it.
+func delay(t *testing.T, l *Log) (release func(first func(*nats.Msg) bool)) {
 	t.Helper()
 	nc, err := l.embedded().Connect()
 	if err != nil {
@@ -215,12 +216,13 @@ func delay(t *testing.T, l *Log) (release func(lose bool)) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return func(lose bool) {
-		if lose {
-			<-queue
-		}
+	return func(first func(*nats.Msg) bool) {
 		go func() {
 			for m := range queue {
+				pass := first == nil || first(m)
+				if first = nil; !pass {
+					continue
+				}
 				_ = nc.PublishMsg(&nats.Msg{Subject: root + strings.TrimPrefix(m.Subject, "queue"), Reply: m.Reply, Header: m.Header, Data: m.Data})
 			}
 		}()
@@ -239,7 +241,7 @@ func TestWhatIsStoredAfterEverybodyWaitedIsFinished(t *testing.T) {
 				t.Fatalf("what is not answered is appended with %v", err)
 			}
 			l.patient = 10 * time.Second
-			release(lost)
+			release(func(*nats.Msg) bool { return !lost })
 			if lost {
 				all, chain = nil, [32]byte{}
 			} else {
@@ -256,5 +258,20 @@ func TestWhatIsStoredAfterEverybodyWaitedIsFinished(t *testing.T) {
 			}
 			expectLog(t, l, append(all, next...))
 		})
+	}
+}
+
+// An append whose answer does not come counts only if the disk is sound.
+func TestWhatIsNotAnsweredIsNotTakenFromAFailedDisk(t *testing.T) {
+	l, _ := openFew(t)
+	l.patient = 300 * time.Millisecond
+	delay(t, l)(func(m *nats.Msg) bool { m.Reply = ""; return true })
+	s := l.embedded()
+	s.health = func(*server.HealthzOptions) *server.HealthStatus {
+		return &server.HealthStatus{Errors: []server.HealthzError{{Type: server.HealthzErrorStream, Stream: l.name, Error: "write error: injected"}}}
+	}
+	var chain [32]byte
+	if _, err := l.Append(t.Context(), 0, decision(&chain, 0, 4)); !errors.Is(err, events.ErrUncertain) || s.Err() == nil {
+		t.Errorf("it is appended with %v, and the server says %v", err, s.Err())
 	}
 }

@@ -35,7 +35,7 @@ func (s *Server) Err() error {
 // answers nothing to an append that it could not is all that the writer learns
 // otherwise.
 func (s *Server) look() error {
-	health := s.ns.Healthz(&server.HealthzOptions{Details: true})
+	health := s.health(&server.HealthzOptions{Details: true})
 	for _, e := range health.Errors {
 		// It shares the type with others that pass.
 		if e.Type == server.HealthzErrorStream && strings.Contains(e.Error, "write error") {

@@ -44,7 +44,8 @@ type Server struct {
 	lock    *os.File
 	failed  chan struct{} // closed when failure is set
 	failure atomic.Pointer[error]
-	closed  chan struct{} // closed when the server is shut down
+	health  func(*server.HealthzOptions) *server.HealthStatus // JetStream's
+	closed  chan struct{}                                     // closed when the server is shut down
 
 	shutdown sync.Once
 
@@ -88,6 +89,7 @@ func (s *Server) start(o ServerOptions) error {
 	if s.ns, err = server.NewServer(opts); err != nil {
 		return fmt.Errorf("cannot start NATS: %w", err)
 	}
+	s.health = s.ns.Healthz
 	logger := newServerLog(o.Logger)
 	s.ns.SetLogger(logger, logger.debug(), false)
 	go s.watchHealth(logger.errors)
