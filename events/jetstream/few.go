@@ -123,6 +123,9 @@ func (l *Log) finish(ctx context.Context) (stored bool, err error) {
 			l.torn = nil
 			return n > 0, nil
 		}
+		if errors.Is(err, events.ErrDamaged) {
+			return false, err
+		}
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
@@ -170,7 +173,15 @@ func (l *Log) progress(ctx context.Context, r *redo) (int, error) {
 	if first.Chain != mine.Chain || !bytes.Equal(first.AppendSealed(nil), mine.AppendSealed(nil)) {
 		return 0, nil
 	}
-	return int(min(state.LastSeq, r.last()) - r.after), nil
+	n := int(min(state.LastSeq, r.last()) - r.after)
+	if n == 1 {
+		return n, nil
+	}
+	last, err := l.Get(ctx, r.after+uint64(n))
+	if err == nil && last.Chain != r.batch[n-1].Chain {
+		err = fmt.Errorf("event %d of stream %s is not the one that belongs to event %d: somebody has published to it without the expected sequence: %w", last.Sequence, l.name, first.Sequence, events.ErrDamaged)
+	}
+	return n, err
 }
 
 // recover finishes what was cut short when the log was last open. The file holds an

@@ -275,3 +275,22 @@ func TestWhatIsNotAnsweredIsNotTakenFromAFailedDisk(t *testing.T) {
 		t.Errorf("it is appended with %v, and the server says %v", err, s.Err())
 	}
 }
+
+func TestWhatIsCutShortIsNotFinishedBehindOthersEvents(t *testing.T) {
+	for _, foreign := range []int{1, 3} {
+		t.Run(fmt.Sprint(foreign), func(t *testing.T) {
+			l, _ := openFew(t)
+			var chain [32]byte
+			all := decision(&chain, 0, 4)
+			cut(t, l, &redo{after: 0, batch: all}, 1)
+			others := decision(&chain, 1, foreign)
+			if err := l.publish(t.Context(), &redo{after: 1, batch: others}, 1); err != nil {
+				t.Fatal(err)
+			}
+			l.torn = &redo{after: 0, batch: all}
+			if last, err := l.Last(t.Context()); !errors.Is(err, events.ErrDamaged) {
+				t.Errorf("the log ends at %d, %v", last, err)
+			}
+		})
+	}
+}
