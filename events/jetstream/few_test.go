@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -292,5 +293,28 @@ func TestWhatIsCutShortIsNotFinishedBehindOthersEvents(t *testing.T) {
 				t.Errorf("the log ends at %d, %v", last, err)
 			}
 		})
+	}
+}
+
+func TestAnIntentThatCannotBeSyncedFailsTheServer(t *testing.T) {
+	l, _ := openFew(t)
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0) // takes everything and syncs nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	l.intent.file = null
+	var chain [32]byte
+	all := decision(&chain, 0, 4)
+	if _, err := l.Append(t.Context(), 0, all); err == nil || errors.Is(err, events.ErrUncertain) {
+		t.Errorf("it is appended with %v", err)
+	}
+	select {
+	case <-l.embedded().Failed():
+	default:
+		t.Error("the server goes on")
+	}
+	if _, err := l.Append(t.Context(), 0, all[3:]); err == nil {
+		t.Error("something is appended after a sync that failed")
 	}
 }

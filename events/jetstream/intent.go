@@ -24,8 +24,10 @@ const intentSize = 64 << 10
 //	sequence before            8
 //	each event: length         4, chain 32, its encoding (events.AppendSealed)
 type intent struct {
-	file *os.File
-	buf  []byte
+	server *Server
+	stream string
+	file   *os.File
+	buf    []byte
 }
 
 // intent opens the file for a stream, or makes it.
@@ -48,7 +50,7 @@ func (s *Server) intent(stream string) (*intent, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.intents = append(s.intents, f)
-	return &intent{file: f}, nil
+	return &intent{server: s, stream: stream, file: f}, nil
 }
 
 func syncDir(dir string) error {
@@ -86,13 +88,26 @@ func (t *intent) write(r *redo) (bool, error) {
 	sum := sha256.Sum256(b[sha256.Size:])
 	copy(b, sum[:])
 	_, err := t.file.WriteAt(b, 0)
+	broken := errors.Is(err, syscall.EIO)
 	if err == nil {
-		err = syscall.Fdatasync(int(t.file.Fd()))
+		err = t.sync()
+		broken = err != nil && !errors.Is(err, syscall.EBADF) // it is closed
+	}
+	if broken {
+		err = t.server.fail(t.stream, "cannot write what is to be appended: "+err.Error())
 	}
 	if err != nil {
 		return false, fmt.Errorf("cannot write what is to be appended; nothing was appended: %w", err)
 	}
 	return true, nil
+}
+
+func (t *intent) sync() error {
+	for {
+		if err := syscall.Fdatasync(int(t.file.Fd())); err != syscall.EINTR {
+			return err
+		}
+	}
 }
 
 // read returns the append that is in the file; nil if none is, or only part of one,
