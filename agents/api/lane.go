@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -161,6 +162,7 @@ func (l *lane) create(ctx context.Context, who user.Info, m *mould, c runner.Com
 		if !sameFields(fields, pod.ManagedFields) && managedfields.ValidateManagedFields(pod.ManagedFields) != nil {
 			pod.ManagedFields = fields
 		}
+		pod.OwnerReferences = distinct(pod.OwnerReferences)
 	}
 	_, err = l.pods.Create(ctx, pod, rest.AdmissionToValidateObjectFunc(admit, attributes, l.interfaces), options)
 	return true, err
@@ -175,6 +177,21 @@ var (
 // unless somebody has changed one.
 func sameFields(a, b []metav1.ManagedFieldsEntry) bool {
 	return slices.EqualFunc(a, b, func(a, b metav1.ManagedFieldsEntry) bool { return a == b })
+}
+
+// distinct returns the owners without those that are there a second time, which
+// admission may add; upstream's handler does the same.
+func distinct(owners []metav1.OwnerReference) []metav1.OwnerReference {
+	if len(owners) < 2 {
+		return owners
+	}
+	var all []metav1.OwnerReference
+	for _, o := range owners {
+		if !slices.ContainsFunc(all, func(b metav1.OwnerReference) bool { return apiequality.Semantic.DeepEqual(o, b) }) {
+			all = append(all, o)
+		}
+	}
+	return all
 }
 
 // inside is the context of a creation that comes from this process, with what the

@@ -74,3 +74,20 @@ func TestCreationsEnd(t *testing.T) {
 		}
 	})
 }
+
+// Owners that admission adds are there once, as if the pod had come by a request.
+func TestCreationsHaveEachOwnerOnce(t *testing.T) {
+	pod, err := quickly(t, func(_ context.Context, pod *core.Pod) error {
+		again := *pod.OwnerReferences[0].DeepCopy()
+		other := *again.DeepCopy()
+		other.Controller = nil // not the same, though it has the UID
+		pod.OwnerReferences = append(pod.OwnerReferences, other, again, other)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o := pod.OwnerReferences; len(o) != 2 || o[0].Controller == nil || o[1].Controller != nil {
+		t.Errorf("the owners are %v", o)
+	}
+}
