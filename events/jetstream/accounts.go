@@ -33,13 +33,25 @@ func (u *Users) admit(l login, as *server.User) {
 	u.byPassword[l.name] = as
 }
 
-// expel keeps a user with a login from connecting again.
-func (u *Users) expel(name string) {
+// expel keeps a user with a login, which it returns, from connecting again.
+func (u *Users) expel(name string) login {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	delete(u.byKey, u.logins[name].key)
+	gone := u.logins[name]
+	delete(u.byKey, gone.key)
 	delete(u.byPassword, name)
 	delete(u.logins, name)
+	return gone
+}
+
+// holder is the name of the user who has a key, "" if nobody has.
+func (u *Users) holder(key string) string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if user := u.byKey[key]; user != nil {
+		return user.Username
+	}
+	return ""
 }
 
 // known finds who says that name and password. The caller holds the lock.
@@ -120,7 +132,13 @@ func (s *Server) limit(account, ours *server.Account, connections int) error {
 
 // connections are the ids of those that an account has.
 func (s *Server) connections(account string) ([]uint64, error) {
-	open, err := s.ns.Connz(&server.ConnzOptions{Account: account, Limit: 1 << 16})
+	return s.open(server.ConnzOptions{Account: account})
+}
+
+// open are the ids of the connections that are asked for.
+func (s *Server) open(which server.ConnzOptions) ([]uint64, error) {
+	which.Limit = 1 << 16
+	open, err := s.ns.Connz(&which)
 	if err != nil {
 		return nil, fmt.Errorf("cannot tell who is connected: %w", err)
 	}
@@ -134,9 +152,21 @@ func (s *Server) connections(account string) ([]uint64, error) {
 // disconnect ends the connections of an account.
 func (s *Server) disconnect(account string) error {
 	ids, err := s.connections(account)
+	s.end(ids)
+	return err
+}
+
+// disconnectKey ends the connections of who has a key, in an account that others are
+// in as well.
+func (s *Server) disconnectKey(key string) error {
+	ids, err := s.open(server.ConnzOptions{Username: true, User: key})
+	s.end(ids)
+	return err
+}
+
+func (s *Server) end(ids []uint64) {
 	for _, id := range ids {
 		// One that has ended by itself meanwhile is as good.
 		_ = s.ns.DisconnectClientByID(id)
 	}
-	return err
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
@@ -21,6 +22,8 @@ type Credentials struct {
 	server  *Server
 	records jetstream.KeyValue
 	may     func(events.Credential) (Permissions, error)
+
+	mu sync.Mutex // held while one is admitted
 }
 
 // OpenCredentials lets those connect that were admitted before. may says which
@@ -59,8 +62,8 @@ func OpenCredentials(ctx context.Context, on *Server, nc *nats.Conn, cfg Config,
 	return c, nil
 }
 
-// Admit keeps a credential, in place of an earlier one of its name, and lets whoever
-// has its key connect from now on.
+// Admit keeps a credential, in place of an earlier one of its name, whose connections
+// end, and lets whoever has its key connect from now on.
 func (c *Credentials) Admit(ctx context.Context, credential events.Credential) error {
 	if !nkeys.IsValidPublicUserKey(credential.Key) {
 		return fmt.Errorf("%q is not the public key of a user", credential.Key)
@@ -69,6 +72,11 @@ func (c *Credentials) Admit(ctx context.Context, credential events.Credential) e
 		return errors.New("the credential names no node")
 	}
 	if _, err := c.may(credential); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.free(credential); err != nil {
 		return err
 	}
 	raw, err := json.Marshal(credential)
@@ -81,17 +89,39 @@ func (c *Credentials) Admit(ctx context.Context, credential events.Credential) e
 	return c.let(credential)
 }
 
+// loginOf is the name of the user that a credential makes. Subscribers' names have no
+// dot, so that none of them is meant.
+func loginOf(c events.Credential) string { return "nodes." + c.Name }
+
+// free fails if somebody else has the key of a credential: it would speak for one of
+// the two only.
+func (c *Credentials) free(credential events.Credential) error {
+	if by := c.server.holder(credential.Key); by != "" && by != loginOf(credential) {
+		return fmt.Errorf("the key of the credential %s is that of %s: make another", credential.Name, by)
+	}
+	return nil
+}
+
 func (c *Credentials) let(credential events.Credential) error {
 	may, err := c.may(credential)
+	if err == nil {
+		err = c.free(credential)
+	}
 	if err != nil {
 		return err
 	}
-	// Subscribers' names have no dot, so that none of them is meant.
-	name := "nodes." + credential.Name
-	c.server.expel(name)
+	name := loginOf(credential)
+	earlier := c.server.expel(name)
 	c.server.admit(login{name: name, key: credential.Key}, &server.User{Username: name, Permissions: &server.Permissions{
 		Publish:   &server.SubjectPermission{Allow: orNone(may.Publish)},
 		Subscribe: &server.SubjectPermission{Allow: orNone(may.Subscribe)},
 	}})
+	if earlier.key == "" {
+		return nil
+	}
+	// Its connections have the subjects that the earlier credential opened.
+	if err := c.server.disconnectKey(earlier.key); err != nil {
+		return fmt.Errorf("cannot end the connections of the earlier credential %s: %w", credential.Name, err)
+	}
 	return nil
 }
