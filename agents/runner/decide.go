@@ -13,7 +13,7 @@ import (
 // Update is the decision that turns an object into after, expecting it as the
 // decider saw it. It says false if that changes nothing.
 func Update(e *projections.Entry, typ string, after any, because uint64) (events.Decision, bool) {
-	patch, err := events.Diff(e.Raw, mustCanonical(after))
+	patch, err := events.Diff(e.Raw, Encode(after))
 	if err != nil {
 		panic(fmt.Sprintf("%s at sequence %d cannot be compared: %v", e.Ref, e.Sequence, err))
 	}
@@ -39,7 +39,7 @@ func Patch(e *projections.Entry, typ string, because uint64, ops ...events.Op) e
 
 // Set is the operation that gives a path a value, whether it had one or not.
 func Set(path string, value any) events.Op {
-	return events.Op{Op: "add", Path: path, Value: mustCanonical(value)}
+	return events.Op{Op: "add", Path: path, Value: Encode(value)}
 }
 
 // Unset is the operation that removes a path, which must be there.
@@ -58,7 +58,7 @@ func Removal(e *projections.Entry, typ string, because uint64) events.Decision {
 // as "/status", changes. It compares no more than that, and is much cheaper. The
 // member must be there before.
 func UpdatePart(e *projections.Entry, typ, pointer string, before, after any, because uint64) (events.Decision, bool) {
-	patch, err := events.Diff(mustCanonical(before), mustCanonical(after))
+	patch, err := events.Diff(Encode(before), Encode(after))
 	if err != nil {
 		panic(fmt.Sprintf("%s of %s at sequence %d cannot be compared: %v", pointer, e.Ref, e.Sequence, err))
 	}
@@ -82,7 +82,7 @@ func UpdatePart(e *projections.Entry, typ, pointer string, before, after any, be
 // Creation is the command to create an object, which must have its apiVersion
 // and kind set.
 func Creation(ref events.Ref, object any, because uint64) Command {
-	return Command{Verb: Create, Object: ref, Because: because, Body: mustCanonical(object)}
+	return Command{Verb: Create, Object: ref, Because: because, Body: Encode(object)}
 }
 
 // CreationLike is the command to create an object that differs from that of another
@@ -92,7 +92,7 @@ func CreationLike(c Command, name string) Command {
 	if !ok {
 		panic(fmt.Sprintf("%s is created without a name", c.Object))
 	}
-	quoted := mustCanonical(name)
+	quoted := Encode(name)
 	body := make([]byte, 0, len(before)+len(quoted)+len(behind))
 	c.Body = append(append(append(body, before...), quoted...), behind...)
 	c.Object.Name = name
@@ -119,9 +119,9 @@ func NameSuffix(because uint64, ordinal int) string {
 // easily mistaken for something else.
 const nameAlphabet = "bcdfghjklmnpqrstvwxz2456789"
 
-// mustCanonical encodes a typed object. The types of the Kubernetes API always
+// Encode returns a typed object as canonical JSON. The types of the Kubernetes API always
 // encode, so a failure is a bug in the decider.
-func mustCanonical(o any) []byte {
+func Encode(o any) []byte {
 	raw, err := json.Marshal(o)
 	if err == nil {
 		raw, err = events.Canonical(raw)

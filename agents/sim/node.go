@@ -2,7 +2,6 @@ package sim
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -148,20 +147,9 @@ func (n *node) registration(now time.Time) events.Decision {
 		Status:     n.condition(core.NodeStatus{Capacity: list, Allocatable: list}, now),
 	}
 	return events.Decision{
-		Changes: []events.Change{{Type: "node.registered", Object: n.self(), UID: uid, Data: canonical(o)}},
+		Changes: []events.Change{{Type: "node.registered", Object: n.self(), UID: uid, Data: runner.Encode(o)}},
 		Expect:  []events.Expectation{{Object: n.self()}},
 	}
-}
-
-func canonical(o any) []byte {
-	raw, err := json.Marshal(o)
-	if err == nil {
-		raw, err = events.Canonical(raw)
-	}
-	if err != nil {
-		panic(fmt.Sprintf("cannot encode %T: %v", o, err))
-	}
-	return raw
 }
 
 // renew tells every server that the node is alive.
@@ -173,7 +161,7 @@ func (n *node) renew() {
 	}
 	at := metav1.NewMicroTime(n.w.time())
 	ref := events.Ref{Group: "coordination.k8s.io", Resource: "leases", Namespace: core.NamespaceNodeLease, Name: n.name}
-	raw := canonical(coordination.Lease{
+	raw := runner.Encode(coordination.Lease{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "coordination.k8s.io/v1", Kind: "Lease"},
 		ObjectMeta: metav1.ObjectMeta{Name: ref.Name, Namespace: ref.Namespace, UID: types.UID("lease-" + e.UID)},
 		Spec:       coordination.LeaseSpec{RenewTime: &at},

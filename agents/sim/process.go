@@ -128,14 +128,9 @@ func (p *process) gone() {
 
 // resume lets the process go on until it waits or ends.
 func (p *process) resume() {
-	if p.dead {
-		return
+	if !p.dead {
+		p.enter(func() { p.next() })
 	}
-	w := p.host.w
-	outer := w.inside
-	w.inside = p
-	p.next()
-	w.inside = outer
 }
 
 func (p *process) kill() {
@@ -143,10 +138,15 @@ func (p *process) kill() {
 		return
 	}
 	p.dead = true
+	p.enter(p.end)
+}
+
+// enter runs something of the process, which is the one that runs meanwhile.
+func (p *process) enter(run func()) {
 	w := p.host.w
 	outer := w.inside
 	w.inside = p
-	p.end()
+	run()
 	w.inside = outer
 }
 

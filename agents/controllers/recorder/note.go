@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/reprise-run/reprise/agents/runner"
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/projections"
 )
@@ -95,7 +96,7 @@ func (n note) decision(notes projections.Reader, now time.Time) (events.Decision
 	}
 	return events.Decision{
 		Because: n.Sequence,
-		Changes: []events.Change{{Type: recorded, Object: ref, UID: string(ev.UID), Data: encode(ev), Optional: true}},
+		Changes: []events.Change{{Type: recorded, Object: ref, UID: string(ev.UID), Data: runner.Encode(ev), Optional: true}},
 		Expect:  []events.Expectation{{Object: ref, Sequence: expect}},
 	}, true
 }
@@ -105,15 +106,4 @@ func uidOf(ref events.Ref, sequence uint64) types.UID {
 	sum := sha256.Sum256([]byte(ref.String() + "\x00" + strconv.FormatUint(sequence, 10)))
 	h := hex.EncodeToString(sum[:16])
 	return types.UID(h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:])
-}
-
-func encode(v any) []byte {
-	raw, err := json.Marshal(v)
-	if err == nil {
-		raw, err = events.Canonical(raw)
-	}
-	if err != nil {
-		panic(fmt.Sprintf("cannot encode %T: %v", v, err))
-	}
-	return raw
 }
