@@ -203,12 +203,19 @@ func testKilledContainer(t *testing.T, c *cluster) {
 	}
 }
 
+// testWhy asks of the oldest pod, which the rollout brought about, and of the
+// newest, which replaces the one that testDeletePod deleted.
 func testWhy(t *testing.T, c *cluster) {
-	pod := c.pods()[0]
-	out := c.must("reprise", "why", "pods/default/"+pod)
-	for _, part := range []string{"pod.bound", "pod.created", "replicaset.", "deployment.", "admin"} {
-		if !strings.Contains(out, part) {
-			t.Errorf("reprise why does not lead to %q:\n%s", part, out)
+	pods := strings.Fields(c.kubectl("get", "pods", "-l", "app=web", "--sort-by=.metadata.creationTimestamp", "-o", "jsonpath={.items[*].metadata.name}"))
+	for pod, parts := range map[string][]string{
+		pods[0]:           {"pod.bound", "pod.created", "replicaset.", "deployment.", "admin"},
+		pods[len(pods)-1]: {"pod.bound", "pod.created", "replicaset-controller", "pod.terminating", "admin"},
+	} {
+		out := c.must("reprise", "why", "pods/default/"+pod)
+		for _, part := range parts {
+			if !strings.Contains(out, part) {
+				t.Errorf("reprise why does not lead to %q:\n%s", part, out)
+			}
 		}
 	}
 }
