@@ -84,7 +84,7 @@ func (h *hub) follow(ctx context.Context) error {
 			return err
 		}
 		if len(batch) > 0 {
-			h.pass(batch)
+			h.pass(lasting(batch))
 		}
 	}
 }

@@ -3,6 +3,8 @@ package storage_test
 import (
 	"context"
 	"fmt"
+	"path"
+	"slices"
 	"testing"
 	"time"
 
@@ -176,6 +178,51 @@ func TestWatch(t *testing.T) {
 	}
 	cancel()
 	for range w {
+	}
+}
+
+// What one decision tells of an object in several facts is one change to those who
+// watch, whether they hear of it as it happens or catch up.
+func TestOneDecisionIsOneChange(t *testing.T) {
+	r := newRig(t)
+	ctx := t.Context()
+	set := func(name, value string) events.Change {
+		return events.Change{
+			Type: "configmap.updated", Object: events.Ref{Resource: "configmaps", Namespace: "shop", Name: name}, UID: "u-" + name,
+			Data: events.AppendPatch(nil, []events.Op{{Op: "replace", Path: "/data/k", Value: []byte(value)}}),
+		}
+	}
+	watch := func() clientv3.WatchChan {
+		return r.Watch(ctx, "/registry/configmaps/", clientv3.WithPrefix(), clientv3.WithRev(2), clientv3.WithPrevKV())
+	}
+	present := watch()
+	d := events.Decision{Changes: []events.Change{set("a", `"2"`), set("b", `"2"`), set("a", `"3"`), set("a", `"4"`)}}
+	for _, name := range []string{"a", "b"} {
+		at := r.put(t, ctx, "/registry/configmaps/shop/"+name, configMap(name, "1"), 0).Revision
+		d.Expect = append(d.Expect, events.Expectation{Object: set(name, "").Object, Sequence: uint64(at)})
+	}
+	if _, err := r.history.Propose(ctx, events.Proposal{Decision: d, Actor: events.Actor{Kind: "api"}, Basis: r.history.Sequence()}); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"a: 0 > 2", "b: 0 > 3", "b: 3 > 5", "a: 2 > 7"}
+	for name, w := range map[string]clientv3.WatchChan{"as it happens": present, "afterwards": watch()} {
+		var got []string
+		for len(got) < len(want) {
+			resp := <-w
+			if err := resp.Err(); err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range resp.Events {
+				before := int64(0)
+				if e.PrevKv != nil {
+					before = e.PrevKv.ModRevision
+				}
+				got = append(got, fmt.Sprintf("%s: %d > %d", path.Base(string(e.Kv.Key)), before, e.Kv.ModRevision))
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: watched %q, want %q", name, got, want)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"errors"
+	"slices"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -78,6 +79,7 @@ func (w *watch) catchUp(ctx context.Context, joined uint64) error {
 			return err
 		}
 		items := make([]item, 0, len(batch))
+		batch = lasting(batch)
 		for _, c := range batch {
 			if c.Event.Sequence <= joined {
 				items = append(items, item{change: c})
@@ -92,6 +94,30 @@ func (w *watch) catchUp(ctx context.Context, joined uint64) error {
 		}
 	}
 	return nil
+}
+
+// lasting is the changes, which hold decisions whole, without what lies within a
+// decision: several facts that it tells of an object make one change of it. No
+// reader ever finds the object as it was between them.
+func lasting(changes []projections.Change) []projections.Change {
+	more := func(c projections.Change) bool { return c.Event.More }
+	if !slices.ContainsFunc(changes, more) {
+		return changes
+	}
+	out := make([]projections.Change, 0, len(changes))
+	last := map[events.Ref]int{} // where in out this decision changed an object last
+	for _, c := range changes {
+		if i, ok := last[c.Event.Object]; ok && out[i].Before != nil && c.After != nil && c.Before == out[i].After {
+			c.Before = out[i].Before
+			out[i] = projections.Change{}
+		}
+		last[c.Event.Object] = len(out)
+		out = append(out, c)
+		if !c.Event.More {
+			clear(last)
+		}
+	}
+	return slices.DeleteFunc(out, func(c projections.Change) bool { return c.Event == nil })
 }
 
 // stay passes on what the hub delivers until it says that some was lost.
