@@ -10,8 +10,6 @@ package projections
 import (
 	"sync/atomic"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"github.com/reprise-run/reprise/events"
 )
 
@@ -35,8 +33,7 @@ type Entry struct {
 	owners []string // uids of metadata.ownerReferences; see also uncontrolled
 	node   string   // spec.nodeName, of a pod
 
-	decoded atomic.Value // the typed object, set by Typed
-	meta    atomic.Pointer[metav1.ObjectMeta]
+	memo atomic.Pointer[memo] // nil: nothing is decoded
 }
 
 // Change is one folded event: the object before it and after it. Before is nil

@@ -175,6 +175,7 @@ func Step(before *Entry, ev *events.Event) (*Entry, error) {
 		e.owners = nil
 		e.link()
 	}
+	e.inherit(before, ops)
 	return e, nil
 }
 

@@ -29,6 +29,9 @@ func (d again) Decide(v runner.View, item runner.Item, now time.Time) runner.Res
 		if first.Digest() != second.Digest() || !first.Wake.Equal(second.Wake) {
 			d.w.fail("deciders are pure", "%s, asked about %s again, decides otherwise", d.Actor(), item.Ref)
 		}
+		if e := v.Get(item.Ref); e != nil {
+			d.w.intact(e)
+		}
 	}
 	return first
 }

@@ -381,6 +381,13 @@ func (r *referee) final() {
 			r.w.fail("folds agree", "that of %s at %d differs from the referee's at %d", s.name, s.view.Sequence(), r.state.Sequence())
 		}
 	}
+	for _, s := range r.w.servers {
+		for resource := range s.view.Resources() {
+			for e := range s.view.List(resource.Group, resource.Resource, "") {
+				r.w.intact(e)
+			}
+		}
+	}
 	whole := projections.NewState()
 	if _, err := whole.Fold(r.events); err != nil || projections.Hash(whole.View()) != want {
 		r.w.fail("folds agree", "folding all at once gives another state (%v)", err)
@@ -399,5 +406,12 @@ func (r *referee) final() {
 				}
 			}
 		}
+	}
+}
+
+// intact checks that nobody has changed an object that all share.
+func (w *world) intact(e *projections.Entry) {
+	if err := e.Intact(); err != nil {
+		w.fail("objects stay as they were read", "%v", err)
 	}
 }

@@ -1,0 +1,159 @@
+package projections
+
+import (
+	"errors"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/go-json-experiment/json"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/reprise-run/reprise/events"
+)
+
+// member is a member of an object, or a member of that, such as spec and nodeName.
+// The second is empty for the whole of the first.
+type member [2]string
+
+// touched are the members in which two versions of an object may differ.
+type touched []member
+
+// maxTouched is how many members may be decoded one by one: of many it is less work
+// to decode the whole.
+const maxTouched = 16
+
+// inherit has an entry be decoded from what is decoded of the version before it,
+// from which it differs as a patch says.
+func (e *Entry) inherit(before *Entry, ops []events.Op) {
+	m := before.memo.Load()
+	if m == nil {
+		return
+	}
+	next := &memo{earlier: m.earlier, touched: m.touched}
+	if m.object != nil {
+		next.earlier, next.touched = m.object, nil
+	}
+	if next.earlier == nil {
+		return
+	}
+	next.touched = slices.Clip(next.touched)
+	for _, op := range ops {
+		at, ok := memberAt(op.Path)
+		if !ok || len(next.touched) > maxTouched {
+			return
+		}
+		if !slices.Contains(next.touched, at) {
+			next.touched = append(next.touched, member{strings.Clone(at[0]), strings.Clone(at[1])})
+		}
+	}
+	e.memo.Store(next)
+}
+
+// memberAt is the member that holds a path. There is none that holds the root, and
+// a name that is written with escapes is nothing that a Go type has.
+func memberAt(path string) (m member, ok bool) {
+	path, ok = strings.CutPrefix(path, "/")
+	if !ok {
+		return m, false
+	}
+	first, rest, _ := strings.Cut(path, "/")
+	second, _, _ := strings.Cut(rest, "/")
+	return member{first, second}, first != "" && !strings.Contains(first, "~") && !strings.Contains(second, "~")
+}
+
+// errWhole says that an object must be decoded whole.
+var errWhole = errors.New("it cannot be decoded in parts")
+
+// decode reads the members that are touched from the document into v, which is a
+// copy of an earlier version. It changes nothing that the copy shares with it.
+func (t touched) decode(raw []byte, v reflect.Value) error {
+	for _, m := range t {
+		field, known, err := namedField(v, m[0])
+		switch {
+		case err != nil:
+			return err
+		case !known:
+			continue // Nor would it be if the object were decoded whole.
+		}
+		value := events.Lookup(raw, m[0])
+		if m[1] != "" && len(value) > 0 && value[0] == '{' && isPlain(field.Type()) {
+			if field, known, err = namedField(field, m[1]); err != nil {
+				return err
+			} else if !known {
+				continue
+			}
+			value = events.Lookup(value, m[1])
+		}
+		field.SetZero()
+		if value == nil {
+			continue
+		}
+		if err := json.Unmarshal(value, field.Addr().Interface(), stored); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fields are where the fields of a struct lie by their names in JSON; nil if they
+// are not all to be found by them.
+type fields map[string][]int
+
+// fieldsOf has the fields of types that were asked for.
+var fieldsOf sync.Map // of fields, by reflect.Type
+
+// namedField is the field of a struct that has a name in JSON. It says false if there is
+// none.
+func namedField(v reflect.Value, name string) (field reflect.Value, known bool, err error) {
+	all, ok := fieldsOf.Load(v.Type())
+	if !ok {
+		found := fields{}
+		if isPlain(v.Type()) && !found.add(v.Type(), nil) {
+			found = nil
+		}
+		all, _ = fieldsOf.LoadOrStore(v.Type(), found)
+	}
+	if all.(fields) == nil {
+		return field, false, errWhole
+	}
+	index, known := all.(fields)[name]
+	if !known {
+		return field, false, nil
+	}
+	return v.FieldByIndex(index), true, nil
+}
+
+func (f fields) add(t reflect.Type, at []int) bool {
+	for i := range t.NumField() {
+		field := t.Field(i)
+		index := append(slices.Clone(at), i)
+		tag := field.Tag.Get("json")
+		name, options, _ := strings.Cut(tag, ",")
+		switch {
+		case tag == "-" || !field.IsExported():
+		case strings.Contains(options, "string"):
+			return false
+		case name == "" && field.Anonymous:
+			if field.Type.Kind() != reflect.Struct || !isPlain(field.Type) || !f.add(field.Type, index) {
+				return false
+			}
+		case name == "":
+			f[field.Name] = index
+		default:
+			f[name] = index
+		}
+	}
+	return true
+}
+
+// isPlain says whether JSON is read into a type field by field.
+func isPlain(t reflect.Type) bool {
+	if t.Kind() != reflect.Struct || t == reflect.TypeFor[metav1.Time]() || t == reflect.TypeFor[metav1.MicroTime]() {
+		return false
+	}
+	_, own := reflect.PointerTo(t).MethodByName("UnmarshalJSON")
+	_, stream := reflect.PointerTo(t).MethodByName("UnmarshalJSONFrom")
+	return !own && !stream
+}
