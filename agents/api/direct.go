@@ -55,7 +55,6 @@ func (*direct) Get(_ context.Context, key string, _ upstreamstorage.GetOptions, 
 
 // Create implements upstreamstorage.Interface. It leaves the memory of obj to out.
 func (d *direct) Create(ctx context.Context, key string, obj, out runtime.Object, _ uint64) error {
-	versions := upstreamstorage.APIObjectVersioner{}
 	if v, err := versions.ObjectResourceVersion(obj); err == nil && v != 0 {
 		return upstreamstorage.ErrResourceVersionSetOnCreate
 	}

@@ -142,11 +142,27 @@ func (g gate) delete(ctx context.Context, actor events.Actor, c runner.Command) 
 	if e == nil {
 		return nil
 	}
+	o, who := deleteOptions(c), identity(actor)
+	if c.Object.GroupResource() == "pods" && g.server.backend.Plain(e) {
+		if done, err := g.server.lane.delete(ctx, who, c.Object, o); done {
+			return err
+		}
+	}
 	target, err := collection(c.Object, e.Raw)
 	if err != nil {
 		return err
 	}
-	o := metav1.DeleteOptions{
+	body, err := json.Marshal(o)
+	if err != nil {
+		return err
+	}
+	_, err = g.server.request(ctx, who, http.MethodDelete, target+"/"+url.PathEscape(c.Object.Name), body)
+	return err
+}
+
+// deleteOptions are the options of the request that a deletion would be.
+func deleteOptions(c runner.Command) *metav1.DeleteOptions {
+	o := &metav1.DeleteOptions{
 		TypeMeta:           metav1.TypeMeta{APIVersion: "v1", Kind: "DeleteOptions"},
 		GracePeriodSeconds: c.GracePeriod,
 	}
@@ -165,12 +181,7 @@ func (g gate) delete(ctx context.Context, actor events.Actor, c runner.Command) 
 		version := strconv.FormatUint(c.Sequence, 10)
 		o.Preconditions.ResourceVersion = &version
 	}
-	body, err := json.Marshal(o)
-	if err != nil {
-		return err
-	}
-	_, err = g.server.request(ctx, identity(actor), http.MethodDelete, target+"/"+url.PathEscape(c.Object.Name), body)
-	return err
+	return o
 }
 
 // gone says whether the object that a deletion meant is no longer there.

@@ -21,6 +21,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/apiserver/pkg/endpoints/request"
+	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
@@ -37,11 +38,14 @@ import (
 // as a request; of it the lane learns what reading the body and keeping account of
 // who set which field came to, and casts the next in that mould. What may come out
 // otherwise the next time is done each time, by upstream's own code: authorization,
-// admission, the defaults and the validation of the registry.
+// admission, the defaults and the validation of the registry. It is also the short
+// way for deletions of pods, for which there is nothing to learn.
 type lane struct {
 	authorizer authorizer.UnconditionalAuthorizer
 	admission  admission.Interface
 	pods       rest.Creater
+	store      *genericregistry.Store // that pods is made of
+	backend    *storage.Backend
 	interfaces admission.ObjectInterfaces
 	seed       maphash.Seed
 
@@ -70,7 +74,7 @@ func newLane(c genericapiserver.CompletedConfig, b *storage.Backend) (*lane, err
 		return nil, err
 	}
 	return &lane{
-		authorizer: c.Authorization.Authorizer, admission: c.AdmissionControl, pods: stored.Pod,
+		authorizer: c.Authorization.Authorizer, admission: c.AdmissionControl, pods: stored.Pod, store: stored.Pod.Store, backend: b,
 		interfaces: admission.NewObjectInterfacesFromScheme(legacyscheme.Scheme),
 		seed:       maphash.MakeSeed(), moulds: map[uint64]*mould{},
 	}, nil
@@ -128,22 +132,40 @@ func (l *lane) learn(c runner.Command, actor events.Actor, answer []byte) {
 	l.moulds[l.hash(m.before, m.behind)] = m
 }
 
+// delete deletes a pod. It says false, and has done nothing, if that must go the
+// other way.
+func (l *lane) delete(ctx context.Context, who user.Info, r events.Ref, options *metav1.DeleteOptions) (done bool, err error) {
+	ctx, cancel := context.WithTimeout(inside(ctx, who, "delete", r), longest)
+	defer cancel()
+	defer func() { err = inTime(ctx, err) }()
+	if !l.allows(ctx) {
+		return false, nil // a request says why
+	}
+	for {
+		// The registry writes into the options what it makes of them, which must not
+		// be heeded when the pod is another the next time: bound meanwhile, say.
+		o := options.DeepCopy()
+		o.TypeMeta = metav1.TypeMeta{APIVersion: "meta.k8s.io/v1", Kind: "DeleteOptions"}
+		attributes := admission.NewAttributesRecord(nil, nil, podKind, r.Namespace, r.Name, podResource, "", admission.Delete, o, false, who)
+		store := *l.store
+		store.Storage.Storage = &leaving{backend: l.backend, object: r}
+		_, _, err = store.Delete(ctx, r.Name, rest.AdmissionToValidateObjectDeleteFunc(admission.WithAudit(l.admission), attributes, l.interfaces), o)
+		switch {
+		case errors.Is(err, errOtherwise):
+			return false, nil
+		case !errors.Is(err, errSince):
+			return true, err
+		}
+	}
+}
+
 // create makes a pod as a mould has it. It says false, and has done nothing, if
 // that must go the other way.
 func (l *lane) create(ctx context.Context, who user.Info, m *mould, c runner.Command) (done bool, err error) {
-	ctx, cancel := context.WithTimeout(inside(ctx, who, c.Object), longest)
+	ctx, cancel := context.WithTimeout(inside(ctx, who, "create", c.Object), longest)
 	defer cancel()
-	defer func() {
-		if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			err = apierrors.NewTimeoutError("the creation took too long: "+err.Error(), 0)
-		}
-	}()
-	info, _ := request.RequestInfoFrom(ctx)
-	decision, _, _ := l.authorizer.Authorize(ctx, authorizer.AttributesRecord{
-		User: who, Verb: info.Verb, Namespace: info.Namespace, APIVersion: info.APIVersion, Resource: info.Resource,
-		ResourceRequest: true, Path: info.Path,
-	})
-	if decision != authorizer.DecisionAllow {
+	defer func() { err = inTime(ctx, err) }()
+	if !l.allows(ctx) {
 		return false, nil // a request says why
 	}
 	pod := m.pod.DeepCopy()
@@ -194,15 +216,38 @@ func distinct(owners []metav1.OwnerReference) []metav1.OwnerReference {
 	return all
 }
 
-// inside is the context of a creation that comes from this process, with what the
-// filters before upstream's handlers put there.
-func inside(ctx context.Context, who user.Info, r events.Ref) context.Context {
+// allows says whether the user may do what the context says is asked for.
+func (l *lane) allows(ctx context.Context) bool {
+	who, _ := request.UserFrom(ctx)
+	info, _ := request.RequestInfoFrom(ctx)
+	decision, _, _ := l.authorizer.Authorize(ctx, authorizer.AttributesRecord{
+		User: who, Verb: info.Verb, Namespace: info.Namespace, APIGroup: info.APIGroup, APIVersion: info.APIVersion,
+		Resource: info.Resource, Name: info.Name, ResourceRequest: true, Path: info.Path,
+	})
+	return decision == authorizer.DecisionAllow
+}
+
+// inTime is an error, said as upstream's handler says it if the time was up.
+func inTime(ctx context.Context, err error) error {
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return apierrors.NewTimeoutError("it took too long: "+err.Error(), 0)
+	}
+	return err
+}
+
+// inside is the context of a command about a pod that comes from this process, with
+// what the filters before upstream's handlers put there.
+func inside(ctx context.Context, who user.Info, verb string, r events.Ref) context.Context {
 	ctx = audit.WithAuditContext(ctx)
 	audit.WithAuditID(ctx, types.UID(uuid.NewString()))
 	ctx = request.WithReceivedTimestamp(ctx, time.Now())
 	ctx = request.WithUser(request.WithNamespace(ctx, r.Namespace), who)
-	return request.WithRequestInfo(ctx, &request.RequestInfo{
+	info := &request.RequestInfo{
 		IsResourceRequest: true, Path: "/api/v1/namespaces/" + r.Namespace + "/" + r.Resource,
-		Verb: "create", APIPrefix: "api", APIVersion: "v1", Namespace: r.Namespace, Resource: r.Resource, Parts: []string{r.Resource},
-	})
+		Verb: verb, APIPrefix: "api", APIVersion: "v1", Namespace: r.Namespace, Resource: r.Resource, Parts: []string{r.Resource},
+	}
+	if verb != "create" {
+		info.Name, info.Path, info.Parts = r.Name, info.Path+"/"+r.Name, append(info.Parts, r.Name)
+	}
+	return request.WithRequestInfo(ctx, info)
 }

@@ -43,6 +43,8 @@ func TestServer(t *testing.T) {
 		"endpoints":       serverEndpoints,
 		"gate":            gateCommands,
 		"a gate for many": aGateForMany,
+		"deleted alike":   deletedAlike,
+		"refused":         refusedDeletions,
 		"tokens":          tokensForPods,
 		"failing":         failuresReachTheClient,
 	} {

@@ -11,6 +11,7 @@
 package storage
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"sync"
@@ -82,6 +83,26 @@ func (b *Backend) Get(r events.Ref) *projections.Entry {
 func (b *Backend) Create(ctx context.Context, r events.Ref, value []byte) (revision uint64, made bool, err error) {
 	o, err := b.stream(r).put(ctx, r, value, 0)
 	return o.revision, o.done, err
+}
+
+// Replace stores another version of an object that was last changed at the expected
+// revision, as upstream's storage would, given its encoding, and returns its
+// revision. It says false if the object has changed since, or is gone.
+func (b *Backend) Replace(ctx context.Context, r events.Ref, value []byte, expected uint64) (revision uint64, done bool, err error) {
+	o, err := b.stream(r).put(ctx, r, value, expected)
+	return o.revision, o.done, err
+}
+
+// Remove does the same for an object that is to be no more.
+func (b *Backend) Remove(ctx context.Context, r events.Ref, expected uint64) (revision uint64, done bool, err error) {
+	o, err := b.stream(r).remove(ctx, r, expected)
+	return o.revision, o.done, err
+}
+
+// Plain says whether an object lies in the log as upstream encodes it: neither
+// sealed nor opaque.
+func (b *Backend) Plain(e *projections.Entry) bool {
+	return !b.stream(e.Ref).sealer.Covers(e.Ref) && !bytes.HasPrefix(e.Raw, opaqueStart)
 }
 
 // stream is the one that holds the objects of a resource.
