@@ -5,6 +5,7 @@ package node_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -113,9 +114,8 @@ func TestContainerdRestart(t *testing.T) {
 	if err := syscall.Kill(daemon, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
+	// The first process of a pod does not hear a signal before it says that it will.
+	c.eventually("the container has ended", func() bool { return errors.Is(syscall.Kill(pid, syscall.SIGTERM), syscall.ESRCH) })
 	pod := c.pod(hurt, "failed", func(p *v1.Pod) bool { return p.Status.Phase == v1.PodFailed })
 	if end := pod.Status.ContainerStatuses[0].State.Terminated; end == nil || end.ExitCode != 9 {
 		t.Errorf("the end is told as %+v", end)

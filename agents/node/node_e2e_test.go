@@ -11,6 +11,8 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -40,7 +42,7 @@ spec:
   - name: demo
     image: reprise.run/demo:1
     ports: [{containerPort: 8080}]
-    readinessProbe: {httpGet: {path: /readyz, port: 8080}, periodSeconds: 1}
+    readinessProbe: {httpGet: {path: /readyz, port: 8080}, periodSeconds: 1, timeoutSeconds: 60}
     resources: {limits: {cpu: 500m, memory: 64Mi}}
 `)
 	pod := c.pod(ref, "ready", ready)
@@ -81,6 +83,7 @@ spec:
 // that all is told and nothing was disturbed.
 func TestRestart(t *testing.T) {
 	c := newCluster(t)
+	dir := t.TempDir()
 	calm := c.apply(`
 kind: Pod
 metadata: {name: calm}
@@ -94,13 +97,20 @@ kind: Pod
 metadata: {name: job}
 spec:
   restartPolicy: Never
+  volumes: [{name: dir, hostPath: {path: ` + dir + `}}]
   containers:
-  - {name: work, image: "reprise.run/demo:1", command: [sh, -c, "sleep 2; echo last words > /dev/termination-log; exit 7"]}
+  - name: work
+    image: reprise.run/demo:1
+    command: [sh, -c, "while ! [ -f /dir/go ]; do sleep 0.1; done; echo last words > /dev/termination-log; exit 7"]
+    volumeMounts: [{name: dir, mountPath: /dir}]
 `)
 	before := c.pod(calm, "ready", ready)
 	c.pod(job, "ready", ready)
 	told := c.types(calm)
 	c.stop()
+	if err := os.WriteFile(filepath.Join(dir, "go"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	c.ended(job)
 	c.start()
 	pod := c.pod(job, "failed", func(p *v1.Pod) bool { return p.Status.Phase == v1.PodFailed })
@@ -138,12 +148,13 @@ spec:
     image: reprise.run/demo:1
     restartPolicy: Always
     command: [sh, -c, "echo side >> /scratch/order; touch /tmp/up; exec sleep 1000"]
-    startupProbe: {exec: {command: [test, -f, /tmp/up]}, periodSeconds: 1}
+    startupProbe: {exec: {command: [test, -f, /tmp/up]}, periodSeconds: 1, timeoutSeconds: 60}
     volumeMounts: [{name: scratch, mountPath: /scratch}]
   containers:
   - name: main
     image: reprise.run/demo:1
     command: [sh, -c, "echo main >> /scratch/order; exec sleep 1000"]
+    readinessProbe: {exec: {command: [grep, main, /scratch/order]}, periodSeconds: 1, timeoutSeconds: 60}
     env:
     - {name: COLOUR, valueFrom: {configMapKeyRef: {name: conf, key: colour}}}
     - {name: WORD, valueFrom: {secretKeyRef: {name: hidden, key: word}}}
@@ -219,7 +230,7 @@ func TestHooks(t *testing.T) {
 kind: Pod
 metadata: {name: hooks}
 spec:
-  terminationGracePeriodSeconds: 5
+  terminationGracePeriodSeconds: 60
   volumes: [{name: out, hostPath: {path: ` + t.TempDir() + `}}]
   containers:
   - name: a
@@ -228,7 +239,7 @@ spec:
     lifecycle:
       postStart: {exec: {command: [sh, -c, "echo started > /out/start"]}}
       preStop: {exec: {command: [sh, -c, "echo stopping > /out/stop"]}}
-    livenessProbe: {exec: {command: [test, "!", -f, /tmp/ill]}, periodSeconds: 1, failureThreshold: 1}
+    livenessProbe: {exec: {command: [test, "!", -f, /tmp/ill]}, periodSeconds: 1, timeoutSeconds: 60, failureThreshold: 1}
     volumeMounts: [{name: out, mountPath: /out}]
 `)
 	c.pod(ref, "ready", ready)

@@ -37,14 +37,16 @@ func newClusterSubject(binary, home string) *clusterSubject {
 	return &clusterSubject{binary: binary, home: home, api: freeAddress(), nats: freeAddress(), book: newRegistry()}
 }
 
-// freeAddress is one on which nobody listens now.
+// freeAddress is one on which nobody listens now, and whose port the kernel gives to no
+// connection: those are from 32,768 on. A server must get it back at each start.
 func freeAddress() string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "127.0.0.1:0" // which the server will complain of
+	for range 1000 {
+		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 10_000+rand.IntN(20_000)))
+		if err == nil && l.Close() == nil {
+			return l.Addr().String()
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return "127.0.0.1:0" // which the server will complain of
 }
 
 func (s *clusterSubject) command(dir string, args ...string) *exec.Cmd {

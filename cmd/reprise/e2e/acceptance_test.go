@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -54,7 +55,7 @@ func testApply(t *testing.T, c *cluster) {
 		t.Errorf("rollout status printed %q", out)
 	}
 	if pods := c.pods(); len(pods) != 3 {
-		t.Errorf("there are %d running pods and not 3: %v", len(pods), pods)
+		t.Errorf("there are %d ready pods and not 3: %v", len(pods), pods)
 	}
 }
 
@@ -80,11 +81,17 @@ func testSetImageAndUndo(t *testing.T, c *cluster) {
 	}
 }
 
-// pods names the running pods of the deployment web.
-func (c *cluster) pods() []string {
+// pods names the pods of the deployment web whose container is ready.
+func (c *cluster) pods() (ready []string) {
 	c.t.Helper()
-	return strings.Fields(c.kubectl("get", "pods", "-l", "app=web", "-o",
-		`jsonpath={range .items[?(@.status.phase=="Running")]}{.metadata.name}{"\n"}{end}`))
+	all := c.kubectl("get", "pods", "-l", "app=web", "-o",
+		`jsonpath={range .items[*]}{.metadata.name} {.status.containerStatuses[0].ready}{"\n"}{end}`)
+	for line := range strings.Lines(all) {
+		if name, is, _ := strings.Cut(strings.TrimSpace(line), " "); is == "true" {
+			ready = append(ready, name)
+		}
+	}
+	return ready
 }
 
 func testLogs(t *testing.T, c *cluster) {
@@ -149,16 +156,33 @@ func testPortForward(t *testing.T, c *cluster) {
 	})
 }
 
-func testDeletePod(t *testing.T, c *cluster) {
-	pod := c.pods()[0]
+func testDeletePod(_ *testing.T, c *cluster) {
+	before := c.pods()
+	pod := before[0]
 	c.kubectl("delete", "pod", pod)
+	var after []string
 	c.eventually("another pod replaces "+pod, func() error {
-		pods := c.pods()
-		if len(pods) != 5 || strings.Contains(strings.Join(pods, " "), pod) {
-			return fmt.Errorf("the pods are %v", pods)
+		if after = c.pods(); len(after) != 5 || slices.Contains(after, pod) {
+			return fmt.Errorf("the pods are %v", after)
 		}
 		return nil
 	})
+	for _, pod := range after {
+		if !slices.Contains(before, pod) {
+			c.leads(pod, "pod.bound", "pod.created", "replicaset-controller", "pod.terminating", "admin")
+		}
+	}
+}
+
+// leads checks what the answer to why a pod runs has in it.
+func (c *cluster) leads(pod string, parts ...string) {
+	c.t.Helper()
+	out := c.must("reprise", "why", "pods/default/"+pod)
+	for _, part := range parts {
+		if !strings.Contains(out, part) {
+			c.t.Errorf("reprise why does not lead to %q:\n%s", part, out)
+		}
+	}
 }
 
 // containerProcess finds the first process of the demo server in a pod.
@@ -203,21 +227,11 @@ func testKilledContainer(t *testing.T, c *cluster) {
 	}
 }
 
-// testWhy asks of the oldest pod, which the rollout brought about, and of the
-// newest, which replaces the one that testDeletePod deleted.
-func testWhy(t *testing.T, c *cluster) {
-	pods := strings.Fields(c.kubectl("get", "pods", "-l", "app=web", "--sort-by=.metadata.creationTimestamp", "-o", "jsonpath={.items[*].metadata.name}"))
-	for pod, parts := range map[string][]string{
-		pods[0]:           {"pod.bound", "pod.created", "replicaset.", "deployment.", "admin"},
-		pods[len(pods)-1]: {"pod.bound", "pod.created", "replicaset-controller", "pod.terminating", "admin"},
-	} {
-		out := c.must("reprise", "why", "pods/default/"+pod)
-		for _, part := range parts {
-			if !strings.Contains(out, part) {
-				t.Errorf("reprise why does not lead to %q:\n%s", part, out)
-			}
-		}
-	}
+// testWhy asks of the oldest pod, which the rollout brought about. testDeletePod asks
+// of one that replaces another.
+func testWhy(_ *testing.T, c *cluster) {
+	pods := c.kubectl("get", "pods", "-l", "app=web", "--sort-by=.metadata.creationTimestamp", "-o", "jsonpath={.items[*].metadata.name}")
+	c.leads(strings.Fields(pods)[0], "pod.bound", "pod.created", "replicaset.", "deployment.", "admin")
 }
 
 func testKilledServer(t *testing.T, c *cluster) {

@@ -86,7 +86,14 @@ reprise rewind @` + from + ` -- kubectl get pods,nodes -A -o wide
 reprise rewind now -- kubectl get secret hidden -o yaml
 reprise kubectl scale deployment/web --replicas=1 2>&1 || true
 `
-	out := c.must("reprise", "open", part, "--", "bash", "-euxo", "pipefail", "-c", script)
+	opened := t.TempDir() // TMPDIR, so that what is left can be told from what others leave
+	cmd := c.command("reprise", "open", part, "--", "bash", "-euxo", "pipefail", "-c", script)
+	cmd.Env = append(cmd.Env, "TMPDIR="+opened)
+	answer, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("reprise open: %v\n%s", err, answer)
+	}
+	out := string(answer)
 	for _, want := range []string{"spec.replicas 3 -> 4", "deployment.scaled", "for admin", "+ pods/default/web-", "then 3", "in the end 4", "node/", "the past cannot be changed"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("of %s an archive does not tell %q:\n%s", from, want, out)
@@ -98,7 +105,7 @@ reprise kubectl scale deployment/web --replicas=1 2>&1 || true
 	if strings.Contains(out, "deployment.created") {
 		t.Errorf("it tells of what was before it begins:\n%s", out)
 	}
-	if left, err := filepath.Glob(filepath.Join(os.TempDir(), "reprise-open-*")); err != nil || len(left) > 0 {
+	if left, err := os.ReadDir(opened); err != nil || len(left) > 0 {
 		t.Errorf("what was open is left: %v, %v", left, err)
 	}
 	var status *exec.ExitError

@@ -19,15 +19,17 @@ func TestAsk(t *testing.T) {
 		c.kubectl("create", "namespace", namespace)
 		c.kubectl("apply", "-n", namespace, "-f", "testdata/manifests/web.yaml")
 	}
-	c.kubectl("rollout", "status", "-n", "shop", "deployment/web")
+	c.shopHas(3, "reprise.run/demo:1")
+	c.kubectl("rollout", "status", "-n", "prod", "deployment/web")
 	c.eventually("the log is at rest", c.atRest())
 	before := c.newest()
 	c.kubectl("scale", "-n", "shop", "deployment/web", "--replicas=2")
 	// Of several things that led to a decision its cause is the newest: that is the
 	// change of the image if the end of a pod does not come in between.
+	c.shopHas(2, "reprise.run/demo:1")
 	c.eventually("the log is at rest", c.atRest())
 	c.kubectl("set", "image", "-n", "shop", "deployment/web", "web=reprise.run/demo:2")
-	c.kubectl("rollout", "status", "-n", "shop", "deployment/web")
+	c.shopHas(2, "reprise.run/demo:2")
 	c.kubectl("create", "configmap", "-n", "shop", "twice", "--from-literal=a=1")
 	c.kubectl("delete", "configmap", "-n", "shop", "twice")
 	c.kubectl("create", "configmap", "-n", "shop", "twice", "--from-literal=a=2")
@@ -51,6 +53,15 @@ spec:
 	} {
 		t.Run(test.name, func(t *testing.T) { test.do(t, c.in(t), before) })
 	}
+}
+
+// shopHas waits until the shop has so many pods of web, ready, with this image, and no
+// others on their way out.
+func (c *cluster) shopHas(pods int, image string) {
+	c.t.Helper()
+	c.kubectl("rollout", "status", "-n", "shop", "deployment/web")
+	c.eventuallyPrints(strings.TrimSpace(strings.Repeat(image+" ", pods)), "get", "pods", "-n", "shop", "-l", "app=web",
+		"-o", "jsonpath={.items[*].spec.containers[0].image}")
 }
 
 // newest is the sequence of the newest event.

@@ -5,6 +5,7 @@ package e2e
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 	"os"
@@ -58,9 +59,7 @@ func TestDown(t *testing.T) {
 		t.Error("the end of the server has ended the containers")
 	}
 	c.must("reprise", "down")
-	if after := c.footprint(); !slices.Equal(after, before) {
-		t.Errorf("reprise down leaves:\n%s", strings.Join(without(after, before), "\n"))
-	}
+	c.leaves(before)
 	c.start()
 	if has := c.kubectl(uids...); has != had {
 		t.Errorf("after down and up the objects are others: %s, not %s", has, had)
@@ -74,9 +73,7 @@ func TestDown(t *testing.T) {
 	})
 	c.kill()
 	c.must("reprise", "down", "--purge")
-	if after := c.footprint(); !slices.Equal(after, before) {
-		t.Errorf("reprise down --purge leaves:\n%s", strings.Join(without(after, before), "\n"))
-	}
+	c.leaves(before)
 	for _, dir := range []string{c.dir, c.run} {
 		left, err := os.ReadDir(dir)
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -91,6 +88,18 @@ func TestDown(t *testing.T) {
 	if out := c.must("reprise", "down", "--purge"); strings.Contains(out, "rror") {
 		t.Errorf("down where nothing is printed:\n%s", out)
 	}
+}
+
+// leaves checks that nothing more is on the machine than before. The kernel takes links
+// away a moment after their namespace.
+func (c *cluster) leaves(before []string) {
+	c.t.Helper()
+	c.eventually("reprise down leaves nothing", func() error {
+		if after := c.footprint(); !slices.Equal(after, before) {
+			return fmt.Errorf("it leaves:\n%s", strings.Join(without(after, before), "\n"))
+		}
+		return nil
+	})
 }
 
 func without(all, known []string) []string {
@@ -187,6 +196,12 @@ func (c *cluster) in(t testing.TB) *cluster {
 func (c *cluster) events() string {
 	c.t.Helper()
 	return c.must("reprise", "events")
+}
+
+// commands prints all that people have told the cluster to do, and it has done.
+func (c *cluster) commands() string {
+	c.t.Helper()
+	return c.must("reprise", "history", "-A", "--user", "admin")
 }
 
 // atRest is a condition that holds when nothing was appended for a while.

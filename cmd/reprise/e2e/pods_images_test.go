@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -43,15 +44,19 @@ func testMissing(t *testing.T, s *space) {
 		{"config", "CreateContainerConfigError", `configmap "missing/later" not found`},
 		{"root", "CreateContainerConfigError", "runAsNonRoot"},
 	} {
-		s.until(c.pod, ".status.containerStatuses[0].state.waiting.reason", c.reason)
-		s.mentions("the message", s.field(c.pod, ".status.containerStatuses[0].state.waiting.message"), c.says)
+		s.tellsSoon(c.pod, waiting, c.reason, c.says)
 		s.has(c.pod, "Pending", ".status.phase")
 	}
-	s.until("program", ".status.containerStatuses[0].state.waiting.reason", "CrashLoopBackOff")
-	s.mentions("the message", s.field("program", ".status.containerStatuses[0].state.waiting.message"), "back-off", "/no/such/program")
+	s.tellsSoon("program", waiting, "CrashLoopBackOff", "back-off", "/no/such/program")
 	s.was("program", "back-off 10s")
 	s.mentions("the end of a container without a program", s.field("program", ".status.containerStatuses[0].lastState.terminated"), "128", "/no/such/program")
-	s.mentions("kubectl describe", s.kubectl("describe", "pod", "unreachable"), "connection refused", "ImagePullBackOff")
+	s.eventually("kubectl describe says why", func() error {
+		out, err := s.try("describe", "pod", "unreachable")
+		if err == nil && !containsAll(out, "connection refused", "ImagePullBackOff") {
+			err = errors.New(out)
+		}
+		return err
+	})
 	// What was missing may come.
 	s.kubectl("create", "configmap", "later", "--from-literal=A=b")
 	s.waits("pod/config", "--for=condition=Ready")
@@ -120,15 +125,12 @@ func testRegistry(t *testing.T, s *space) {
 	}
 	s.create(pod("none", "", "gold:1") + pod("wrong", "{name: wrong}", "gold:1") + pod("absent", "{name: right}", "gold:2"))
 	for _, p := range []struct{ pod, says string }{{"none", "authorization"}, {"wrong", "401 Unauthorized"}, {"absent", "not found"}} {
-		s.until(p.pod, ".status.containerStatuses[0].state.waiting.reason", "ImagePullBackOff")
-		s.mentions("the message of "+p.pod, s.field(p.pod, ".status.containerStatuses[0].state.waiting.message"), at+"/cave/gold", p.says)
+		s.tellsSoon(p.pod, waiting, "ImagePullBackOff", at+"/cave/gold", p.says)
 	}
 	s.create(pod("right", "{name: wrong}, {name: right}", "gold:1") + pod("digest", "{name: right}", "gold@"+digest.String()))
 	s.waits("pod/right", "pod/digest", "--for=condition=Ready")
-	if out := s.kubectl("logs", "right"); out != "pulled\n" {
-		t.Errorf("the container prints %q", out)
-	}
+	s.eventuallyPrints("pulled", "-n", s.name, "logs", "right")
 	s.mentions("the image's id", s.field("right", ".status.containerStatuses[0].imageID"), digest.String())
 	// The node has the image now; that is no right to it.
-	s.has("none", "ImagePullBackOff", ".status.containerStatuses[0].state.waiting.reason")
+	s.tellsSoon("none", waiting, "ImagePullBackOff")
 }

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"errors"
 	"strings"
 	"testing"
 )
@@ -69,7 +70,7 @@ func testSidecars(t *testing.T, s *space) {
       echo ` + name + ` starts >> /out/order
       while :; do sleep 0.1; [ -f /out/end-` + name + ` ] && rm /out/end-` + name + ` && exit 9; done
     volumeMounts: [{name: out, mountPath: /out}]
-    startupProbe: {exec: {command: [test, -f, /out/order]}, periodSeconds: 1}`
+    startupProbe: {exec: {command: [test, -f, /out/order]}, periodSeconds: 1, timeoutSeconds: 30}`
 	}
 	dir := t.TempDir()
 	s.create(`
@@ -163,7 +164,13 @@ spec:
 		s.has(pod, "Running "+code, ".status.phase", ".status.containerStatuses[0].lastState.terminated.exitCode")
 		s.was(pod, "back-off 10s restarting failed container=a pod="+pod+"_")
 	}
-	s.mentions("kubectl get", s.kubectl("get", "pods"), "CrashLoopBackOff", "Completed", "Error")
+	s.eventually("kubectl get tells how they are", func() error {
+		out, err := s.try("get", "pods")
+		if err == nil && !containsAll(out, "CrashLoopBackOff", "Completed", "Error") {
+			err = errors.New(out)
+		}
+		return err
+	})
 	// The back-off ends some time, and the next is longer.
 	s.until("crash", ".status.containerStatuses[0].restartCount", "2")
 	s.until("crash", ".status.containerStatuses[0].state.waiting.reason", "CrashLoopBackOff")

@@ -33,7 +33,7 @@ spec:
   terminationGracePeriodSeconds: 0
   initContainers: [{name: side, image: "reprise.run/demo:1", restartPolicy: Always, command: [sleep, "100000"]}]
   containers:
-  - {name: web, image: "reprise.run/demo:1", livenessProbe: {httpGet: {path: /healthz, port: 8080}, periodSeconds: 1}, readinessProbe: {exec: {command: ["true"]}, periodSeconds: 1}}
+  - {name: web, image: "reprise.run/demo:1", livenessProbe: {httpGet: {path: /healthz, port: 8080}, periodSeconds: 1, timeoutSeconds: 30}, readinessProbe: {exec: {command: ["true"]}, periodSeconds: 1}}
   - {name: idle, image: "reprise.run/demo:1", command: [sleep, "100000"]}
 ---
 {apiVersion: v1, kind: Pod, metadata: {name: ill}, spec: {restartPolicy: Never, containers: [{name: a, image: "reprise.run/demo:1", command: [sh, -c, "exit 3"]}]}}

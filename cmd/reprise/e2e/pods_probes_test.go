@@ -19,12 +19,13 @@ apiVersion: v1
 kind: Pod
 metadata: {name: web}
 spec:
-  terminationGracePeriodSeconds: 1
+  terminationGracePeriodSeconds: 60
   containers:
   - name: web
     image: reprise.run/demo:1
     ports: [{name: http, containerPort: 8080}]
-    livenessProbe: {httpGet: {path: /readyz, port: http}, periodSeconds: 1, failureThreshold: 2}
+    livenessProbe: {httpGet: {path: /readyz, port: http}, periodSeconds: 1, timeoutSeconds: 30, failureThreshold: 2}
+    readinessProbe: {httpGet: {path: /healthz, port: http}, periodSeconds: 1}
 ---
 apiVersion: v1
 kind: Pod
@@ -35,7 +36,7 @@ spec:
   - name: a
     image: reprise.run/demo:1
     command: [sh, -c, "touch /tmp/well; exec sleep 1000"]
-    livenessProbe: {exec: {command: [cat, /tmp/well]}, periodSeconds: 1, failureThreshold: 1, initialDelaySeconds: 1}
+    livenessProbe: {exec: {command: [cat, /tmp/well]}, periodSeconds: 1, timeoutSeconds: 30, failureThreshold: 1, initialDelaySeconds: 1}
 ---
 apiVersion: v1
 kind: Pod
@@ -46,7 +47,8 @@ spec:
   - name: a
     image: reprise.run/demo:1
     command: [sh, -c, "/demo & echo $! > /tmp/pid; exec sleep 1000"]
-    livenessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1, failureThreshold: 2, initialDelaySeconds: 1}
+    livenessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1, timeoutSeconds: 30, failureThreshold: 2, initialDelaySeconds: 1}
+    readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}
 `)
 	s.sh("web", "wget -q -O - --post-data= 'http://127.0.0.1:8080/readyz?ready=false'")
 	s.sh("command", "rm /tmp/well")
@@ -127,8 +129,9 @@ spec:
 	}
 }
 
-// testStartup shows that a startup probe keeps the other probes back, and that a
-// container which does not start in time is started anew.
+// testStartup shows that a startup probe keeps the other probes back for as long as the
+// container starts, which here is until it is told to have, and that a container which
+// does not start in time is started anew.
 func testStartup(t *testing.T, s *space) {
 	s.create(`
 apiVersion: v1
@@ -139,9 +142,9 @@ spec:
   containers:
   - name: a
     image: reprise.run/demo:1
-    command: [sh, -c, "sleep 4; touch /tmp/up; exec sleep 1000"]
-    startupProbe: {exec: {command: [test, -f, /tmp/up]}, periodSeconds: 1, failureThreshold: 60}
-    livenessProbe: {exec: {command: [test, -f, /tmp/up]}, periodSeconds: 1, failureThreshold: 1}
+    command: [sleep, "1000"]
+    startupProbe: {exec: {command: [test, -f, /tmp/up]}, periodSeconds: 1, timeoutSeconds: 30, failureThreshold: 600}
+    livenessProbe: {exec: {command: [test, -f, /tmp/up]}, periodSeconds: 1, timeoutSeconds: 30, failureThreshold: 1}
 ---
 apiVersion: v1
 kind: Pod
@@ -153,6 +156,7 @@ spec:
 `)
 	s.until("slow", ".status.phase", "Running")
 	s.has("slow", "false false", ".status.containerStatuses[0].started", ".status.containerStatuses[0].ready")
+	s.sh("slow", "sleep 3; touch /tmp/up") // The liveness probe would have failed three times.
 	s.waits("pod/slow", "--for=condition=Ready")
 	s.has("slow", "true 0", ".status.containerStatuses[0].started", ".status.containerStatuses[0].restartCount")
 	s.until("stuck", ".status.containerStatuses[0].restartCount", "1")
@@ -182,8 +186,8 @@ spec:
   - name: a
     image: reprise.run/demo:1
     command: [sleep, "1000"]
-    readinessProbe: {grpc: {port: %[1]d, service: shop}, periodSeconds: 1, failureThreshold: 1}
-    livenessProbe: {grpc: {port: %[1]d}, periodSeconds: 1, failureThreshold: 1}
+    readinessProbe: {grpc: {port: %[1]d, service: shop}, periodSeconds: 1, timeoutSeconds: 30, failureThreshold: 1}
+    livenessProbe: {grpc: {port: %[1]d}, periodSeconds: 1, timeoutSeconds: 30, failureThreshold: 1}
 `, listener.Addr().(*net.TCPAddr).Port))
 	healths.SetServingStatus("shop", healthpb.HealthCheckResponse_NOT_SERVING)
 	s.waits("pod/rpc", "--for=condition=Ready=false")

@@ -88,7 +88,7 @@ spec:
   containers:
   - name: a
     image: reprise.run/demo:1
-    command: [sh, -c, "n=$(cat /tmp/out/n 2>/dev/null); echo try $((n+1)); sleep 0.5; echo to stderr >&2; echo $((n+1)) > /tmp/out/n; while ! [ -f /tmp/go ]; do sleep 0.1; done; echo later; while ! [ -f /tmp/end ]; do sleep 0.1; done; exit 1"]
+    command: [sh, -c, "n=$(cat /tmp/out/n 2>/dev/null); echo try $((n+1)); while ! [ -f /tmp/out/heard ]; do sleep 0.1; done; echo to stderr >&2; echo $((n+1)) > /tmp/out/n; while ! [ -f /tmp/go ]; do sleep 0.1; done; echo later; while ! [ -f /tmp/end ]; do sleep 0.1; done; exit 1"]
     volumeMounts: [{name: out, mountPath: /tmp/out}]
   - {name: b, image: "reprise.run/demo:1", command: [sh, -c, "for i in 1 2 3 4 5; do echo line $i; done; exec sleep 1000"]}
   volumes: [{name: out, emptyDir: {}}]
@@ -101,6 +101,8 @@ spec:
   containers: [{name: a, image: "reprise.run/demo:1", command: [sh, -c, "echo I listen; exec sleep 1000"]}]
 `)
 	follow := s.session(false, "logs", "-f", "talk", "-c", "a")
+	s.prints(follow, "^try 1\n$")
+	s.sh("talk", "touch /tmp/out/heard") // Two streams that are written to at once have no order.
 	s.prints(follow, "^try 1\nto stderr\n$")
 	between := strings.TrimSpace(s.sh("talk", "sleep 1; date -u +%Y-%m-%dT%H:%M:%SZ; touch /tmp/go"))
 	s.prints(follow, "^try 1\nto stderr\nlater\n$")
@@ -137,7 +139,13 @@ spec:
 	s.until("talk", ".status.containerStatuses[0].restartCount", "1")
 	s.waits("pod/talk", "--for=condition=Ready")
 	logs("try 1\nto stderr\nlater\n", "talk", "-c", "a", "--previous")
-	s.eventuallyPrints("try 2\nto stderr", "-n", s.name, "logs", "talk", "-c", "a")
+	s.eventually("the second try is told", func() error {
+		out, err := s.try("logs", "talk", "-c", "a")
+		if err == nil && !containsAll(out, "try 2\n", "to stderr\n") {
+			err = errors.New(out)
+		}
+		return err
+	})
 }
 
 const shell = `
@@ -146,7 +154,7 @@ kind: Pod
 metadata: {name: p}
 spec:
   terminationGracePeriodSeconds: 0
-  containers: [{name: a, image: "reprise.run/demo:1"}]
+  containers: [{name: a, image: "reprise.run/demo:1", readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}}]
 `
 
 // testTerminal shows exec and run on a terminal.
@@ -166,7 +174,6 @@ func testTerminal(t *testing.T, s *space) {
 	}
 
 	run := s.session(true, "run", "-it", "--rm", "visit", "--image=reprise.run/demo:1", "--restart=Never", "--grace-period=1", "--command", "--", "sh")
-	s.prints(run, "# ")
 	s.types(run, "hostname; echo by $((4*11))\n")
 	s.prints(run, `visit\s+by 44`)
 	s.types(run, "exit\n")
@@ -254,7 +261,15 @@ spec:
 		}
 		_ = in.wait()
 	}
-	s.prints(watch, "got two\n")
+	// Attaching takes a while, of which nobody tells the end.
+	again := s.session(false, "attach", "-i", "echo")
+	s.eventually("who was attached from the beginning hears it too", func() error {
+		s.types(again, "three\n")
+		if !strings.Contains(watch.String(), "got three\n") {
+			return fmt.Errorf("it prints %q", watch)
+		}
+		return nil
+	})
 
 	out, err := s.feed(strings.NewReader("all there is\n"), "kubectl", "-n", s.name, "attach", "-i", "once")
 	if err != nil || !strings.Contains(out, "all there is\n") {

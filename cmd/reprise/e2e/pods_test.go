@@ -118,6 +118,22 @@ func (s *space) until(pod, field, value string) {
 	s.waits("pod/"+pod, fmt.Sprintf("--for=jsonpath={%s}=%s", field, value))
 }
 
+// tellsSoon waits until fields of a pod mention each of some parts, all at one moment:
+// a container that fails again and again is not always in its back-off.
+func (s *space) tellsSoon(pod string, fields []string, parts ...string) {
+	s.t.Helper()
+	s.eventually(fmt.Sprintf("%q of pod %s mention %q", fields, pod, parts), func() error {
+		out, err := s.try("get", "pod", pod, "-o", "jsonpath={"+strings.Join(fields, "} {")+"}")
+		if err == nil && !containsAll(out, parts...) {
+			err = fmt.Errorf("they are %s", out)
+		}
+		return err
+	})
+}
+
+// waiting is why a pod's first container does not run.
+var waiting = []string{".status.containerStatuses[0].state.waiting.reason", ".status.containerStatuses[0].state.waiting.message"}
+
 // field is one field of a pod, or several with spaces between them.
 func (s *space) field(pod string, fields ...string) string {
 	s.t.Helper()
@@ -168,10 +184,8 @@ func (s *space) tells(pod string, parts ...string) {
 	s.t.Helper()
 	s.eventually("an event of pod "+pod+" mentions "+strings.Join(parts, ", "), func() error {
 		out, err := s.try("get", "events", "--field-selector", "involvedObject.name="+pod)
-		for _, part := range parts {
-			if err == nil && !strings.Contains(out, part) {
-				err = fmt.Errorf("they are\n%s", out)
-			}
+		if err == nil && !containsAll(out, parts...) {
+			err = fmt.Errorf("they are\n%s", out)
 		}
 		return err
 	})
