@@ -2,6 +2,7 @@ package jetstream_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"strconv"
@@ -20,13 +21,16 @@ import (
 func external(t *testing.T) string {
 	// Each server must know where the others are before it starts.
 	var routes []*url.URL
-	for range 3 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for len(routes) < 3 {
+		// Ports from 32,768 on are taken now and then by connections of others.
+		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 10_000+rand.IntN(20_000)))
 		if err != nil {
+			continue
+		}
+		if err := l.Close(); err != nil {
 			t.Fatal(err)
 		}
 		routes = append(routes, &url.URL{Scheme: "nats", Host: l.Addr().String()})
-		l.Close()
 	}
 	var servers []*server.Server
 	for i, route := range routes {
@@ -47,7 +51,7 @@ func external(t *testing.T) string {
 		servers = append(servers, s)
 	}
 	for _, s := range servers {
-		if !s.ReadyForConnections(20 * time.Second) {
+		if !s.ReadyForConnections(time.Minute) {
 			t.Fatal("a server of the cluster does not start")
 		}
 	}
@@ -66,12 +70,12 @@ func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	give := time.After(30 * time.Second)
+	give := time.After(2 * time.Minute)
 	for !holds() {
 		select {
 		case <-tick.C:
 		case <-give:
-			t.Fatalf("%s: it does not in 30 seconds", what)
+			t.Fatalf("%s: it does not in two minutes", what)
 		}
 	}
 }

@@ -15,20 +15,20 @@ func TestLease(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Shutdown)
-	rival := func(holder string) events.Lease {
+	rival := func(bucket, holder string, ttl time.Duration) events.Lease {
 		nc, err := s.Connect()
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(nc.Close)
-		l, err := newLease(nc, Config{}, "committer", holder, time.Second)
+		l, err := newLease(nc, Config{Prefix: bucket}, "committer", holder, ttl)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return l
 	}
 	ctx := t.Context()
-	a, b := rival("a"), rival("b")
+	a, b := rival("long", "a", time.Hour), rival("long", "b", time.Hour)
 	if who, err := a.Holder(ctx); err != nil || who != "" {
 		t.Fatalf("held by %q at first (%v)", who, err)
 	}
@@ -55,17 +55,21 @@ func TestLease(t *testing.T) {
 		t.Fatalf("renewing what was released: %v", err)
 	}
 	must(t, a.Release(ctx))
-	// Left to run out.
-	must(t, a.Acquire(ctx))
-	if err := b.Renew(ctx); !errors.Is(err, events.ErrLeaseLost) {
-		t.Fatalf("renewing what has run out: %v", err)
-	}
+	must(t, b.Release(ctx))
 	// A renewal whose answer was lost.
+	must(t, a.Acquire(ctx))
 	a.(*lease).revision--
 	must(t, a.Renew(ctx))
 	must(t, a.Release(ctx))
 	if who, err := b.Holder(ctx); err != nil || who != "" {
 		t.Fatalf("held by %q after the release (%v)", who, err)
+	}
+	// Left to run out.
+	a, b = rival("short", "a", time.Second), rival("short", "b", time.Second)
+	must(t, b.Acquire(ctx))
+	must(t, a.Acquire(ctx))
+	if err := b.Renew(ctx); !errors.Is(err, events.ErrLeaseLost) {
+		t.Fatalf("renewing what has run out: %v", err)
 	}
 }
 
