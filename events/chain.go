@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -29,8 +30,16 @@ import (
 // A field that the envelope gains one day gets the next tag, so that the chains
 // of events without it stay what they are.
 func Link(prev [32]byte, e *Event) [32]byte {
-	buf := make([]byte, 0, 256+len(e.Data)+len(e.Note)+len(e.Asked))
-	return sha256.Sum256(e.AppendSealed(append(buf, prev[:]...)))
+	chain, _ := LinkIn(nil, prev, e)
+	return chain
+}
+
+// LinkIn is Link for who has many events. It uses the space that it is given, and
+// returns that, or more, for the next.
+func LinkIn(space []byte, prev [32]byte, e *Event) (chain [32]byte, more []byte) {
+	space = slices.Grow(space[:0], 256+len(e.Data)+len(e.Note)+len(e.Asked))
+	space = e.AppendSealed(append(space, prev[:]...))
+	return sha256.Sum256(space), space
 }
 
 // AppendSealed appends the encoding of an event that its chain is made over (see

@@ -43,8 +43,10 @@ func Command(object Ref, uid string, before, after []byte) (Change, bool, error)
 		c.Type, c.Data = noun+".deleted", Removal()
 	case Volatile(object):
 		c.Type, c.Data, c.Optional = putType(noun, object), after, true
+		c.canonical = extentOf(after)
 	case before == nil:
 		c.Type, c.Data = noun+".created", after
+		c.canonical = extentOf(after)
 	default:
 		ops := diff(before, after)
 		c.Type, c.Data = factOf(object, noun, ops), AppendPatch(nil, ops)

@@ -74,6 +74,8 @@ type Event struct {
 	// 6902 JSON Patch on the version before. A deletion is the patch that
 	// removes the root.
 	Data []byte
+
+	judged *judged
 }
 
 // Noun is the part of the type before the dot, the object's kind in lower case.

@@ -1,8 +1,8 @@
 package events
 
 // Outline is where the members of a canonical object begin, if they are few: who
-// changes a document again and again need not walk through all of it each time. The
-// zero value knows nothing, and is good for every document.
+// changes a document again and again, or looks into it, need not walk through all of
+// it each time. The zero value knows nothing, and is good for every document.
 type Outline struct {
 	starts [7]uint32
 	n      uint8
@@ -46,6 +46,19 @@ func (o *Outline) find(doc []byte, name []byte) (child, bool) {
 		return child{name: doc[start:colon], start: start, from: min(colon+1, end), end: end}, true
 	}
 	return child{start: len(doc) - 1, end: len(doc) - 1}, false
+}
+
+// Lookup is Lookup in the document.
+func (o *Outline) Lookup(doc []byte, names ...string) []byte {
+	if o.n == 0 || len(names) == 0 {
+		return Lookup(doc, names...)
+	}
+	var space [64]byte // for a name, which is short
+	k, ok := o.find(doc, appendString(space[:0], names[0]))
+	if !ok || k.from > k.end {
+		return nil
+	}
+	return Lookup(doc[k.from:k.end], names[1:]...)
 }
 
 // moved takes note that what lies behind a place within a member has moved.

@@ -162,21 +162,13 @@ func EffectOf(typ string, object Ref) (Effect, bool) {
 // Check refuses a change that the owners table does not allow the actor, with a
 // *RefusedError.
 func Check(c Change, by Actor) error {
-	_, err := CheckOps(c, by)
-	return err
-}
-
-// CheckOps is Check for those who go on to apply the change: it returns the
-// operations of the patch if there is one.
-func CheckOps(c Change, by Actor) ([]Op, error) {
-	ops, reason := check(nil, rulesFor(c.Type, c.Object), c, by)
-	if reason != "" {
-		return nil, &RefusedError{Type: c.Type, Object: c.Object, Actor: by, Reason: reason}
+	if _, reason := check(nil, rulesFor(c.Type, c.Object), &c, by); reason != "" {
+		return &RefusedError{Type: c.Type, Object: c.Object, Actor: by, Reason: reason}
 	}
-	return ops, nil
+	return nil
 }
 
-// AppendChecked is EffectOf and CheckOps for who folds an event. The operations of
+// AppendChecked is EffectOf and Check for who folds an event. The operations of
 // its patch are appended to others.
 func AppendChecked(ops []Op, e *Event) (effect Effect, known bool, all []Op, err error) {
 	rules := rulesFor(e.Type, e.Object)
@@ -184,7 +176,7 @@ func AppendChecked(ops []Op, e *Event) (effect Effect, known bool, all []Op, err
 		return 0, false, nil, nil
 	}
 	c := e.change()
-	all, reason := check(ops, rules, c, e.Actor)
+	all, reason := check(ops, rules, &c, e.Actor)
 	if reason != "" {
 		return 0, true, nil, &RefusedError{Type: c.Type, Object: c.Object, Actor: e.Actor, Reason: reason}
 	}
@@ -200,7 +192,7 @@ func (e *Event) change() Change {
 }
 
 // check returns the operations of a patch behind others.
-func check(ops []Op, rules []rule, c Change, by Actor) (all []Op, reason string) {
+func check(ops []Op, rules []rule, c *Change, by Actor) (all []Op, reason string) {
 	if len(rules) == 0 {
 		return nil, fmt.Sprintf("there is no such type for %s in the owners table", c.Object.GroupResource())
 	}
@@ -219,7 +211,7 @@ func check(ops []Op, rules []rule, c Change, by Actor) (all []Op, reason string)
 		if r.Effect == Puts && !Volatile(c.Object) {
 			return nil, "only volatile objects may be put whole"
 		}
-		return nil, checkWhole(c.Data)
+		return nil, checkWhole(c)
 	case Removes:
 		if !IsRemoval(c.Data) {
 			return nil, "a removal's data must be " + string(removed)
@@ -233,11 +225,12 @@ func check(ops []Op, rules []rule, c Change, by Actor) (all []Op, reason string)
 	return all, r.checkOps(all[len(ops):])
 }
 
-func checkWhole(data []byte) string {
+func checkWhole(c *Change) string {
+	data := c.Data
 	if len(data) == 0 || data[0] != '{' {
 		return "its data must be the whole object"
 	}
-	if !IsCanonical(data) {
+	if c.canonical != extentOf(data) && !IsCanonical(data) {
 		return "its data is not canonical JSON"
 	}
 	return ""

@@ -20,6 +20,9 @@ type Change struct {
 	Note []byte
 	// Optional is as in Event.
 	Optional bool
+
+	// canonical is the extent of Data if that is known to be canonical JSON.
+	canonical extent
 }
 
 // Expectation says how an object stood when the writer looked.

@@ -10,7 +10,12 @@ import (
 // refuses what the table does not allow: an unknown type, a writer who does not
 // own it, a path that it may not touch. It returns the patch's operations if
 // there is one.
-func effectOf(ev *events.Event) (events.Effect, []events.Op, error) { return appendEffect(nil, ev) }
+func effectOf(ev *events.Event) (events.Effect, []events.Op, error) {
+	if effect, ops, known := ev.Judged(); known {
+		return effect, ops, nil
+	}
+	return appendEffect(nil, ev)
+}
 
 // appendEffect is effectOf that appends the operations to others.
 func appendEffect(ops []events.Op, ev *events.Event) (events.Effect, []events.Op, error) {

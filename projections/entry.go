@@ -36,6 +36,16 @@ type Entry struct {
 	memo atomic.Pointer[memo] // nil: nothing is decoded
 }
 
+// Standing returns how an object stands, as a committer asks: its canonical JSON with
+// what is known of its outline, its uid and the sequence of its latest event.
+func Standing(r Reader, object events.Ref) (raw []byte, outline events.Outline, uid string, sequence uint64, ok bool) {
+	e := r.Get(object)
+	if e == nil {
+		return nil, outline, "", 0, false
+	}
+	return e.Raw, e.outline, e.UID, e.Sequence, true
+}
+
 // Change is one folded event: the object before it and after it. Before is nil
 // for a creation, After for a removal.
 type Change struct {

@@ -91,6 +91,7 @@ func (s *State) Fold(batch []events.Event) ([]Change, error) {
 			return nil, err
 		}
 		s.sequence = ev.Sequence
+		ev.Forget()
 		if c.Before != nil || c.After != nil {
 			changes = append(changes, c)
 		}
@@ -163,7 +164,7 @@ func Step(before *Entry, ev *events.Event) (*Entry, error) {
 		return nil, nil
 	}
 	outline := before.outline
-	raw, err := events.ApplyOutlined(before.Raw, &outline, ops)
+	raw, err := ev.Apply(before.Raw, before.Sequence, &outline, ops)
 	if err != nil {
 		return nil, doesNotApply(ev, err)
 	}

@@ -40,7 +40,8 @@ func TestCheckShape(t *testing.T) {
 		{node, `{"apiVersion":"v1","kind":"Node","metadata":{"labels":5}}`, false},
 		{events.Ref{Resource: "secrets", Namespace: "shop", Name: "s"}, `{"kind":"Secret"}`, false},
 	} {
-		err := projections.CheckShape(events.Change{Object: c.object, Data: []byte(c.data)})
+		ops, _ := events.ParsePatch([]byte(c.data)) // none of a whole object
+		err := projections.CheckShape(events.Change{Object: c.object, Data: []byte(c.data)}, ops)
 		if (err == nil) != c.fits {
 			t.Errorf("%s %s: %v", c.object, c.data, err)
 		}

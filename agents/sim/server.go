@@ -159,12 +159,8 @@ func (s *server) Changes(context.Context, uint64) (live.Changes, error) {
 func (s *server) Folded() uint64 { return s.view.Sequence() }
 
 // Lookup implements committer.Index.
-func (s *server) Lookup(object events.Ref) (raw []byte, uid string, created, sequence uint64, ok bool) {
-	e := s.view.Get(object)
-	if e == nil {
-		return nil, "", 0, 0, false
-	}
-	return e.Raw, e.UID, e.Created, e.Sequence, true
+func (s *server) Lookup(object events.Ref) (raw []byte, outline events.Outline, uid string, sequence uint64, ok bool) {
+	return projections.Standing(s.view, object)
 }
 
 // volatiles is the live.Projection of leases.

@@ -2,6 +2,7 @@ package committer
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/reprise-run/reprise/events"
 )
@@ -11,8 +12,9 @@ const nodeLeases = "kube-node-lease"
 
 // trespass says why a node may not speak so of an object: it may speak of itself
 // and of the pods that are bound to it, and only in its own name. Others are held
-// to the owners table alone.
-func trespass(by events.Actor, object events.Ref, before, after standing) string {
+// to the owners table alone. The operations are those of the change's patch, if it
+// is one.
+func trespass(by events.Actor, object events.Ref, before, after standing, ops []events.Op) string {
 	if by.Kind != "node" {
 		return ""
 	}
@@ -23,7 +25,7 @@ func trespass(by events.Actor, object events.Ref, before, after standing) string
 	case "leases.coordination.k8s.io":
 		itself = itself && object.Namespace == nodeLeases
 	case "pods":
-		return trespassOnPod(by, before, after)
+		return trespassOnPod(by, before, after, ops)
 	case "events":
 		return trespassOnNote(by, object, before, after)
 	default:
@@ -38,7 +40,7 @@ func trespass(by events.Actor, object events.Ref, before, after standing) string
 // disguise says why an object is not what it is filed as. Of pods a node cannot
 // change the names.
 func disguise(object events.Ref, after standing) string {
-	if after.raw != nil && (text(after.raw, "metadata", "name") != object.Name || text(after.raw, "metadata", "namespace") != object.Namespace) {
+	if after.raw != nil && (after.text("metadata", "name") != object.Name || after.text("metadata", "namespace") != object.Namespace) {
 		return "the object says that it is another one"
 	}
 	return ""
@@ -46,17 +48,17 @@ func disguise(object events.Ref, after standing) string {
 
 // trespassOnPod holds a node to its own pods, which it may end only when they are
 // to be deleted and nobody else has something to do first.
-func trespassOnPod(by events.Actor, before, after standing) string {
-	for _, s := range []standing{before, after} {
-		if s.raw == nil {
+func trespassOnPod(by events.Actor, before, after standing, ops []events.Op) string {
+	for i, s := range [...]standing{before, after} {
+		if s.raw == nil || i > 0 && before.raw != nil && !touches(ops, "/spec/nodeName") {
 			continue
 		}
-		if node := text(s.raw, "spec", "nodeName"); node != by.Name {
+		if node := s.text("spec", "nodeName"); node != by.Name {
 			return fmt.Sprintf("the pod is bound to node %q", node)
 		}
 	}
 	if after.raw != nil {
-		return revival(before, after)
+		return revival(before, after, ops)
 	}
 	if events.Lookup(before.raw, "metadata", "deletionTimestamp") == nil {
 		return "nobody has asked for the pod to be deleted"
@@ -69,8 +71,11 @@ func trespassOnPod(by events.Actor, before, after standing) string {
 
 // revival says how a change would have a pod that has ended be another way again.
 // Others have acted on its end: the pod that takes its place is there.
-func revival(before, after standing) string {
-	was, is := text(before.raw, "status", "phase"), text(after.raw, "status", "phase")
+func revival(before, after standing, ops []events.Op) string {
+	if before.raw == nil || !touches(ops, "/status/phase") {
+		return ""
+	}
+	was, is := before.text("status", "phase"), after.text("status", "phase")
 	if (was == "Succeeded" || was == "Failed") && is != was {
 		return fmt.Sprintf("the pod has ended as %s, and cannot become %q", was, is)
 	}
@@ -81,16 +86,27 @@ func revival(before, after standing) string {
 // from taking the word of others.
 func trespassOnNote(by events.Actor, object events.Ref, before, after standing) string {
 	for _, s := range []standing{before, after} {
-		if s.raw != nil && text(s.raw, "source", "host") != by.Name {
+		if s.raw != nil && s.text("source", "host") != by.Name {
 			return "the note is not this node's: its source.host is another"
 		}
 	}
 	return disguise(object, after)
 }
 
-func text(doc []byte, names ...string) string {
-	s, _ := events.Text(events.Lookup(doc, names...))
-	return s
+// touches says whether a patch may change what lies at a path.
+func touches(ops []events.Op, path string) bool {
+	for i := range ops {
+		if p := ops[i].Path; strings.HasPrefix(path, p) || strings.HasPrefix(p, path) {
+			return true
+		}
+	}
+	return false
+}
+
+// text is what a member of the object says, if it is a string.
+func (s *standing) text(names ...string) string {
+	t, _ := events.Text(s.outline.Lookup(s.raw, names...))
+	return t
 }
 
 // What an event may have at most, so that no proposal makes a message that NATS
@@ -107,7 +123,7 @@ const (
 
 // unwieldy says why a change is too large for the log, or named so that it cannot
 // be filed.
-func unwieldy(p *events.Proposal, c events.Change) string {
+func unwieldy(p *events.Proposal, c *events.Change) string {
 	envelope := len(p.Asked)
 	for _, s := range []string{
 		c.Type, c.Object.Group, c.Object.Resource, c.Object.Namespace, c.Object.Name, c.UID,

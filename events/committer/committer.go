@@ -24,9 +24,10 @@ import (
 // Index is the committer's window on the projection of its log: how each object
 // stands now.
 type Index interface {
-	// Lookup returns the object's canonical JSON, its uid and the sequences of
-	// its first and latest event. It says false if there is no such object.
-	Lookup(object events.Ref) (raw []byte, uid string, created, sequence uint64, ok bool)
+	// Lookup returns the object's canonical JSON with what is known of its outline,
+	// its uid and the sequence of its latest event. It says false if there is no such
+	// object.
+	Lookup(object events.Ref) (raw []byte, outline events.Outline, uid string, sequence uint64, ok bool)
 	// Folded is the sequence up to which Lookup tells.
 	Folded() uint64
 	// Wait returns once Folded has reached the sequence.
@@ -40,7 +41,7 @@ type Options struct {
 	Volatile bool
 	// Shape refuses what a node writes if an object would come of it that is not
 	// of its kind's shape: projections.CheckShape. Nodes are trusted if nil.
-	Shape func(events.Change) error
+	Shape func(events.Change, []events.Op) error
 	// Now is the clock; time.Now if nil.
 	Now func() time.Time
 	// Queue is how many proposals may wait before Propose blocks; 4,096 if 0.
@@ -175,7 +176,7 @@ func (c *Committer) Run(ctx context.Context) error {
 
 // begin catches up with the log.
 func (c *Committer) begin(ctx context.Context) (*writer, error) {
-	w := &writer{Committer: c, overlay: newOverlay(c.index)}
+	w := &writer{Committer: c, overlay: newOverlay(c.index), writes: map[events.Ref]standing{}}
 	if err := w.catchUp(ctx); err != nil {
 		return nil, fmt.Errorf("catching up with the log: %w", err)
 	}

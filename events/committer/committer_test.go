@@ -329,7 +329,7 @@ func TestRefusesWhatIsTooLarge(t *testing.T) {
 }
 
 func TestAsksForTheShapeOfWhatNodesWrite(t *testing.T) {
-	r := newRig(t, Options{Shape: func(events.Change) error { return errors.New("it is no proper Node") }}).start(t)
+	r := newRig(t, Options{Shape: func(events.Change, []events.Op) error { return errors.New("it is no proper Node") }}).start(t)
 	p := propose(events.Change{Type: "node.registered", Object: events.Ref{Resource: "nodes", Name: "n1"}, Data: []byte(`{"kind":"Node","metadata":{"name":"n1"}}`)})
 	p.Actor = events.Actor{Kind: "node", Name: "n1"}
 	_, err := r.Propose(t.Context(), p)

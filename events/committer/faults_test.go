@@ -119,8 +119,8 @@ func TestStopsWhenTheIndexIsAheadOfIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	late := set("a", 1, 1)
-	v, err := judge(newOverlay(r.index), &late, 2, false)
-	if err != nil {
+	v := newBench(r.index, 2, false)
+	if err := v.judge(&late); err != nil {
 		t.Fatal(err)
 	}
 	first, err := r.trace.Get(t.Context(), 1)

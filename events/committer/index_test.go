@@ -20,11 +20,11 @@ func newMemIndex() *memIndex {
 	return &memIndex{objects: map[events.Ref]standing{}, moved: make(chan struct{})}
 }
 
-func (x *memIndex) Lookup(object events.Ref) ([]byte, string, uint64, uint64, bool) {
+func (x *memIndex) Lookup(object events.Ref) ([]byte, events.Outline, string, uint64, bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	s, ok := x.objects[object]
-	return s.raw, s.uid, s.last, s.last, ok
+	return s.raw, s.outline, s.uid, s.last, ok
 }
 
 func (x *memIndex) Folded() uint64 {

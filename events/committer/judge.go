@@ -11,9 +11,10 @@ import (
 // standing is how an object stands since an event: its canonical JSON, nil if it
 // is not there.
 type standing struct {
-	raw  []byte
-	uid  string
-	last uint64
+	raw     []byte
+	outline events.Outline // of raw, where it is known
+	uid     string
+	last    uint64
 }
 
 // sequence is what an expectation names: that of the object's last event, zero
@@ -30,77 +31,112 @@ type state interface {
 	standing(object events.Ref) standing
 }
 
-// draft is a state with the changes of proposals on top that were judged good.
-type draft struct {
-	below  state
-	writes map[events.Ref]standing
+// bench judges proposals one after the other, each on top of those before it that
+// were judged good: what is gathered for one append.
+type bench struct {
+	below state
+	// next is the sequence that the next event would get.
+	next     uint64
+	volatile bool
+	shape    func(events.Change, []events.Op) error // may be nil
+
+	// events are those of the good proposals, lacking what the log gives them (time
+	// and chain), and after how their objects stand after each.
+	events []events.Event
+	after  []standing
+	writes map[events.Ref]standing // the last of after for each object
+	undo   []write                 // of the proposal that is being judged, what was before
 }
 
-func newDraft(below state) *draft {
-	return &draft{below: below, writes: make(map[events.Ref]standing)}
+type write struct {
+	object events.Ref
+	standing
+	there bool
 }
 
-func (d *draft) standing(object events.Ref) standing {
-	if s, ok := d.writes[object]; ok {
+func (b *bench) standing(object events.Ref) standing {
+	if s, ok := b.writes[object]; ok {
 		return s
 	}
-	return d.below.standing(object)
+	return b.below.standing(object)
 }
 
-// verdict is what a good proposal comes to: its events, lacking what the log
-// gives them (time and chain), and how the objects stand after them.
-type verdict struct {
-	events []events.Event
-	writes map[events.Ref]standing
+// judge decides about one proposal. Without error its events are added.
+func (b *bench) judge(p *events.Proposal) error {
+	b.undo = b.undo[:0]
+	begin, next := len(b.events), b.next
+	err := b.try(p)
+	if err == nil {
+		return nil
+	}
+	b.events, b.after, b.next = b.events[:begin], b.after[:begin], next
+	for i := len(b.undo) - 1; i >= 0; i-- {
+		if w := &b.undo[i]; w.there {
+			b.writes[w.object] = w.standing
+		} else {
+			delete(b.writes, w.object)
+		}
+	}
+	return err
 }
 
-// judge decides about one proposal, whose first event would get the sequence
-// next.
-func judge(s state, p *events.Proposal, next uint64, volatile bool) (verdict, error) {
-	if p.Basis >= next && !volatile {
+func (b *bench) try(p *events.Proposal) error {
+	if p.Basis >= b.next && !b.volatile {
 		// The writer has seen what this committer has not appended: its term is over,
 		// and it does not know yet. Against what it knows it could only judge wrongly.
-		return verdict{}, fmt.Errorf("the proposal rests on sequence %d, and this committer knows of none after %d, so another one appends now: %w",
-			p.Basis, next-1, events.ErrUnavailable)
+		return fmt.Errorf("the proposal rests on sequence %d, and this committer knows of none after %d, so another one appends now: %w",
+			p.Basis, b.next-1, events.ErrUnavailable)
 	}
-	if err := admissible(p, next, volatile); err != nil {
-		return verdict{}, err
+	if err := admissible(p, b.next, b.volatile); err != nil {
+		return err
 	}
 	for _, x := range p.Expect {
-		if is := s.standing(x.Object).sequence(); is != x.Sequence {
-			return verdict{}, &events.ConflictError{Object: x.Object, Expected: x.Sequence, Actual: is}
+		if is := b.standing(x.Object).sequence(); is != x.Sequence {
+			return &events.ConflictError{Object: x.Object, Expected: x.Sequence, Actual: is}
 		}
 	}
-	mine := newDraft(s)
-	out := make([]events.Event, len(p.Changes))
-	for i, c := range p.Changes {
-		after, err := judgeChange(p, c, mine.standing(c.Object))
+	for i := range p.Changes {
+		change, err := p.Event(i)
 		if err != nil {
-			return verdict{}, err
+			return err
 		}
-		after.last = next + uint64(i)
-		mine.writes[c.Object] = after
-		out[i] = event(p, c, after)
-		out[i].More = i < len(out)-1
+		b.events = append(b.events, change)
+		e := &b.events[len(b.events)-1]
+		after, err := b.judgeChange(p, &p.Changes[i], e)
+		if err != nil {
+			return err
+		}
+		after.last = b.next
+		e.Sequence, e.UID, e.Now, e.More = b.next, after.uid, millisecond(e.Now), i < len(p.Changes)-1
+		b.add(e.Object, after)
 	}
-	return verdict{out, mine.writes}, nil
+	return nil
+}
+
+func (b *bench) add(object events.Ref, after standing) {
+	before, there := b.writes[object]
+	b.undo = append(b.undo, write{object, before, there})
+	b.writes[object] = after
+	b.after = append(b.after, after)
+	b.next++
 }
 
 // admissible refuses what is wrong with a proposal whatever the state.
 func admissible(p *events.Proposal, next uint64, volatile bool) error {
 	if len(p.Changes) == 0 {
-		return refused(p, events.Change{}, "the proposal changes nothing")
+		return refused(p, &events.Change{}, "the proposal changes nothing")
 	}
 	if n := len(p.Changes); n > events.MaxBatch {
-		return refused(p, p.Changes[0], fmt.Sprintf("a decision is appended at once, and %d events are more than the log takes at once (%d)", n, events.MaxBatch))
+		return refused(p, &p.Changes[0], fmt.Sprintf("a decision is appended at once, and %d events are more than the log takes at once (%d)", n, events.MaxBatch))
 	}
 	if !volatile && p.Because >= next {
-		return refused(p, p.Changes[0], fmt.Sprintf("its cause, sequence %d, is not in the log, which ends at %d", p.Because, next-1))
+		return refused(p, &p.Changes[0], fmt.Sprintf("its cause, sequence %d, is not in the log, which ends at %d", p.Because, next-1))
 	}
 	if len(p.Asked) > 0 && !json.Valid(p.Asked) {
-		return refused(p, p.Changes[0], "what its decider was asked is not JSON")
+		return refused(p, &p.Changes[0], "what its decider was asked is not JSON")
 	}
-	for _, c := range p.Changes {
+	for i := range p.Changes {
+		c := &p.Changes[i]
 		if events.Volatile(c.Object) != volatile {
 			return refused(p, c, "volatile objects have a log of their own, and this proposal was sent to the wrong one")
 		}
@@ -111,14 +147,11 @@ func admissible(p *events.Proposal, next uint64, volatile bool) error {
 	return nil
 }
 
-// judgeChange returns how the object stands after the change; raw is nil if it
-// is gone. Its sequence is left to the caller.
-func judgeChange(p *events.Proposal, c events.Change, before standing) (standing, error) {
-	ops, err := events.CheckOps(c, p.Actor)
-	if err != nil {
-		return standing{}, err
-	}
-	effect, _ := events.EffectOf(c.Type, c.Object)
+// judgeChange returns how the object stands after the change, which e is the event
+// of; raw is nil if it is gone. Its sequence is left to the caller.
+func (b *bench) judgeChange(p *events.Proposal, c *events.Change, e *events.Event) (standing, error) {
+	before := b.standing(c.Object)
+	effect, ops, _ := e.Judged()
 	switch {
 	case effect == events.Changes && events.Volatile(c.Object):
 		return standing{}, refused(p, c, "volatile objects are put whole, for what a patch rests on may have aged away")
@@ -130,20 +163,26 @@ func judgeChange(p *events.Proposal, c events.Change, before standing) (standing
 		}
 	}
 	var after standing
+	var err error
 	switch effect {
 	case events.Removes:
 		after = standing{uid: before.uid}
 	case events.Changes:
-		after, err = applied(p, c, ops, before)
+		after, err = applied(p, c, e, ops, before)
 	default:
 		after, err = whole(p, c)
 	}
 	if err != nil {
 		return standing{}, err
 	}
-	reason := trespass(p.Actor, c.Object, before, after)
+	reason := trespass(p.Actor, c.Object, before, after, ops)
 	if n := len(after.raw); reason == "" && n > maxObject && n > len(before.raw) {
 		reason = fmt.Sprintf("the object would have %d bytes, and may have %d", n, maxObject)
+	}
+	if reason == "" && p.Actor.Kind == "node" && b.shape != nil {
+		if err := b.shape(*c, ops); err != nil {
+			reason = err.Error()
+		}
 	}
 	if reason != "" {
 		return standing{}, refused(p, c, reason)
@@ -151,13 +190,13 @@ func judgeChange(p *events.Proposal, c events.Change, before standing) (standing
 	return after, nil
 }
 
-func refused(p *events.Proposal, c events.Change, reason string) error {
+func refused(p *events.Proposal, c *events.Change, reason string) error {
 	return &events.RefusedError{Type: c.Type, Object: c.Object, Actor: p.Actor, Reason: reason}
 }
 
 // whole takes a whole object. Its uid is told twice, by the change and within
 // the object: where one is silent the other counts.
-func whole(p *events.Proposal, c events.Change) (standing, error) {
+func whole(p *events.Proposal, c *events.Change) (standing, error) {
 	uid, _ := events.Text(events.Lookup(c.Data, "metadata", "uid"))
 	if uid != "" && c.UID != "" && uid != c.UID {
 		return standing{}, refused(p, c, fmt.Sprintf("the object says that its uid is %q, and the change that it is %q", uid, c.UID))
@@ -167,10 +206,11 @@ func whole(p *events.Proposal, c events.Change) (standing, error) {
 
 // applied folds a patch. One that does not apply is a conflict if the object has
 // changed since the decision was made, and otherwise a mistake.
-func applied(p *events.Proposal, c events.Change, ops []events.Op, before standing) (standing, error) {
-	raw, err := events.ApplyOps(before.raw, ops)
+func applied(p *events.Proposal, c *events.Change, e *events.Event, ops []events.Op, before standing) (standing, error) {
+	outline := before.outline
+	raw, err := e.Try(before.raw, before.last, &outline, ops)
 	if err == nil {
-		return standing{raw: raw, uid: before.uid}, nil
+		return standing{raw: raw, outline: outline, uid: before.uid}, nil
 	}
 	if before.last > p.Basis && !expects(p, c.Object) {
 		return standing{}, outdated(p, c, before)
@@ -190,7 +230,7 @@ func expects(p *events.Proposal, object events.Ref) bool {
 // outdated says that the object is not as the writer saw it, or gone though
 // another may bear its name. A writer that named no expectation is taken to have
 // looked at its basis.
-func outdated(p *events.Proposal, c events.Change, is standing) error {
+func outdated(p *events.Proposal, c *events.Change, is standing) error {
 	conflict := &events.ConflictError{Object: c.Object, Expected: max(p.Basis, 1), Actual: is.sequence()}
 	if c.UID != "" && c.UID != is.uid {
 		conflict.Actual = 0
@@ -201,15 +241,4 @@ func outdated(p *events.Proposal, c events.Change, is standing) error {
 		}
 	}
 	return conflict
-}
-
-// event is the change as it will stand in the log, but for time and chain.
-func event(p *events.Proposal, c events.Change, after standing) events.Event {
-	return events.Event{
-		Sequence: after.last,
-		Type:     c.Type, Object: c.Object, UID: after.uid,
-		Actor: p.Actor, User: p.User, Audit: p.Audit,
-		Cause: p.Because, Basis: p.Basis, Now: millisecond(p.Now), Asked: p.Asked,
-		Optional: c.Optional, Note: c.Note, Data: c.Data,
-	}
 }

@@ -36,8 +36,8 @@ func TestJudge(t *testing.T) {
 				return fmt.Sprintf("folded to %d\n", index.Folded())
 			case "judge":
 				p := parseProposal(t, d)
-				v, err := judge(newOverlay(index), &p, index.Folded()+1, d.HasArg("volatile"))
-				if err != nil {
+				v := newBench(index, index.Folded()+1, d.HasArg("volatile"))
+				if err := v.judge(&p); err != nil {
 					return kindOf(err) + ": " + err.Error() + "\n"
 				}
 				var out strings.Builder
@@ -54,10 +54,15 @@ func TestJudge(t *testing.T) {
 	})
 }
 
+// newBench returns a bench on an index alone.
+func newBench(index Index, next uint64, volatile bool) *bench {
+	return &bench{below: newOverlay(index), next: next, volatile: volatile, writes: map[events.Ref]standing{}}
+}
+
 // checkWrites asserts that the verdict foretold what the fold makes of it.
-func checkWrites(t *testing.T, v verdict, index *memIndex) {
+func checkWrites(t *testing.T, v *bench, index *memIndex) {
 	for object, s := range v.writes {
-		raw, uid, _, sequence, ok := index.Lookup(object)
+		raw, _, uid, sequence, ok := index.Lookup(object)
 		if ok != (s.raw != nil) || ok && (string(raw) != string(s.raw) || uid != s.uid || sequence != s.last) {
 			t.Errorf("%s: the verdict says\n%s at %d, and the fold\n%s at %d", object, s.raw, s.last, raw, sequence)
 		}

@@ -23,21 +23,17 @@ func (o *overlay) standing(object events.Ref) standing {
 	if s, ok := o.fresh[object]; ok {
 		return s
 	}
-	raw, uid, _, sequence, ok := o.index.Lookup(object)
+	raw, outline, uid, sequence, ok := o.index.Lookup(object)
 	if !ok {
 		return standing{}
 	}
-	return standing{raw: raw, uid: uid, last: sequence}
+	return standing{raw: raw, outline: outline, uid: uid, last: sequence}
 }
 
-// add notes how objects stand after an append.
-func (o *overlay) add(v verdict) {
-	for object, s := range v.writes {
-		o.fresh[object] = s
-	}
-	for i := range v.events {
-		o.order = append(o.order, written{v.events[i].Object, v.events[i].Sequence})
-	}
+// add notes how an object stands after an append.
+func (o *overlay) add(object events.Ref, s standing) {
+	o.fresh[object] = s
+	o.order = append(o.order, written{object, s.last})
 }
 
 // trim forgets what the index knows by now.

@@ -108,7 +108,7 @@ func randomProposal(random *rand.Rand, projection *live.Live, mark string) event
 	p := events.Proposal{Actor: events.Actor{Kind: "api"}, Basis: projection.Folded()}
 	for range 1 + random.IntN(3) {
 		object := events.Ref{Resource: "configmaps", Namespace: "default", Name: string(rune('a' + random.IntN(5)))}
-		raw, uid, _, sequence, ok := projection.Lookup(object)
+		raw, _, uid, sequence, ok := projection.Lookup(object)
 		c := events.Change{Object: object}
 		switch random.IntN(8) {
 		case 0:

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"time"
 
 	"github.com/reprise-run/reprise/events"
@@ -16,16 +15,37 @@ import (
 type writer struct {
 	*Committer
 	overlay *overlay
-	last    uint64    // the log ends here
-	chain   [32]byte  // of the last event
-	time    time.Time // of the last event
-	held    *request  // taken from the queue, did not fit into the last group
+	last    uint64                  // the log ends here
+	chain   [32]byte                // of the last event
+	time    time.Time               // of the last event
+	held    *request                // taken from the queue, did not fit into the last group
+	writes  map[events.Ref]standing // lent to each group
+	sealed  []byte                  // space for the chain
 }
 
-// accepted is a request with the good verdict on it.
+// group is what is appended in one go.
+type group struct {
+	bench
+	accepted []accepted
+}
+
+// accepted is a request that was judged good, and which of the group's events are
+// its own.
 type accepted struct {
 	*request
-	verdict
+	from, to int
+}
+
+// newGroup returns one with nothing in it, which has room for so many events.
+func (w *writer) newGroup(size int) *group {
+	clear(w.writes)
+	return &group{
+		bench: bench{
+			below: w.overlay, next: w.last + 1, volatile: w.opts.Volatile, shape: w.opts.Shape, writes: w.writes,
+			events: make([]events.Event, 0, size), after: make([]standing, 0, size),
+		},
+		accepted: make([]accepted, 0, size),
+	}
 }
 
 // catchUp learns where the log ends and waits until the index is there. It asks
@@ -111,29 +131,21 @@ func (w *writer) deposed() error {
 // gather takes what waits, up to one group of events, and judges it in order,
 // each proposal on top of those before it. It looks at no more proposals than
 // that either, or else many that are turned down would hold up the good ones.
-func (w *writer) gather(queue <-chan *request) []accepted {
+func (w *writer) gather(queue <-chan *request) *group {
 	w.overlay.trim()
-	d := newDraft(w.overlay)
-	var group []accepted
-	next := w.last + 1
+	g := w.newGroup(min(1+len(queue), w.opts.Group))
 	looked := 0
 	for r := w.held; r != nil; looked++ {
-		n := len(r.proposal.Changes)
-		if size := int(next - w.last - 1); size > 0 && size+n > w.opts.Group || looked >= w.opts.Group {
+		if size := len(g.events); size > 0 && size+len(r.proposal.Changes) > w.opts.Group || looked >= w.opts.Group {
 			w.held = r
-			return group
+			return g
 		}
 		if r.taken.CompareAndSwap(false, true) {
-			v, err := judge(d, &r.proposal, next, w.opts.Volatile)
-			if err == nil {
-				err = w.checkShape(&r.proposal)
-			}
-			if err != nil {
+			from := len(g.events)
+			if err := g.judge(&r.proposal); err != nil {
 				r.reply <- answer{err: err}
 			} else {
-				group = append(group, accepted{r, v})
-				maps.Copy(d.writes, v.writes)
-				next += uint64(len(v.events))
+				g.accepted = append(g.accepted, accepted{r, from, len(g.events)})
 			}
 		}
 		select {
@@ -143,37 +155,25 @@ func (w *writer) gather(queue <-chan *request) []accepted {
 		}
 	}
 	w.held = nil
-	return group
-}
-
-func (w *writer) checkShape(p *events.Proposal) error {
-	if p.Actor.Kind != "node" || w.opts.Shape == nil {
-		return nil
-	}
-	for _, c := range p.Changes {
-		if err := w.opts.Shape(c); err != nil {
-			return refused(p, c, err.Error())
-		}
-	}
-	return nil
+	return g
 }
 
 // append puts the group into the log: one by one if that is cheaper, else as one
 // batch. After a failure nothing more of the group is appended, for it was judged
 // on top of what failed. Append itself fails only if the committer must stop
 // because a rival has appended.
-func (w *writer) append(ctx context.Context, group []accepted) error {
-	w.seal(group)
-	size := len(group)
-	if w.singly(group) {
+func (w *writer) append(ctx context.Context, g *group) error {
+	w.seal(g.events)
+	all, size := g.accepted, len(g.accepted)
+	if len(g.events) <= w.opts.Singly {
 		size = 1
 	}
-	for done := 0; done < len(group); done += size {
-		err := w.put(ctx, group[done:done+size])
+	for done := 0; done < len(all); done += size {
+		err := w.put(ctx, g, all[done:done+size])
 		if err == nil {
 			continue
 		}
-		for _, a := range group[done:] {
+		for _, a := range all[done:] {
 			a.reply <- answer{err: unappended(err)}
 		}
 		if errors.Is(err, events.ErrUncertain) {
@@ -187,47 +187,36 @@ func (w *writer) append(ctx context.Context, group []accepted) error {
 	return nil
 }
 
-// singly says whether so little waits that each decision is appended by itself.
-func (w *writer) singly(group []accepted) bool {
-	n := 0
-	for _, a := range group {
-		n += len(a.events)
-	}
-	return n <= w.opts.Singly
-}
-
-// seal gives the events what depends on their place in the log.
-func (w *writer) seal(group []accepted) {
+// seal gives events what depends on their place in the log.
+func (w *writer) seal(batch []events.Event) {
 	now := millisecond(w.opts.Now())
 	if now.Before(w.time) {
 		now = w.time
 	}
 	chain := w.chain
-	for _, a := range group {
-		for i := range a.events {
-			e := &a.events[i]
-			e.Time = now
-			chain = events.Link(chain, e)
-			e.Chain = chain
-		}
+	for i := range batch {
+		e := &batch[i]
+		e.Time = now
+		chain, w.sealed = events.LinkIn(w.sealed, chain, e)
+		e.Chain = chain
 	}
 }
 
-// put appends requests as one batch and answers them, or fails and leaves that
-// to the caller.
-func (w *writer) put(ctx context.Context, group []accepted) error {
-	var batch []events.Event
-	for _, a := range group {
-		batch = append(batch, a.events...)
-	}
+// put appends accepted requests as one batch and answers them, or fails and leaves
+// that to the caller.
+func (w *writer) put(ctx context.Context, g *group, all []accepted) error {
+	from, to := all[0].from, all[len(all)-1].to
+	batch := g.events[from:to:to]
 	if err := w.store(ctx, batch); err != nil {
 		return err
 	}
-	end := batch[len(batch)-1]
+	end := &batch[len(batch)-1]
 	w.last, w.chain, w.time = end.Sequence, end.Chain, end.Time
-	for _, a := range group {
-		w.overlay.add(a.verdict)
-		a.reply <- answer{receipt: events.Receipt{First: a.events[0].Sequence, Last: a.events[len(a.events)-1].Sequence}}
+	for i := range batch {
+		w.overlay.add(batch[i].Object, g.after[from+i])
+	}
+	for _, a := range all {
+		a.reply <- answer{receipt: events.Receipt{First: g.events[a.from].Sequence, Last: g.events[a.to-1].Sequence}}
 	}
 	return nil
 }

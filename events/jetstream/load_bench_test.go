@@ -113,7 +113,9 @@ func (l writers) write(b *testing.B, x *bench, until time.Time, c *cost) {
 // written is new.
 type unread struct{ bench *bench }
 
-func (*unread) Lookup(events.Ref) ([]byte, string, uint64, uint64, bool) { return nil, "", 0, 0, false }
+func (*unread) Lookup(events.Ref) (raw []byte, o events.Outline, uid string, sequence uint64, ok bool) {
+	return nil, o, "", 0, false
+}
 
 func (x *unread) Folded() uint64 { return x.bench.folded.Load() }
 

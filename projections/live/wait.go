@@ -14,14 +14,10 @@ func (l *Live) View() projections.Reader { return l.current.Load().view }
 // Folded is the sequence up to which the projection has folded the log.
 func (l *Live) Folded() uint64 { return l.View().Sequence() }
 
-// Lookup returns how an object stands: its canonical JSON, its uid and the
-// sequences of its first and latest event.
-func (l *Live) Lookup(object events.Ref) (raw []byte, uid string, created, sequence uint64, ok bool) {
-	e := l.View().Get(object)
-	if e == nil {
-		return nil, "", 0, 0, false
-	}
-	return e.Raw, e.UID, e.Created, e.Sequence, true
+// Lookup returns how an object stands: its canonical JSON with what is known of its
+// outline, its uid and the sequence of its latest event.
+func (l *Live) Lookup(object events.Ref) (raw []byte, outline events.Outline, uid string, sequence uint64, ok bool) {
+	return projections.Standing(l.View(), object)
 }
 
 // Wait implements Projection. It fails with what stopped the projection if that
