@@ -20,6 +20,7 @@ type ahead struct {
 	at     place
 	chunks <-chan part
 	given  part // what upstream had last, and is done with when it asks for more
+	paged  bool // it has asked for a page
 }
 
 // part is one chunk, its objects decoded as far as could be, and whether more follow.
@@ -42,10 +43,7 @@ func (a *ahead) next(ctx context.Context, b *backend, at place) part {
 	}
 	select {
 	case p := <-a.chunks:
-		if n := len(p.kvs); n > 0 {
-			at.from = string(p.kvs[n-1].Key) + "\x00"
-		}
-		if a.at = at; !p.more {
+		if a.at = at.after(p.kvs); !p.more {
 			a.chunks = nil
 		}
 		a.give(p)
@@ -55,12 +53,15 @@ func (a *ahead) next(ctx context.Context, b *backend, at place) part {
 	}
 }
 
-// page has the objects of a page decoded that is about to be handed to upstream.
-func (a *ahead) page(b *backend, scope events.Ref, kvs []*mvccpb.KeyValue) {
-	p := part{decoded: b.early.decode(scope, kvs)}
+// page keeps a page until upstream is done with it, and says whether it is the first
+// one that the request reads.
+func (a *ahead) page(p part) (first bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	first = !a.paged
+	a.paged = true
 	a.give(p)
+	return first
 }
 
 func (a *ahead) give(p part) {
@@ -132,4 +133,12 @@ type place struct {
 	scope events.Ref
 	at    uint64
 	from  string
+}
+
+// after is where a list goes on behind some objects of it.
+func (p place) after(kvs []*mvccpb.KeyValue) place {
+	if n := len(kvs); n > 0 {
+		p.from = string(kvs[n-1].Key) + "\x00"
+	}
+	return p
 }

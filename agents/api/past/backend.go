@@ -35,14 +35,17 @@ type backend struct {
 	scratch *scratch
 	chunk   int // of a list without a limit
 	early   *early
+	pages   *pages
 	ended   context.Context // ends watches
 }
 
 func newBackend(ended context.Context, o Options, epoch uint64) *backend {
-	return &backend{
+	b := &backend{
 		reader: o.Reader, keys: upstream.Keys(), reveal: o.Reveal, epoch: epoch,
 		scratch: newScratch(), chunk: chunk, early: newEarly(), ended: ended,
 	}
+	b.pages = &pages{backend: b, next: map[place]*page{}}
+	return b
 }
 
 func (b *backend) client() *kubernetes.Client {
@@ -126,27 +129,17 @@ func (b *backend) List(ctx context.Context, prefix string, opts kubernetes.ListO
 		}
 		return resp, p.err
 	}
-	more := false
-	most := 0
 	if opts.Limit > 0 {
-		most = int(opts.Limit) + 1 // One more says that there are more.
+		resp.Kvs, resp.Count, err = b.list(ctx, here, opts.Limit)
+		return resp, err
 	}
-	for kv, err := range b.from(ctx, here, most) {
+	for kv, err := range b.from(ctx, here, 0) {
 		if err != nil {
 			return resp, err
 		}
-		if more = opts.Limit > 0 && int64(len(resp.Kvs)) == opts.Limit; more {
-			break
-		}
 		resp.Kvs = append(resp.Kvs, kv)
 	}
-	if a := aheadOf(ctx); a != nil {
-		a.page(b, scope, resp.Kvs)
-	}
 	resp.Count = int64(len(resp.Kvs))
-	if more {
-		resp.Count, err = b.remaining(ctx, here, resp.Kvs)
-	}
 	return resp, err
 }
 

@@ -62,6 +62,7 @@ func startChain(o Options, sequence uint64) (c *chain, err error) {
 	undo := func() {
 		end()
 		unregister()
+		b.pages.close()
 	}
 	defer func() {
 		if err != nil {

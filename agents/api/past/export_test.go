@@ -31,6 +31,7 @@ func (r reads) Get(ctx context.Context, key string, opts kubernetes.GetOptions) 
 
 func (r reads) List(ctx context.Context, prefix string, opts kubernetes.ListOptions) (kubernetes.ListResponse, error) {
 	ctx, _ = within(ctx, Moment{Sequence: r.last()})
+	r.ahead.paged = false // Each page is the first of its request, so that the next is read ahead.
 	return r.backend.List(context.WithValue(ctx, aheadKey{}, r.ahead), prefix, opts)
 }
 
