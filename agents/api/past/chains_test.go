@@ -7,6 +7,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,8 +28,10 @@ func (tens) ListAt(_ context.Context, _, _, _ string, sequence uint64) iter.Seq2
 // fleet starts chains that do nothing, and says which run.
 type fleet struct {
 	*chains
+	fail error
+
+	mu               sync.Mutex
 	started, stopped []uint64
-	fail             error
 }
 
 func newFleet() *fleet {
@@ -39,10 +42,16 @@ func newFleet() *fleet {
 		if f.fail != nil {
 			return nil, f.fail
 		}
-		f.started = append(f.started, sequence)
-		return &chain{stop: func() { f.stopped = append(f.stopped, sequence) }}, nil
+		f.note(&f.started, sequence)
+		return &chain{stop: func() { f.note(&f.stopped, sequence) }}, nil
 	}
 	return f
+}
+
+func (f *fleet) note(to *[]uint64, sequence uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	*to = append(*to, sequence)
 }
 
 func (f *fleet) use(t *testing.T, sequence uint64) func() {
@@ -57,6 +66,8 @@ func (f *fleet) use(t *testing.T, sequence uint64) func() {
 func (f *fleet) expect(t *testing.T, started, stopped string) {
 	t.Helper()
 	synctest.Wait()
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if a, b := fmt.Sprint(f.started), fmt.Sprint(f.stopped); a != "["+started+"]" || b != "["+stopped+"]" {
 		t.Errorf("started %s and stopped %s, and should have [%s] and [%s]", a, b, started, stopped)
 	}
@@ -121,6 +132,8 @@ func TestChains(t *testing.T) {
 				test(t, f)
 				f.close()
 				synctest.Wait()
+				f.mu.Lock()
+				defer f.mu.Unlock()
 				slices.Sort(f.started)
 				slices.Sort(f.stopped)
 				if !slices.Equal(f.started, f.stopped) {

@@ -79,6 +79,8 @@ func TestPagesAhead(t *testing.T) {
 		}
 		expect := func(what string, listed, counted int64, kept int) {
 			t.Helper()
+			b.pages.mu.Lock()
+			defer b.pages.mu.Unlock()
 			if n.listed.Load() != listed || n.counted.Load() != counted || len(b.pages.next) != kept {
 				t.Errorf("%s: %d lists were begun, objects counted %d times, %d pages kept; not %d, %d and %d", what,
 					n.listed.Load(), n.counted.Load(), len(b.pages.next), listed, counted, kept)
