@@ -15,6 +15,7 @@ import (
 	"time"
 
 	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
 
 	"github.com/reprise-run/reprise/agents/node"
@@ -42,12 +43,18 @@ type bubble struct {
 // inBubble runs a test in time of its own. It draws its faults from the seed.
 func inBubble(t *testing.T, seed uint64, test func(b *bubble)) {
 	t.Helper()
+	inBubbleOf(t, seed, hollow.Profile{}, test)
+}
+
+// inBubbleOf does so with containers that behave as a profile says.
+func inBubbleOf(t *testing.T, seed uint64, profile hollow.Profile, test func(b *bubble)) {
+	t.Helper()
 	root := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		timeline := hollow.NewTimeline(clock.RealClock{})
 		b := &bubble{t: t, log: schematest.NewLog(t), runtime: hollow.New(hollow.Options{
-			Node: "n1", Pods: netip.MustParsePrefix("10.1.0.0/24"), Timeline: timeline,
+			Node: "n1", Pods: netip.MustParsePrefix("10.1.0.0/24"), Timeline: timeline, Profile: profile,
 		}), root: root}
 		volatile := schematest.NewLog(t)
 		var err1, err2 error
@@ -141,14 +148,14 @@ var web = events.Ref{Resource: "pods", Namespace: "shop", Name: "web"}
 
 func (b *bubble) create() {
 	b.t.Helper()
-	b.propose(events.Change{Type: "pod.created", Object: web, UID: "u1", Data: []byte(`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"web","namespace":"shop","uid":"u1"},` +
+	b.propose(events.Change{Type: "pod.created", Object: web, UID: "u1", Data: []byte(`{"apiVersion":"v1","kind":"Pod","metadata":{"generation":1,"name":"web","namespace":"shop","uid":"u1"},` +
 		`"spec":{"containers":[{"image":"img","name":"a"}],"nodeName":"n1","restartPolicy":"Always"},"status":{"phase":"Pending"}}`)})
 }
 
 func (b *bubble) delete() {
 	b.t.Helper()
 	b.propose(events.Change{Type: "pod.terminating", Object: web, UID: "u1", Data: []byte(
-		`[{"op":"add","path":"/metadata/deletionGracePeriodSeconds","value":5},{"op":"add","path":"/metadata/deletionTimestamp","value":"2026-01-01T00:00:00Z"}]`)})
+		`[{"op":"add","path":"/metadata/deletionGracePeriodSeconds","value":5},{"op":"add","path":"/metadata/deletionTimestamp","value":"2026-01-01T00:00:00Z"},{"op":"replace","path":"/metadata/generation","value":2}]`)})
 }
 
 // settle lets time pass.
@@ -216,6 +223,28 @@ func TestHistoryOfAPod(t *testing.T) {
 		n := projections.As[v1.Node](b.view.View().Get(events.Ref{Resource: "nodes", Name: "n1"}))
 		if n.Status.NodeInfo.ContainerRuntimeVersion != "hollow://1" {
 			t.Errorf("the node says %+v", n.Status.NodeInfo)
+		}
+	})
+}
+
+// A node tells at once that it has seen that a pod is to end only if the pod's end is
+// not there to tell it.
+func TestSlowEnd(t *testing.T) {
+	slow := hollow.Profile{Stop: hollow.Span{Min: metav1.Duration{Duration: 3 * time.Second}}}
+	inBubbleOf(t, 0, slow, func(b *bubble) {
+		b.create()
+		b.settle(time.Second)
+		b.delete()
+		b.settle(2 * time.Second)
+		if got, want := b.history(), beginning+" pod.terminating pod.observed"; got != want {
+			t.Errorf("the history is\n%s, want\n%s", got, want)
+		}
+		if p := b.pod(); p == nil || p.Status.ObservedGeneration != p.Generation {
+			t.Errorf("the pod is %+v", p)
+		}
+		b.settle(10 * time.Second)
+		if got, want := b.history(), beginning+" pod.terminating pod.observed container.exited(143) pod.removed"; got != want {
+			t.Errorf("the history is\n%s, want\n%s", got, want)
 		}
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -35,7 +36,7 @@ func (w *worker) tell(ctx context.Context, p *plan.Pod) (bool, error) {
 			return true, nil // Nothing of it ever was here, or all has been told.
 		}
 		steps := status.Steps(*p, status.Compute(*p, w.a.o.Addresses, now))
-		if len(steps) == 0 || w.early(p, steps, now) {
+		if len(steps) == 0 || w.early(p, steps, now) || w.ending(p, steps, now) {
 			return len(steps) == 0, nil
 		}
 		decision, err := status.Decide(entry, steps)
@@ -78,6 +79,24 @@ func (w *worker) early(p *plan.Pod, steps []status.Step, now time.Time) bool {
 		return s != nil && now.Before(s.Created.Add(settling))
 	}
 	return false
+}
+
+// ending says that all there is to tell is that the node has seen that the pod is to
+// end, and has seen it only just now. Most containers end soon, and then their end
+// tells that too.
+func (w *worker) ending(p *plan.Pod, steps []status.Step, now time.Time) bool {
+	if p.Desired.DeletionTimestamp == nil || !runs(p) || !status.OnlySeen(p.Desired.Status, steps) {
+		w.noticed = time.Time{}
+		return false
+	}
+	if w.noticed.IsZero() {
+		w.noticed = now
+	}
+	return now.Before(w.noticed.Add(settling))
+}
+
+func runs(p *plan.Pod) bool {
+	return slices.ContainsFunc(p.Containers, func(c plan.Container) bool { return c.State == plan.Running })
 }
 
 func canonical(v any) ([]byte, error) {

@@ -33,6 +33,7 @@ type worker struct {
 	images   map[string]image
 	mounted  bool
 	refresh  time.Time // when the volumes have to be brought up to date
+	noticed  time.Time // when the pod's deletion was seen, until that is told
 	silence  int       // how often in a row nobody heard what there was to tell
 	results  chan result
 }

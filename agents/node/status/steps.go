@@ -53,6 +53,16 @@ func Steps(p plan.Pod, after v1.PodStatus) []Step {
 	return s.out
 }
 
+// OnlySeen says whether all that facts tell, after what was reported, is which version
+// of the pod's specification the node has seen.
+func OnlySeen(reported v1.PodStatus, steps []Step) bool {
+	if len(steps) != 1 || steps[0].Type != "pod.observed" {
+		return false
+	}
+	reported.ObservedGeneration = steps[0].Status.ObservedGeneration
+	return apiequality.Semantic.DeepEqual(reported, steps[0].Status)
+}
+
 type steps struct {
 	now, after v1.PodStatus
 	deleting   bool
