@@ -173,6 +173,9 @@ func (s *Server) assemble(ctx context.Context, o Options, address string) (func(
 	if err != nil {
 		return nil, err
 	}
+	if err := podsFrom(o.History.Projection, config.KubeAPIs.ControlPlane.VersionedInformers); err != nil {
+		return nil, err
+	}
 	dialNodes(config, o.Dial)
 	if o.ID != "" {
 		config.KubeAPIs.ControlPlane.Generic.APIServerID = "apiserver-" + o.ID
