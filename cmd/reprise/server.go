@@ -79,8 +79,9 @@ func (o *serverOptions) check() error {
 
 // whole is what a person is told of what was started.
 type whole struct {
-	next string // what to ask kubectl for, to see it
-	end  string // what its end leaves
+	next string       // what to ask kubectl for, to see it
+	end  string       // what its end leaves
+	undo func() error // takes back what would outlive a start that fails, nil for nothing
 }
 
 // starter starts the parts. If one fails it ends ctx by end, and so the others.
@@ -133,7 +134,11 @@ func (o *serverOptions) serve(ctx context.Context, start starter, is whole) erro
 	debug.SetGCPercent(usual)
 	if err != nil {
 		// Upstream takes up to a minute to stop what has half started. What is kept
-		// outlives a crash, so that the end of the process will do.
+		// outlives a crash, so that the end of the process will do, but for what would
+		// outlive that.
+		if is.undo != nil {
+			err = errors.Join(err, is.undo())
+		}
 		if ctx.Err() != nil {
 			return nil
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync/atomic"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -13,7 +14,7 @@ import (
 
 // newUpCommand starts a whole cluster.
 func newUpCommand(env *environment) *cobra.Command {
-	o := upOptions{serverOptions: serverOptions{environment: env}}
+	o := upOptions{serverOptions: serverOptions{environment: env}, begun: make(chan struct{})}
 	c := &cobra.Command{
 		Use:   "up",
 		Short: "Start a cluster of one node on this machine",
@@ -33,6 +34,10 @@ control plane and leaves the containers running; 'reprise down' stops them too.`
 type upOptions struct {
 	serverOptions
 	node string
+	// begun is closed when the node's runtime has started, or has failed to. Until the
+	// rest has started too, it is here to be withdrawn.
+	begun   chan struct{}
+	waiting atomic.Pointer[worker]
 }
 
 // run starts everything, says so, and waits for the end.
@@ -46,7 +51,17 @@ func (o *upOptions) run(ctx context.Context) error {
 	return o.serve(ctx, o.start, whole{
 		next: "get nodes",
 		end:  "Containers go on; `reprise down` stops them too.",
+		undo: o.withdraw,
 	})
+}
+
+// withdraw ends the containerd that a start has begun to run which then failed.
+func (o *upOptions) withdraw() error {
+	<-o.begun
+	if w := o.waiting.Swap(nil); w != nil {
+		return w.runtime.Withdraw()
+	}
+	return nil
 }
 
 // start starts the control plane and the node side by side, as far as one does
@@ -62,21 +77,24 @@ func (o *upOptions) start(ctx context.Context, end context.CancelCauseFunc, p *c
 			return err
 		})
 	}
-	var w *worker
-	side(func() (err error) {
-		if w, err = startRuntime(ctx, o.environment, o.node, p.log); err == nil {
+	side(func() error {
+		defer close(o.begun)
+		w, err := startRuntime(ctx, o.environment, o.node, p.log)
+		if err == nil {
+			o.waiting.Store(w)
 			say.say("containerd runs")
 		}
 		return err
 	})
 	side(func() error { return o.startServer(ctx, p, listener, say) })
-	err := group.Wait()
-	if w != nil {
-		p.onClose(w.runtime.Close)
-	}
-	if err != nil {
+	if err := group.Wait(); err != nil {
 		return err
 	}
+	w := o.waiting.Swap(nil)
+	if w == nil {
+		return context.Cause(ctx)
+	}
+	p.onClose(w.runtime.Close)
 	c, err := p.connect(ctx, o.node)
 	if err != nil {
 		return err

@@ -51,7 +51,7 @@ func startRuntime(ctx context.Context, env *environment, name string, log *slog.
 		return nil, fmt.Errorf("cannot start the container runtime: %w", err)
 	}
 	if err := w.importBundled(ctx, filepath.Join(config.BinDir, "..", "images")); err != nil {
-		return nil, errors.Join(err, w.runtime.Close())
+		return nil, errors.Join(err, w.runtime.Withdraw())
 	}
 	return w, nil
 }

@@ -40,6 +40,7 @@ type Runtime struct {
 	config Config
 	conn   *grpc.ClientConn
 	lock   *os.File
+	own    bool // whether none ran before
 	stop   context.CancelFunc
 	done   sync.WaitGroup
 }
@@ -62,7 +63,7 @@ func Start(ctx context.Context, config Config) (_ *Runtime, err error) {
 	r := &Runtime{config: c}
 	defer func() {
 		if err != nil {
-			_ = r.Close()
+			err = errors.Join(err, r.Withdraw())
 		}
 	}()
 	if r.lock, err = lock(c); err != nil {
@@ -98,6 +99,23 @@ func (r *Runtime) Close() error {
 		failed = errors.Join(failed, r.lock.Close())
 	}
 	return failed
+}
+
+// Withdraw is Close for a start that goes no further: a containerd that runs because of
+// it ends too. Containers go on.
+func (r *Runtime) Withdraw() (err error) {
+	if r.own {
+		if r.stop != nil {
+			r.stop()
+		}
+		r.done.Wait()
+		var p *process
+		if p, err = running(r.config); p != nil {
+			err = p.stop()
+			p.release()
+		}
+	}
+	return errors.Join(err, r.Close())
 }
 
 // Config is the configuration with its defaults.
@@ -151,6 +169,7 @@ func (r *Runtime) adoptOrSpawn(ctx context.Context) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.own = p == nil
 	had, err := os.ReadFile(c.configFile())
 	if p != nil && (err != nil || !bytes.Equal(had, wanted)) {
 		c.Log.Info("containerd starts again, because its configuration changed", "node", c.Node)
@@ -183,7 +202,7 @@ func (r *Runtime) spawn(ctx context.Context) (*process, error) {
 	}
 	if err := r.ready(ctx, p); err != nil {
 		if ctx.Err() != nil {
-			// Whoever starts the node next takes it over.
+			// It is withdrawn, or whoever starts the node next takes it over.
 			p.release()
 			return nil, err
 		}
