@@ -35,15 +35,15 @@ func TestActorsLeaveTurnsToOthers(t *testing.T) {
 	over, cancel := context.WithCancel(t.Context())
 	cancel()
 	var begun []func()
-	for range turns {
-		ctx, stop := context.WithTimeout(t.Context(), 10*time.Millisecond)
-		if done, err := q.take(ctx, hanging); err == nil {
-			begun = append(begun, done)
+	for range share {
+		done, err := q.take(t.Context(), hanging)
+		if err != nil {
+			t.Fatal(err)
 		}
-		stop()
+		begun = append(begun, done)
 	}
-	if len(begun) != share {
-		t.Fatalf("one actor has %d turns, its share is %d", len(begun), share)
+	if _, err := q.take(over, hanging); !errors.Is(err, context.Canceled) {
+		t.Fatalf("one actor has more than its share of %d turns: %v", share, err)
 	}
 	soon, stop := context.WithTimeout(t.Context(), 10*time.Second)
 	defer stop()

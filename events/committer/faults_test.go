@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
-	"time"
+	"testing/synctest"
 
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/events/logtest"
@@ -36,29 +36,33 @@ func TestLearnsTheTruthWhenAnAnswerIsLost(t *testing.T) {
 func TestGoesOnWhenTheTruthCannotBeLearned(t *testing.T) {
 	for name, fault := range map[string]logtest.Fault{"not stored": logtest.LostBatch, "stored later": logtest.Late} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, Options{Patience: 30 * time.Millisecond}).start(t)
-			many := make([]logtest.Fault, 1000)
-			for i := range many {
-				many[i] = fault
-			}
-			r.log.Plan(many...)
-			if fault == logtest.Late {
-				r.serves(t)
-				r.log.Cut() // and the log's end cannot be read either
-			}
-			if _, err := r.Propose(t.Context(), create("a")); !errors.Is(err, events.ErrUncertain) {
-				t.Errorf("got %v", err)
-			}
-			r.log.Mend()
-			_, err := r.Propose(t.Context(), create("a"))
-			var conflict *events.ConflictError
-			if stored := len(r.check(t)) == 1 && errors.As(err, &conflict); err != nil && !stored {
-				t.Errorf("got %v", err)
-			}
-			if n := len(r.check(t)); n != 1 {
-				t.Errorf("the log has %d events, want 1", n)
-			}
+			synctest.Test(t, func(t *testing.T) { goesOnInDoubt(t, fault) })
 		})
+	}
+}
+
+func goesOnInDoubt(t *testing.T, fault logtest.Fault) {
+	r := newRig(t, Options{}).start(t)
+	many := make([]logtest.Fault, 1000)
+	for i := range many {
+		many[i] = fault
+	}
+	r.log.Plan(many...)
+	if fault == logtest.Late {
+		r.serves(t)
+		r.log.Cut() // and the log's end cannot be read either
+	}
+	if _, err := r.Propose(t.Context(), create("a")); !errors.Is(err, events.ErrUncertain) {
+		t.Errorf("got %v", err)
+	}
+	r.log.Mend()
+	_, err := r.Propose(t.Context(), create("a"))
+	var conflict *events.ConflictError
+	if stored := len(r.check(t)) == 1 && errors.As(err, &conflict); err != nil && !stored {
+		t.Errorf("got %v", err)
+	}
+	if n := len(r.check(t)); n != 1 {
+		t.Errorf("the log has %d events, want 1", n)
 	}
 }
 
