@@ -30,7 +30,8 @@ type Options struct {
 	Logger *slog.Logger
 	// Version of the program, for the actor.
 	Version string
-	// Workers is how many items are decided at a time; 16 by default.
+	// Workers is how many items are decided at a time; 16 by default, and as many
+	// as a batch of the log holds for a Patient decider.
 	Workers int
 }
 
@@ -39,7 +40,8 @@ type Runner struct {
 	Options
 	decider Decider
 	actor   events.Actor
-	setup   []byte // of a Tuned decider
+	setup   []byte        // of a Tuned decider
+	gather  time.Duration // of a Patient decider
 }
 
 // New returns a runner of the decider.
@@ -50,13 +52,21 @@ func New(d Decider, o Options) *Runner {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	if o.Workers == 0 {
+	var gather time.Duration
+	if p, ok := d.(Patient); ok {
+		gather = p.Gather()
+	}
+	switch {
+	case o.Workers > 0:
+	case gather > 0:
+		o.Workers = maxDecisions
+	default:
 		o.Workers = 16
 	}
 	actor := d.Actor()
 	actor.Version = o.Version
 	o.Logger = o.Logger.With("actor", actor.String())
-	r := &Runner{Options: o, decider: d, actor: actor}
+	r := &Runner{Options: o, decider: d, actor: actor, gather: gather}
 	if t, ok := d.(Tuned); ok {
 		r.setup = t.Setup()
 	}
@@ -81,7 +91,7 @@ func (r *Runner) Run(ctx context.Context) error {
 // follow is the loop of the package comment, from a view onward.
 func (r *Runner) follow(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
-	l := &loop{Runner: r, queue: newQueue(), threads: goroutines{}, done: make(chan result), stopped: make(chan error, 2)}
+	l := &loop{Runner: r, queue: newQueue(r.gather), threads: goroutines{}, done: make(chan result), stopped: make(chan error, 2)}
 	l.give = func(d result) { l.done <- d }
 	defer func() {
 		stop()
@@ -252,7 +262,7 @@ func (l *loop) drain() {
 
 // timer rings when the queue has something to do.
 func (l *loop) timer() (ring <-chan time.Time, cancel func()) {
-	at := l.queue.until()
+	at := l.queue.until(l.now())
 	if at.IsZero() {
 		return nil, func() {}
 	}

@@ -16,6 +16,10 @@ type queue struct {
 	waiting []*entry
 	timers  timers
 	folded  uint64
+	// gather is for how long the first item that is ready waits for others, and
+	// opens when that is over; zero before one has come.
+	gather time.Duration
+	opens  time.Time
 }
 
 // entry is what the runner remembers about an item.
@@ -33,7 +37,9 @@ type entry struct {
 	tries int
 }
 
-func newQueue() *queue { return &queue{items: map[events.Ref]*entry{}} }
+func newQueue(gather time.Duration) *queue {
+	return &queue{items: map[events.Ref]*entry{}, gather: gather}
+}
 
 // mark says that a change concerned the item. Because is zero for a change that
 // is not in the history.
@@ -57,6 +63,9 @@ func (q *queue) enqueue(it *entry) {
 
 // next takes the item that is to be decided next, or nil.
 func (q *queue) next(now time.Time) *entry {
+	if q.gathers(now) {
+		return nil
+	}
 	for len(q.ready) > 0 {
 		it := q.ready[0]
 		q.ready = q.ready[1:]
@@ -74,7 +83,19 @@ func (q *queue) next(now time.Time) *entry {
 			return it
 		}
 	}
+	q.opens = time.Time{}
 	return nil
+}
+
+// gathers says whether those that are ready wait for others still.
+func (q *queue) gathers(now time.Time) bool {
+	if q.gather == 0 || len(q.ready) == 0 {
+		return false
+	}
+	if q.opens.IsZero() {
+		q.opens = now.Add(q.gather)
+	}
+	return now.Before(q.opens)
 }
 
 // advance readies the items whose time has come.
@@ -158,12 +179,16 @@ func (q *queue) drop(it *entry) {
 	}
 }
 
-// until is the time at which advance has something to do; zero for never.
-func (q *queue) until() time.Time {
-	if len(q.timers) == 0 {
-		return time.Time{}
+// until is the time at which advance or next have something to do again; zero for
+// never.
+func (q *queue) until(now time.Time) (at time.Time) {
+	if len(q.timers) > 0 {
+		at = q.timers[0].at
 	}
-	return q.timers[0].at
+	if q.gathers(now) && (at.IsZero() || q.opens.Before(at)) {
+		at = q.opens
+	}
+	return at
 }
 
 const (

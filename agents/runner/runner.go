@@ -44,6 +44,14 @@ type Decider interface {
 	Decide(v View, item Item, now time.Time) Result
 }
 
+// Patient is a Decider for which nobody waits: the loop gathers items for a while,
+// so that many decisions share what an append costs.
+type Patient interface {
+	Decider
+	// Gather is for how long an item waits for others.
+	Gather() time.Duration
+}
+
 // View is what a decider sees: the cluster by its history, and the volatile
 // objects (leases) beside it.
 type View struct {

@@ -123,6 +123,34 @@ func TestDecidesWhatIsThereAndWhatComes(t *testing.T) {
 	})
 }
 
+// patient is a scribe for whom nobody waits.
+type patient struct{ *scribe }
+
+func (patient) Gather() time.Duration { return time.Second }
+
+func TestAPatientDeciderGathers(t *testing.T) {
+	in(t, func(t *testing.T, c *cluster, s *scribe) {
+		o := c.options(t)
+		o.Workers = 1
+		defer start(t, patient{s}, o)()
+		c.put("a", map[string]string{})
+		time.Sleep(900 * time.Millisecond)
+		c.put("b", map[string]string{})
+		synctest.Wait()
+		s.check(t)
+		time.Sleep(100 * time.Millisecond)
+		synctest.Wait()
+		s.check(t, "a because 1", "b because 2")
+		time.Sleep(time.Hour)
+		c.put("a", map[string]string{"more": "yes"})
+		synctest.Wait()
+		s.check(t)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		s.check(t, "a because 3")
+	})
+}
+
 func TestConflictIsDecidedAgain(t *testing.T) {
 	in(t, func(t *testing.T, c *cluster, s *scribe) {
 		defer start(t, s, c.options(t))()

@@ -25,7 +25,7 @@ type Threads interface {
 
 // Stepper returns a loop that has everything there is still to decide.
 func (r *Runner) Stepper(t Threads) *Stepper {
-	l := &loop{Runner: r, queue: newQueue(), threads: t}
+	l := &loop{Runner: r, queue: newQueue(r.gather), threads: t}
 	l.give = l.finish
 	v := l.view()
 	l.queue.fold(v.Sequence())
@@ -47,7 +47,7 @@ func (s *Stepper) Fold(changes []projections.Change, volatile bool) {
 func (s *Stepper) Step(ctx context.Context) (wake time.Time) {
 	s.loop.queue.advance(s.loop.now())
 	s.loop.dispatch(ctx)
-	return s.loop.queue.until()
+	return s.loop.queue.until(s.loop.now())
 }
 
 // goroutines are the Threads of Run.

@@ -25,6 +25,13 @@ func New() Controller { return Controller{} }
 // Actor is controller:recorder.
 func (Controller) Actor() events.Actor { return events.Actor{Kind: "controller", Name: "recorder"} }
 
+// gather is for how long a note waits for others. Notes are read by people, hours
+// later, and an append of one costs nearly as much as one of a hundred.
+const gather = 250 * time.Millisecond
+
+// Gather is runner.Patient's.
+func (Controller) Gather() time.Duration { return gather }
+
 // Concerns names a work item for each note that the change is worth. The note is
 // in the item's name: a view does not tell how an object stood before.
 func (Controller) Concerns(v runner.View, c projections.Change) []events.Ref {
