@@ -90,7 +90,8 @@ func freesRoom(c projections.Change) bool {
 		return true
 	}
 	after := projections.As[v1.Pod](c.After)
-	return isOver(after) || requestsOf(before).differ(requestsOf(after)) || !maps.Equal(before.Labels, after.Labels)
+	return isOver(after) || !maps.Equal(before.Labels, after.Labels) ||
+		!asksAlike(before, after) && requestsOf(before).differ(requestsOf(after))
 }
 
 // nodeChanged says whether a node is new or takes other pods than before.

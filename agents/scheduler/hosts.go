@@ -58,6 +58,7 @@ type memo struct {
 // podFacts is what a version of a bound pod takes up.
 type podFacts struct {
 	entry   *projections.Entry
+	pod     *v1.Pod
 	over    bool
 	picky   bool
 	request *request
@@ -143,8 +144,14 @@ func (m *memo) podFacts(e *projections.Entry, view uint64) *podFacts {
 	f := m.pods[e.UID]
 	if f == nil || f.entry != e {
 		p := projections.As[v1.Pod](e)
-		r := requestsOf(p)
-		f = &podFacts{entry: e, over: isOver(p), picky: isPicky(p), request: &r}
+		next := &podFacts{entry: e, pod: p, over: isOver(p), picky: isPicky(p)}
+		if f != nil && asksAlike(f.pod, p) {
+			next.request = f.request
+		} else {
+			r := requestsOf(p)
+			next.request = &r
+		}
+		f = next
 		m.pods[e.UID] = f
 	}
 	f.seen = view

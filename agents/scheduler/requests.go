@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"maps"
+	"slices"
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -55,6 +56,25 @@ func requestsOf(p *v1.Pod) request {
 
 func (r request) differ(o request) bool {
 	return r.cpu != o.cpu || r.memory != o.memory || r.storage != o.storage || !maps.Equal(r.others, o.others)
+}
+
+// asksAlike says whether two versions of a pod are seen at once to take up the same:
+// they share what they ask for, and their node says nothing of it. Most changes are
+// of a status, and adding up costs more than all else that is done about them.
+func asksAlike(a, b *v1.Pod) bool {
+	return isSame(a.Spec.Containers, b.Spec.Containers) && isSame(a.Spec.InitContainers, b.Spec.InitContainers) &&
+		a.Spec.Resources == b.Spec.Resources && len(a.Spec.Overhead)+len(b.Spec.Overhead) == 0 && !isResized(&a.Status) && !isResized(&b.Status)
+}
+
+// isSame says whether two lists are one.
+func isSame(a, b []v1.Container) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
+}
+
+// isResized says whether a status tells of resources, which then count.
+func isResized(s *v1.PodStatus) bool {
+	told := func(c v1.ContainerStatus) bool { return c.Resources != nil || c.AllocatedResources != nil }
+	return s.Resources != nil || s.AllocatedResources != nil || slices.ContainsFunc(s.ContainerStatuses, told) || slices.ContainsFunc(s.InitContainerStatuses, told)
 }
 
 func amountsOf(list v1.ResourceList) amounts {

@@ -78,6 +78,9 @@ func concernedByReplicaSet(v runner.View, c projections.Change) []events.Ref {
 // concernedByPod names the Deployment that waits for a pod's end before it makes
 // new ones.
 func concernedByPod(v runner.View, c projections.Change) []events.Ref {
+	if c.After != nil && !ended(c.After) {
+		return nil
+	}
 	pod := c.Entry()
 	owner := metav1.GetControllerOfNoCopy(pod.Meta())
 	if owner == nil || owner.Kind != "ReplicaSet" {
@@ -93,9 +96,6 @@ func concernedByPod(v runner.View, c projections.Change) []events.Ref {
 	ref := deployment(set.Ref.Namespace, owner.Name)
 	e := v.Get(ref)
 	if e == nil || projections.As[apps.Deployment](e).Spec.Strategy.Type != apps.RecreateDeploymentStrategyType {
-		return nil
-	}
-	if c.After != nil && !ended(c.After) {
 		return nil
 	}
 	return []events.Ref{ref}

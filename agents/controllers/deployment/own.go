@@ -16,8 +16,8 @@ import (
 
 // ended says whether all that ran of a pod has ended for good.
 func ended(pod *projections.Entry) bool {
-	phase := projections.As[core.Pod](pod).Status.Phase
-	return phase == core.PodFailed || phase == core.PodSucceeded
+	phase, _ := events.Text(events.Lookup(pod.Raw, "status", "phase"))
+	return phase == string(core.PodFailed) || phase == string(core.PodSucceeded)
 }
 
 // orphan says whether a ReplicaSet is there to be adopted.

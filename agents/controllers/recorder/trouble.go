@@ -54,7 +54,7 @@ func ofKill(c projections.Change) []note {
 	if json.Unmarshal(c.Event.Note, &said) != nil || said.Killed == "" {
 		return nil
 	}
-	return []note{containerNote(c, projections.As[v1.Pod](c.Entry()), said.Container, true, "Unhealthy", said.Killed)}
+	return []note{containerNote(c, said.Container, true, "Unhealthy", said.Killed)}
 }
 
 // obstacle is the message of the first container that is being created.

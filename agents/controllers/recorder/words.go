@@ -45,13 +45,13 @@ func ofPod(c projections.Change) []note {
 	case "pod.created":
 		return ofMember(c, "SuccessfulCreate", "Created pod: ")
 	case "pod.bound", "pod.unschedulable", "pod.disrupted":
-		return ofScheduling(c, projections.As[v1.Pod](c.Entry()))
+		return ofScheduling(c)
 	case "pod.terminating":
 		return append(stopping(c, projections.As[v1.Pod](c.After)), ofRemoval(c)...)
 	case "pod.deleted":
 		return ofRemoval(c)
 	case "container.started", "container.waiting":
-		return ofContainer(c, projections.As[v1.Pod](c.Entry()))
+		return ofContainer(c)
 	case "pod.observed", "pod.sandboxed", "pod.unready":
 		return append(ofObstacle(c), ofReadiness(c)...)
 	case "container.exited":
@@ -61,15 +61,16 @@ func ofPod(c projections.Change) []note {
 }
 
 // ofScheduling tells where a pod goes, or why it goes nowhere.
-func ofScheduling(c projections.Change, pod *v1.Pod) []note {
+func ofScheduling(c projections.Change) []note {
+	ref := c.Event.Object
 	n := note{About: pointTo(c.Entry()), Component: scheduler, Sequence: c.Event.Sequence}
 	switch c.Event.Type {
 	case "pod.bound":
-		n.Reason, n.Message = "Scheduled", fmt.Sprintf("Successfully assigned %s/%s to %s", pod.Namespace, pod.Name, pod.Spec.NodeName)
+		n.Reason, n.Message = "Scheduled", fmt.Sprintf("Successfully assigned %s/%s to %s", ref.Namespace, ref.Name, c.Entry().Node())
 	case "pod.unschedulable":
-		n.Warning, n.Reason, n.Message = true, "FailedScheduling", messageOf(pod, v1.PodScheduled)
+		n.Warning, n.Reason, n.Message = true, "FailedScheduling", messageOf(projections.As[v1.Pod](c.Entry()), v1.PodScheduled)
 	default:
-		n.Warning, n.Reason, n.Message = true, "TaintManagerEviction", fmt.Sprintf("Marking for deletion Pod %s/%s", pod.Namespace, pod.Name)
+		n.Warning, n.Reason, n.Message = true, "TaintManagerEviction", fmt.Sprintf("Marking for deletion Pod %s/%s", ref.Namespace, ref.Name)
 		n.Component = nodeController
 	}
 	return []note{n}
@@ -101,28 +102,29 @@ func stopping(c projections.Change, pod *v1.Pod) []note {
 	var notes []note
 	for _, s := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
 		if s.State.Running != nil {
-			notes = append(notes, containerNote(c, pod, s.Name, false, "Killing", "Stopping container "+s.Name))
+			notes = append(notes, containerNote(c, s.Name, false, "Killing", "Stopping container "+s.Name))
 		}
 	}
 	return notes
 }
 
 // ofContainer tells of a container by what its node said about it.
-func ofContainer(c projections.Change, pod *v1.Pod) []note {
+func ofContainer(c projections.Change) []note {
 	var said struct {
 		Container string `json:"container"`
 	}
 	if json.Unmarshal(c.Event.Note, &said) != nil {
 		return nil
 	}
+	if c.Event.Type == "container.started" {
+		if raw := c.Entry().Raw; !isAmong(events.Lookup(raw, "spec", "containers"), said.Container) && !isAmong(events.Lookup(raw, "spec", "initContainers"), said.Container) {
+			return nil
+		}
+		return []note{containerNote(c, said.Container, false, "Started", "Container started")}
+	}
+	pod := projections.As[v1.Pod](c.Entry())
 	for _, s := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
-		if s.Name != said.Container {
-			continue
-		}
-		if c.Event.Type == "container.started" {
-			return []note{containerNote(c, pod, s.Name, false, "Started", "Container started")}
-		}
-		if s.State.Waiting != nil {
+		if s.Name == said.Container && s.State.Waiting != nil {
 			return waiting(c, pod, s)
 		}
 	}
@@ -131,7 +133,7 @@ func ofContainer(c projections.Change, pod *v1.Pod) []note {
 
 func waiting(c projections.Change, pod *v1.Pod, s v1.ContainerStatus) []note {
 	told := func(warning bool, reason, message string) []note {
-		return []note{containerNote(c, pod, s.Name, warning, reason, message)}
+		return []note{containerNote(c, s.Name, warning, reason, message)}
 	}
 	switch w := s.State.Waiting; w.Reason {
 	case "PodInitializing", "ContainerCreating", "":
@@ -147,13 +149,21 @@ func waiting(c projections.Change, pod *v1.Pod, s v1.ContainerStatus) []note {
 	}
 }
 
-func containerNote(c projections.Change, pod *v1.Pod, container string, warning bool, reason, message string) note {
+func containerNote(c projections.Change, container string, warning bool, reason, message string) note {
 	about := pointTo(c.Entry())
 	about.FieldPath = "spec.containers{" + container + "}"
-	if slices.ContainsFunc(pod.Spec.InitContainers, func(c v1.Container) bool { return c.Name == container }) {
+	if isAmong(events.Lookup(c.Entry().Raw, "spec", "initContainers"), container) {
 		about.FieldPath = "spec.initContainers{" + container + "}"
 	}
-	return note{About: about, Warning: warning, Reason: reason, Message: message, Component: kubelet, Host: pod.Spec.NodeName, Sequence: c.Event.Sequence}
+	return note{About: about, Warning: warning, Reason: reason, Message: message, Component: kubelet, Host: c.Entry().Node(), Sequence: c.Event.Sequence}
+}
+
+// isAmong says whether a container of a name is in a list of the stored object.
+func isAmong(list []byte, name string) bool {
+	return slices.ContainsFunc(events.Elements(list), func(c []byte) bool {
+		text, _ := events.Text(events.Lookup(c, "name"))
+		return text == name
+	})
 }
 
 func ofNode(c projections.Change) []note {
@@ -231,9 +241,7 @@ func messageOf(pod *v1.Pod, t v1.PodConditionType) string {
 // pointTo is a reference to a version of an object.
 func pointTo(e *projections.Entry) v1.ObjectReference {
 	r := v1.ObjectReference{Namespace: e.Ref.Namespace, Name: e.Ref.Name, UID: types.UID(e.UID), ResourceVersion: strconv.FormatUint(e.Sequence, 10)}
-	var t metav1.TypeMeta
-	if json.Unmarshal(e.Raw, &t) == nil {
-		r.APIVersion, r.Kind = t.APIVersion, t.Kind
-	}
+	r.APIVersion, _ = events.Text(events.Lookup(e.Raw, "apiVersion"))
+	r.Kind, _ = events.Text(events.Lookup(e.Raw, "kind"))
 	return r
 }
