@@ -46,6 +46,10 @@ func Standing(r Reader, object events.Ref) (raw []byte, outline events.Outline, 
 	return e.Raw, e.outline, e.UID, e.Sequence, true
 }
 
+// Node is the name of the node that a pod is bound to, "" for one that is not and
+// for what is no pod. It decodes nothing.
+func (e *Entry) Node() string { return e.node }
+
 // Change is one folded event: the object before it and after it. Before is nil
 // for a creation, After for a removal.
 type Change struct {

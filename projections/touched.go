@@ -1,6 +1,7 @@
 package projections
 
 import (
+	"bytes"
 	"errors"
 	"reflect"
 	"slices"
@@ -49,6 +50,45 @@ func (e *Entry) inherit(before *Entry, ops []events.Op) {
 		}
 	}
 	e.memo.Store(next)
+}
+
+// Succeed has an entry that was not folded be decoded from what is decoded of the
+// version before it, as far as the two are the same. It is called before anybody
+// else has the entry.
+func (e *Entry) Succeed(before *Entry) {
+	if before == nil || before.UID != e.UID {
+		return
+	}
+	e.inherit(before, differing(nil, "", before.Raw, e.Raw))
+}
+
+// differing appends operations on the members in which two objects differ, and of
+// those that are objects in both, on the members of these.
+func differing(ops []events.Op, within string, before, after []byte) []events.Op {
+	was := map[string][]byte{}
+	for name, value := range events.Members(before) {
+		was[string(name)] = value
+	}
+	add := func(name string) {
+		text, _ := events.Text([]byte(name))
+		ops = append(ops, events.Op{Path: within + "/" + text})
+	}
+	for name, value := range events.Members(after) {
+		old := was[string(name)]
+		delete(was, string(name))
+		switch {
+		case bytes.Equal(old, value):
+		case within == "" && len(old) > 0 && old[0] == '{' && value[0] == '{':
+			text, _ := events.Text(name)
+			ops = differing(ops, "/"+text, old, value)
+		default:
+			add(string(name))
+		}
+	}
+	for name := range was {
+		add(name)
+	}
+	return ops
 }
 
 // memberAt is the member that holds a path. There is none that holds the root, and

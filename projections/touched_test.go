@@ -76,6 +76,9 @@ func follow[T any](t *testing.T, plural string, seed uint64) {
 			same(t, "metadata", e.Meta(), fresh(e).Meta())
 		}
 		if before != nil {
+			other := fresh(e)
+			other.Succeed(before)
+			same(t, "object that was not folded", projections.As[T](other), projections.As[T](fresh(e)))
 			same(t, "object of the version before", projections.As[T](before), projections.As[T](fresh(before)))
 		}
 	}

@@ -126,7 +126,7 @@ func (a *Agent) concerns(ctx context.Context, c projections.Change) {
 	}
 	switch e.Ref.Resource {
 	case "pods":
-		if projections.As[v1.Pod](e).Spec.NodeName == a.o.Name {
+		if e.Node() == a.o.Name {
 			a.see(ctx, types.UID(e.UID), e.Ref)
 		}
 	case "configmaps", "secrets", "persistentvolumeclaims", "persistentvolumes":

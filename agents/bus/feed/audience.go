@@ -2,8 +2,7 @@ package feed
 
 import (
 	"slices"
-
-	v1 "k8s.io/api/core/v1"
+	"strings"
 
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/projections"
@@ -107,7 +106,9 @@ func (a *audience) fold(view projections.Reader, changes []projections.Change) m
 				a.pod(m, c.Event.Object, get)
 			}
 			m.dirty.add(c.Event.Object)
-			a.revisit(m, c.Event.Object, get)
+			if !isStatus(c) {
+				a.revisit(m, c.Event.Object, get)
+			}
 		}
 	}
 	out := map[string]delta{}
@@ -145,11 +146,21 @@ func (a *audience) concerned(c projections.Change) []*member {
 		}
 	}
 	if isPod(ref) && c.After != nil {
-		if m := a.members[projections.As[v1.Pod](c.After).Spec.NodeName]; m != nil && !slices.Contains(out, m) {
+		if m := a.members[c.After.Node()]; m != nil && !slices.Contains(out, m) {
 			out = append(out, m)
 		}
 	}
 	return out
+}
+
+// isStatus says whether the change is of a status alone: most are, and what an object
+// refers to is never part of one.
+func isStatus(c projections.Change) bool {
+	if c.Before == nil || c.After == nil || !isPod(c.Event.Object) {
+		return false
+	}
+	ops, err := events.ParsePatch(c.Event.Data)
+	return err == nil && !slices.ContainsFunc(ops, func(op events.Op) bool { return !strings.HasPrefix(op.Path, "/status") })
 }
 
 // covers returns what may be wanted that includes an object.
@@ -162,7 +173,7 @@ func isPod(r events.Ref) bool { return r.Group == "" && r.Resource == "pods" }
 // pod makes a pod wanted if and only if it is bound to the member's node.
 func (a *audience) pod(m *member, ref events.Ref, get lookup) {
 	e := get(ref)
-	bound := e != nil && projections.As[v1.Pod](e).Spec.NodeName == m.node
+	bound := e != nil && e.Node() == m.node
 	switch {
 	case bound && m.wants[ref] == 0:
 		a.want(m, ref, get)

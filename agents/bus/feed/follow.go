@@ -195,8 +195,8 @@ func (f *follower) run(ctx context.Context) {
 
 // take applies a message, and says false if one before it is missing.
 func (f *follower) take(m *nats.Msg) bool {
-	var msg message
-	if err := json.Unmarshal(m.Data, &msg); err != nil {
+	msg, err := parse(m.Data)
+	if err != nil {
 		f.opts.Log.Error("a message of this node's feed cannot be read", "error", err)
 		return false
 	}

@@ -178,6 +178,7 @@ func (m *Mirror) put(changes []projections.Change, e *projections.Entry) []proje
 	if before != nil && before.Sequence == e.Sequence {
 		return changes
 	}
+	e.Succeed(before)
 	m.state.Put(e)
 	return append(changes, projections.Change{Event: about(e, e.Sequence), Before: before, After: e})
 }

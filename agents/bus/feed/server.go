@@ -269,7 +269,7 @@ func (s *server) publish(session *session, messages []message) {
 	for _, m := range messages {
 		session.number++
 		m.Epoch, m.Number = session.epoch, session.number
-		if err := s.nc.Publish(session.subject, encode(m)); err != nil {
+		if err := s.nc.Publish(session.subject, m.bytes()); err != nil {
 			// The node notices the gap.
 			s.log.Warn("cannot feed a node; it will ask again", "subject", session.subject, "error", err)
 		}

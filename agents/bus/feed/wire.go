@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 
@@ -27,13 +28,15 @@ type ref struct {
 	Name      string `json:"name"`
 }
 
-// put is an Entry. Raw is kept from json's hands, for its bytes must not change.
+// put is an Entry. Raw is kept from json's hands, for its bytes must not change: it
+// follows the message, and Size is its length.
 type put struct {
 	Ref      ref    `json:"ref"`
 	UID      string `json:"uid"`
 	Created  uint64 `json:"created"`
 	Sequence uint64 `json:"sequence"`
-	Raw      []byte `json:"raw"`
+	Size     int    `json:"size"`
+	Raw      []byte `json:"-"`
 }
 
 func (p put) entry() *projections.Entry {
@@ -71,13 +74,47 @@ func split(d delta, sequence uint64, reset bool) []message {
 			out = append(out, m)
 			m, size = message{Sequence: sequence}, 0
 		}
-		m.Puts = append(m.Puts, put{Ref: ref(e.Ref), UID: e.UID, Created: e.Created, Sequence: e.Sequence, Raw: e.Raw})
+		m.Puts = append(m.Puts, put{Ref: ref(e.Ref), UID: e.UID, Created: e.Created, Sequence: e.Sequence, Size: len(e.Raw), Raw: e.Raw})
 		size += len(e.Raw)
 	}
 	for _, r := range d.removes {
 		m.Removes = append(m.Removes, ref(r))
 	}
 	return append(out, m)
+}
+
+// bytes is the message as it is sent: a line of JSON, and then the objects one after
+// the other.
+func (m message) bytes() []byte {
+	line := encode(m)
+	size := len(line) + 1
+	for _, p := range m.Puts {
+		size += len(p.Raw)
+	}
+	out := append(append(make([]byte, 0, size), line...), '\n')
+	for _, p := range m.Puts {
+		out = append(out, p.Raw...)
+	}
+	return out
+}
+
+// parse reads what bytes wrote. The objects stay in data.
+func parse(data []byte) (m message, err error) {
+	line, rest, _ := bytes.Cut(data, []byte("\n"))
+	if err := json.Unmarshal(line, &m); err != nil {
+		return m, err
+	}
+	for i := range m.Puts {
+		p := &m.Puts[i]
+		if p.Size < 0 || p.Size > len(rest) {
+			return m, fmt.Errorf("%s should have %d bytes, and %d are left", events.Ref(p.Ref), p.Size, len(rest))
+		}
+		p.Raw, rest = rest[:p.Size:p.Size], rest[p.Size:]
+	}
+	if len(rest) > 0 {
+		return m, fmt.Errorf("%d bytes are nobody's", len(rest))
+	}
+	return m, nil
 }
 
 func encode(v any) []byte {
