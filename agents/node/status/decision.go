@@ -12,11 +12,7 @@ import (
 // It has no changes if the facts change nothing.
 func Decide(e *projections.Entry, steps []Step) (events.Decision, error) {
 	d := events.Decision{Because: e.Sequence, Expect: []events.Expectation{{Object: e.Ref, Sequence: e.Sequence}}}
-	var object map[string]json.RawMessage
-	if err := json.Unmarshal(e.Raw, &object); err != nil {
-		return d, fmt.Errorf("%s at sequence %d is no JSON object: %w", e.Ref, e.Sequence, err)
-	}
-	before := object["status"]
+	before := events.Lookup(e.Raw, "status")
 	for _, s := range steps {
 		after, err := json.Marshal(s.Status)
 		if err == nil {

@@ -2,6 +2,7 @@ package status
 
 import (
 	"encoding/json"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -105,7 +106,7 @@ func (s *steps) sandboxed() {
 		_, c := podutil.GetPodCondition(st, v1.PodReadyToStartContainers)
 		return c != nil && c.Status == v1.ConditionTrue
 	}
-	if !ready(&s.after) || ready(&s.now) && apiequality.Semantic.DeepEqual(s.now.PodIPs, s.after.PodIPs) {
+	if !ready(&s.after) || ready(&s.now) && slices.Equal(s.now.PodIPs, s.after.PodIPs) {
 		return
 	}
 	a := s.after.DeepCopy()
@@ -242,7 +243,9 @@ func (s *steps) waiting(to *v1.ContainerStatus) {
 
 // rest tells what became of the pod, and whatever else is new.
 func (s *steps) rest() {
-	if apiequality.Semantic.DeepEqual(s.now, s.after) {
+	// Mostly nothing at all is new, which is seen sooner than what says the same in
+	// another way.
+	if reflect.DeepEqual(s.now, s.after) || apiequality.Semantic.DeepEqual(s.now, s.after) {
 		return
 	}
 	typ := "pod.observed"
