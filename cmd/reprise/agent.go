@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -27,6 +28,8 @@ import (
 const (
 	// sharing is how many hollow nodes share one connection.
 	sharing = 250
+	// hollowGC is how much larger than what is in use the heap may grow, in percent.
+	hollowGC = 300
 	// joining is how many hollow nodes join at a time.
 	joining = 32
 )
@@ -56,16 +59,17 @@ their machines were off; start it again and they find their containers gone.`,
 	c.Flags().IntVar(&o.cpus, "node-cpus", 32, "processors of each node")
 	c.Flags().IntVar(&o.memory, "node-memory", 256, "memory of each node, GiB")
 	c.Flags().IntVar(&o.pods, "node-pods", 110, "how many pods each node takes")
+	c.Flags().StringVar(&o.profiles, "pprof", "", "an address of this machine on which to answer go tool pprof, as in 127.0.0.1:6060 (default: none)")
 	c.Flags().StringVar(&o.level, "log-level", "warn", "what the nodes report to standard error: debug, info, warn or error")
 	return c
 }
 
 type agentOptions struct {
 	*environment
-	hollow                 int
-	prefix, profile, level string
-	seed                   uint64
-	cpus, memory, pods     int
+	hollow                           int
+	prefix, profile, level, profiles string
+	seed                             uint64
+	cpus, memory, pods               int
 }
 
 func (o *agentOptions) check() error {
@@ -107,8 +111,16 @@ func (o *agentOptions) run(ctx context.Context) error {
 			return fmt.Errorf("--profile: %w", err)
 		}
 	}
+	// Heaps of hollow nodes are small, and what collecting them costs is not: it is
+	// time that the servers do not have.
+	debug.SetGCPercent(hollowGC)
+	if o.profiles != "" {
+		if err := serveProfiles(ctx, o.profiles); err != nil {
+			return err
+		}
+	}
 	say := newProgress(o.Stdout)
-	connections, err := o.connect(ctx)
+	connections, err := o.connect(ctx, f.log)
 	if err != nil {
 		return err
 	}
@@ -151,7 +163,7 @@ func footprint() string {
 }
 
 // connect gets the nodes admitted and returns their connections.
-func (o *agentOptions) connect(ctx context.Context) ([]*nats.Conn, error) {
+func (o *agentOptions) connect(ctx context.Context, log *slog.Logger) ([]*nats.Conn, error) {
 	as, url, err := o.connectAsOperator()
 	if err != nil {
 		return nil, err
@@ -163,7 +175,7 @@ func (o *agentOptions) connect(ctx context.Context) ([]*nats.Conn, error) {
 		for i := first; i < min(first+sharing, o.hollow); i++ {
 			c.Nodes = append(c.Nodes, o.name(i))
 		}
-		nc, err := admitted(ctx, as, url, c)
+		nc, err := admitted(ctx, as, url, c, log)
 		if err != nil {
 			for _, open := range all {
 				open.Close()
@@ -176,7 +188,7 @@ func (o *agentOptions) connect(ctx context.Context) ([]*nats.Conn, error) {
 }
 
 // admitted has nodes admitted with a new key, and connects by it.
-func admitted(ctx context.Context, as *nats.Conn, url string, c events.Credential) (*nats.Conn, error) {
+func admitted(ctx context.Context, as *nats.Conn, url string, c events.Credential, log *slog.Logger) (*nats.Conn, error) {
 	nodes, err := bus.NewNodes(subjectPrefix, c.Name, c.Nodes)
 	if err != nil {
 		return nil, err
@@ -191,5 +203,36 @@ func admitted(ctx context.Context, as *nats.Conn, url string, c events.Credentia
 	if err := roster.Admit(ctx, as, subjectPrefix, c); err != nil {
 		return nil, err
 	}
-	return jetstream.Connect(url, nats.Nkey(c.Key, key.Sign), nodes.Inbox(), nats.Name("nodes "+c.Name), nats.Timeout(30*time.Second))
+	return jetstream.Connect(url, append(lasting(log.With("nodes", c.Name)),
+		nats.Nkey(c.Key, key.Sign), nodes.Inbox(), nats.Name("nodes "+c.Name), nats.Timeout(30*time.Second))...)
+}
+
+// shunned is for how long nodes may be refused before they are given up. A server
+// that starts listens before it has read whom it has admitted.
+const shunned = 5 * time.Minute
+
+// lasting has a connection of nodes outlive the servers: it comes back when one
+// starts again, whatever that says at first.
+func lasting(log *slog.Logger) []nats.Option {
+	var since time.Time // the handlers of a connection are called one after the other
+	return []nats.Option{
+		nats.IgnoreAuthErrorAbort(),
+		nats.ReconnectHandler(func(*nats.Conn) {
+			since = time.Time{}
+			log.Info("connected again")
+		}),
+		nats.ErrorHandler(func(nc *nats.Conn, _ *nats.Subscription, err error) {
+			if !errors.Is(err, nats.ErrAuthorization) {
+				log.Warn("the connection of the nodes has trouble", "error", err)
+				return
+			}
+			if since.IsZero() {
+				since = time.Now()
+			}
+			if time.Since(since) > shunned {
+				log.Error("the servers do not admit these nodes any more", "since", since)
+				nc.Close()
+			}
+		}),
+	}
 }

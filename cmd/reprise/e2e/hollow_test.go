@@ -57,7 +57,7 @@ func (f *fleet) signal(s syscall.Signal) {
 }
 
 // TestHollowNodes runs a control plane without a node and fifty hollow nodes beside
-// it, loses them all at once, and gets them back.
+// it, kills it and starts it again, loses the nodes all at once, and gets them back.
 func TestHollowNodes(t *testing.T) {
 	c := unstarted(t)
 	c.verb, c.up = "server", []string{"--node-monitor-grace-period", "15s"}
@@ -91,12 +91,23 @@ func TestHollowNodes(t *testing.T) {
 			t.Errorf("a pod has the address %s", ip)
 		}
 	}
+	// The nodes outlive the server, and do what the next one says.
+	c.kill()
+	c.start()
+	c.kubectl("scale", "deployment", "web", "--replicas", "220")
+	c.eventuallyPrints("220", "get", "deployment", "web", "-o", "jsonpath={.status.readyReplicas}")
+	select {
+	case <-nodes.exited:
+		t.Fatalf("the hollow nodes ended with the server:\n%s", nodes.output)
+	default:
+	}
+	ready(50)
 	nodes.signal(syscall.SIGKILL)
 	ready(0)
 	c.eventuallyPrints("", "get", "deployment", "web", "-o", "jsonpath={.status.readyReplicas}")
 	again := c.hollow(t, "--hollow", "50")
 	ready(50)
-	c.eventuallyPrints("200", "get", "deployment", "web", "-o", "jsonpath={.status.readyReplicas}")
+	c.eventuallyPrints("220", "get", "deployment", "web", "-o", "jsonpath={.status.readyReplicas}")
 	c.kubectl("delete", "deployment", "web")
 	c.eventuallyPrints("", "get", "pods", "-o", "name")
 	again.signal(syscall.SIGINT)
