@@ -106,9 +106,9 @@ func memberAt(path string) (m member, ok bool) {
 // errWhole says that an object must be decoded whole.
 var errWhole = errors.New("it cannot be decoded in parts")
 
-// decode reads the members that are touched from the document into v, which is a
-// copy of an earlier version. It changes nothing that the copy shares with it.
-func (t touched) decode(raw []byte, v reflect.Value) error {
+// decode reads the members that are touched from the entry into v, which is a copy of
+// an earlier version. It changes nothing that the copy shares with it.
+func (t touched) decode(e *Entry, v reflect.Value) error {
 	for _, m := range t {
 		field, known, err := namedField(v, m[0])
 		switch {
@@ -117,7 +117,7 @@ func (t touched) decode(raw []byte, v reflect.Value) error {
 		case !known:
 			continue // Nor would it be if the object were decoded whole.
 		}
-		value := events.Lookup(raw, m[0])
+		value := e.outline.Lookup(e.Raw, m[0])
 		if m[1] != "" && len(value) > 0 && value[0] == '{' && isPlain(field.Type()) {
 			if field, known, err = namedField(field, m[1]); err != nil {
 				return err

@@ -98,7 +98,7 @@ func (e *Entry) make(t reflect.Type, m *memo) (any, error) {
 	v := reflect.New(t)
 	if m.earlier != nil && reflect.TypeOf(m.earlier).Elem() == t {
 		v.Elem().Set(reflect.ValueOf(m.earlier).Elem())
-		if m.touched.decode(e.Raw, v.Elem()) == nil {
+		if m.touched.decode(e, v.Elem()) == nil {
 			return v.Interface(), nil
 		}
 		v = reflect.New(t)
@@ -150,7 +150,7 @@ func (e *Entry) decodeMeta(m *memo) (*metav1.ObjectMeta, error) {
 		if earlier, ok := m.earlier.(metav1.ObjectMetaAccessor); ok {
 			if meta, ok := earlier.GetObjectMeta().(*metav1.ObjectMeta); ok {
 				o.Metadata = *meta
-				if m.touched.decode(e.Raw, reflect.ValueOf(&o).Elem()) == nil {
+				if m.touched.decode(e, reflect.ValueOf(&o).Elem()) == nil {
 					return &o.Metadata, nil
 				}
 				o.Metadata = metav1.ObjectMeta{}
