@@ -187,7 +187,7 @@ func (s *Server) assemble(ctx context.Context, o Options, address string) (func(
 		rewind(s.past, &config.Aggregator.GenericConfig.Config)
 	}
 	kube := config.KubeAPIs.ControlPlane.Generic
-	kube.RESTOptionsGetter = quick.Getter{RESTOptionsGetter: kube.RESTOptionsGetter}
+	kube.RESTOptionsGetter = caches{quick.Getter{RESTOptionsGetter: kube.RESTOptionsGetter}, s.backend}
 	complete, err := config.Complete()
 	if err != nil {
 		return nil, err

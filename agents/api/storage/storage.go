@@ -138,7 +138,7 @@ func (w *watcher) Watch(ctx context.Context, key string, opts ...clientv3.OpOpti
 	s := w.backend.stream(scope)
 	ctx, cancel := context.WithCancel(ctx)
 	t := &watch{
-		stream: s, keys: w.backend.keys, scope: scope, next: uint64(max(op.Rev(), 0)), out: out, cancel: cancel,
+		stream: s, scope: scope, next: uint64(max(op.Rev(), 0)), cancel: cancel, to: &etcdReceiver{stream: s, keys: w.backend.keys, out: out},
 		member: &member{scope: groupResource(scope), signal: make(chan struct{}, 1), notify: op.IsProgressNotify()},
 	}
 	w.mu.Lock()

@@ -37,6 +37,7 @@ import (
 	"github.com/reprise-run/reprise/agents/api/storage"
 	"github.com/reprise-run/reprise/agents/api/storage/storagetest"
 	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/projections"
 )
 
 // This is upstream's own suite for implementations of its storage, run on its
@@ -57,6 +58,8 @@ func init() {
 type subject struct {
 	upstream.Interface
 	cached      bool
+	sized       bool // it knows how large objects are
+	backend     *storage.Backend
 	client      *kubernetes.Client
 	recorder    *storagetesting.KubernetesRecorder
 	codec       *breakable
@@ -82,7 +85,7 @@ func bare(t *testing.T) *subject {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.client = b.Client()
+	s.backend, s.client = b, b.Client()
 	t.Cleanup(func() { _ = s.client.Close() })
 	s.recorder = storagetesting.NewKubernetesRecorder(s.client.Kubernetes)
 	s.client.Kubernetes = s.recorder
@@ -100,12 +103,42 @@ func bare(t *testing.T) *subject {
 
 // cached puts upstream's watch cache above. The cache wants to know how to make
 // the key of an object; one test has objects without a namespace.
-func cached(t *testing.T) *subject {
+func cached(t *testing.T) *subject { return above(t, bare(t)) }
+
+// objects puts it above what caches in a server have below them.
+func objects(t *testing.T) *subject {
+	s := bare(t)
+	s.sized = true
+	o, err := s.backend.Objects(s.Interface, "/pods/", plainly{s}, newPod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Interface = o
+	return above(t, s)
+}
+
+// plainly decodes as upstream's storage does.
+type plainly struct{ *subject }
+
+func (p plainly) Share(e, _ *projections.Entry) (runtime.Object, error) {
+	return p.Decode(context.Background(), "/pods/"+e.Ref.Namespace+"/"+e.Ref.Name, e.Raw)
+}
+
+func (p plainly) Decode(ctx context.Context, key string, stored []byte) (runtime.Object, error) {
+	doc, _, err := p.transformer.TransformFromStorage(ctx, stored, value.DefaultContext(key))
+	if err != nil {
+		return nil, err
+	}
+	return runtime.Decode(p.codec, doc)
+}
+
+func (plainly) Forget(*projections.Entry) {}
+
+func above(t *testing.T, s *subject) *subject {
 	keyOf := upstream.NamespaceKeyFunc
 	if strings.HasSuffix(t.Name(), "/RunTestClusterScopedWatch") {
 		keyOf = upstream.NoNamespaceKeyFunc
 	}
-	s := bare(t)
 	s.cached = true
 	c, err := cacher.NewCacherFromConfig(cacher.Config{
 		Storage: s.Interface, Versioner: upstream.APIObjectVersioner{}, GroupResource: schema.GroupResource{Resource: "pods"},

@@ -100,7 +100,7 @@ var suite = map[string]suiteTest{
 		storagetesting.RunTestTransformationFailure(ctx, t, s)
 	},
 	"RunTestStats": func(ctx context.Context, t *testing.T, s *subject) {
-		storagetesting.RunTestStats(ctx, t, s, s.codec, s.transformer, false)
+		storagetesting.RunTestStats(ctx, t, s, s.codec, s.transformer, s.sized)
 	},
 	"RunTestListPaging":          plain(storagetesting.RunTestListPaging),
 	"RunTestNamespaceScopedList": plain(storagetesting.RunTestNamespaceScopedList),
@@ -146,6 +146,8 @@ var suite = map[string]suiteTest{
 func TestSuiteBare(t *testing.T) { runSuite(t, bare, notBare) }
 
 func TestSuiteCached(t *testing.T) { runSuite(t, cached, notCached) }
+
+func TestSuiteObjects(t *testing.T) { runSuite(t, objects, notCached) }
 
 func runSuite(t *testing.T, setup func(*testing.T) *subject, except map[string]string) {
 	for name := range suite {

@@ -14,21 +14,35 @@ import (
 	"github.com/reprise-run/reprise/projections/live"
 )
 
-// watch passes the changes within its scope to an etcd client.
+// watch passes the changes within its scope to who wants them.
 type watch struct {
 	stream *stream
-	keys   *Keys
 	scope  events.Ref
 	next   uint64 // sequence of the first change that is still wanted; 0: from now on
 	member *member
-	out    chan<- clientv3.WatchResponse
+	to     receiver
+	first  func(context.Context) error // passes on what comes before all changes; may be nil
 	cancel context.CancelFunc
 }
 
+// receiver is who watches.
+type receiver interface {
+	// change takes a change, and may keep it until flush.
+	change(ctx context.Context, c projections.Change) error
+	flush(ctx context.Context) error
+	// progress takes note that there is no other change up to a sequence.
+	progress(ctx context.Context, sequence uint64) error
+	// fail hears why nothing more will come: live.ErrTooOld if what is wanted is no
+	// longer to be had, as of a sequence.
+	fail(ctx context.Context, cause error, now uint64)
+	// end is the last that it hears.
+	end()
+}
+
 // run passes changes on until the context ends, or until what is wanted is no
-// longer to be had: then the last response says so.
+// longer to be had: then the last that is heard says so.
 func (w *watch) run(ctx context.Context) {
-	defer close(w.out)
+	defer w.to.end()
 	defer w.stream.hub.leave(w.member)
 	err := w.follow(ctx)
 	switch {
@@ -36,14 +50,17 @@ func (w *watch) run(ctx context.Context) {
 	case errors.Is(err, errEnded):
 		// Whoever watches would only try again until it is stopped too.
 		<-ctx.Done()
-	case errors.Is(err, live.ErrTooOld):
-		w.send(ctx, clientv3.WatchResponse{Canceled: true, CompactRevision: int64(w.stream.Projection.View().Sequence())})
 	default:
-		w.send(ctx, clientv3.WatchResponse{Canceled: true, CancelReason: err.Error()})
+		w.to.fail(ctx, err, w.stream.Projection.View().Sequence())
 	}
 }
 
 func (w *watch) follow(ctx context.Context) error {
+	if w.first != nil {
+		if err := w.first(ctx); err != nil {
+			return err
+		}
+	}
 	for {
 		joined, err := w.stream.hub.join(w.member)
 		if err != nil {
@@ -136,26 +153,14 @@ func (w *watch) stay(ctx context.Context) error {
 	}
 }
 
-// pass sends items on, all changes between two notes of progress in one response.
+// pass passes items on.
 func (w *watch) pass(ctx context.Context, items []item) error {
-	var response clientv3.WatchResponse
-	flush := func() error {
-		if len(response.Events) == 0 {
-			return nil
-		}
-		r := response
-		response = clientv3.WatchResponse{}
-		return w.send(ctx, r)
-	}
 	for _, i := range items {
 		if i.change.Event == nil {
 			if i.progress+1 < w.next {
 				continue
 			}
-			if err := flush(); err != nil {
-				return err
-			}
-			if err := w.send(ctx, clientv3.WatchResponse{Header: header(i.progress)}); err != nil {
+			if err := w.to.progress(ctx, i.progress); err != nil {
 				return err
 			}
 			continue
@@ -168,22 +173,64 @@ func (w *watch) pass(ctx context.Context, items []item) error {
 		if !within(w.scope, i.change.Event.Object) {
 			continue
 		}
-		e, err := w.event(ctx, i.change)
-		if err != nil {
+		if err := w.to.change(ctx, i.change); err != nil {
 			return err
 		}
-		response.Header = header(sequence)
-		response.Events = append(response.Events, e)
 	}
-	return flush()
+	return w.to.flush(ctx)
 }
 
-func (w *watch) event(ctx context.Context, c projections.Change) (*clientv3.Event, error) {
-	key := []byte(w.keys.Key(c.Event.Object))
+// etcdReceiver tells an etcd client, all changes between two notes of progress in one
+// response.
+type etcdReceiver struct {
+	stream   *stream
+	keys     *Keys
+	out      chan<- clientv3.WatchResponse
+	response clientv3.WatchResponse
+}
+
+func (r *etcdReceiver) change(ctx context.Context, c projections.Change) error {
+	e, err := r.event(ctx, c)
+	if err != nil {
+		return err
+	}
+	r.response.Header = header(c.Event.Sequence)
+	r.response.Events = append(r.response.Events, e)
+	return nil
+}
+
+func (r *etcdReceiver) flush(ctx context.Context) error {
+	if len(r.response.Events) == 0 {
+		return nil
+	}
+	response := r.response
+	r.response = clientv3.WatchResponse{}
+	return r.send(ctx, response)
+}
+
+func (r *etcdReceiver) progress(ctx context.Context, sequence uint64) error {
+	if err := r.flush(ctx); err != nil {
+		return err
+	}
+	return r.send(ctx, clientv3.WatchResponse{Header: header(sequence)})
+}
+
+func (r *etcdReceiver) fail(ctx context.Context, cause error, now uint64) {
+	response := clientv3.WatchResponse{Canceled: true, CancelReason: cause.Error()}
+	if errors.Is(cause, live.ErrTooOld) {
+		response = clientv3.WatchResponse{Canceled: true, CompactRevision: int64(now)}
+	}
+	_ = r.send(ctx, response) // It fails only when nobody listens.
+}
+
+func (r *etcdReceiver) end() { close(r.out) }
+
+func (r *etcdReceiver) event(ctx context.Context, c projections.Change) (*clientv3.Event, error) {
+	key := []byte(r.keys.Key(c.Event.Object))
 	e := &clientv3.Event{Type: mvccpb.PUT}
 	var err error
 	if c.Before != nil {
-		if e.PrevKv, err = w.stream.reveal(ctx, key, c.Before); err != nil {
+		if e.PrevKv, err = r.stream.reveal(ctx, key, c.Before); err != nil {
 			return nil, err
 		}
 	}
@@ -192,13 +239,13 @@ func (w *watch) event(ctx context.Context, c projections.Change) (*clientv3.Even
 		e.Kv = &mvccpb.KeyValue{Key: key, ModRevision: int64(c.Event.Sequence)}
 		return e, nil
 	}
-	e.Kv, err = w.stream.reveal(ctx, key, c.After)
+	e.Kv, err = r.stream.reveal(ctx, key, c.After)
 	return e, err
 }
 
-func (w *watch) send(ctx context.Context, r clientv3.WatchResponse) error {
+func (r *etcdReceiver) send(ctx context.Context, response clientv3.WatchResponse) error {
 	select {
-	case w.out <- r:
+	case r.out <- response:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

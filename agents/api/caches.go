@@ -1,0 +1,68 @@
+package api
+
+import (
+	"sync"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/registry/generic"
+	upstreamstorage "k8s.io/apiserver/pkg/storage"
+	"k8s.io/apiserver/pkg/storage/cacher"
+	"k8s.io/apiserver/pkg/storage/storagebackend"
+	"k8s.io/apiserver/pkg/storage/storagebackend/factory"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/kubernetes/pkg/kubeapiserver"
+
+	"github.com/reprise-run/reprise/agents/api/quick"
+	"github.com/reprise-run/reprise/agents/api/storage"
+)
+
+// caches has upstream's caches hold what the projection has decoded already, and not
+// decode each version of each object for themselves.
+type caches struct {
+	generic.RESTOptionsGetter
+	backend *storage.Backend
+}
+
+// GetRESTOptions implements generic.RESTOptionsGetter.
+func (c caches) GetRESTOptions(r schema.GroupResource, example runtime.Object) (generic.RESTOptions, error) {
+	o, err := c.RESTOptionsGetter.GetRESTOptions(r, example)
+	if err != nil || example == nil || uncached(r) {
+		return o, err
+	}
+	shared, err := quick.NewShared(o.StorageConfig, example)
+	if err != nil {
+		return o, nil // Upstream decodes it.
+	}
+	o.Decorator = func(config *storagebackend.ConfigForResource, prefix string, key func(runtime.Object) (string, error),
+		blank, list func() runtime.Object, attributes upstreamstorage.AttrFunc, triggers upstreamstorage.IndexerFuncs, indexers *cache.Indexers,
+	) (upstreamstorage.Interface, factory.DestroyFunc, error) {
+		below, end, err := generic.NewRawStorage(config, blank, list, prefix)
+		if err != nil {
+			return nil, nil, err
+		}
+		objects, err := c.backend.Objects(below, prefix, shared, blank)
+		if err != nil {
+			end()
+			return nil, nil, err
+		}
+		above, err := cacher.NewCacherFromConfig(cacher.Config{
+			Storage: objects, Versioner: upstreamstorage.APIObjectVersioner{}, GroupResource: config.GroupResource,
+			EventsHistoryWindow: config.EventsHistoryWindow, ResourcePrefix: prefix, Codec: config.Codec,
+			KeyFunc: key, NewFunc: blank, NewListFunc: list, GetAttrsFunc: attributes, IndexerFuncs: triggers, Indexers: indexers,
+		})
+		if err != nil {
+			end()
+			return nil, nil, err
+		}
+		whole := cacher.NewCacheDelegator(above, objects)
+		return whole, sync.OnceFunc(func() { whole.Stop(); above.Stop(); end() }), nil
+	}
+	return o, nil
+}
+
+// uncached says whether upstream wants no cache of a resource.
+func uncached(r schema.GroupResource) bool {
+	size, special := kubeapiserver.DefaultWatchCacheSizes()[r]
+	return special && size == 0
+}

@@ -1,0 +1,136 @@
+package quick
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"sync"
+
+	core "k8s.io/api/core/v1"
+	apiruntime "k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/storage/storagebackend"
+	"k8s.io/apiserver/pkg/storage/value"
+	"k8s.io/kubernetes/pkg/api/legacyscheme"
+
+	"github.com/reprise-run/reprise/projections"
+)
+
+// Shared makes what upstream holds in memory of an object from what the projection has
+// decoded, with which it shares its memory. It implements storage.Decoder.
+type Shared struct {
+	kind   schema.GroupVersionKind // in which it is stored
+	stored reflect.Type            // the Go type of that
+	blank  reflect.Type            // what upstream holds
+	codec  apiruntime.Codec
+	above  value.Transformer
+
+	mu    sync.Mutex
+	whole map[string]struct{} // the pods, by uid, in which nothing is left to be filled in
+}
+
+// NewShared returns a decoder for what is stored as c says, of which example is what
+// upstream holds. It fails if there is nothing to be shared.
+func NewShared(c *storagebackend.ConfigForResource, example apiruntime.Object) (*Shared, error) {
+	kinds, _, err := legacyscheme.Scheme.ObjectKinds(example)
+	if err != nil {
+		return nil, err
+	}
+	kind, ok := c.EncodeVersioner.KindForGroupVersionKinds(kinds)
+	if !ok {
+		return nil, fmt.Errorf("upstream does not say in which version it stores a %s", kinds[0])
+	}
+	stored, err := legacyscheme.Scheme.New(kind)
+	if err != nil {
+		return nil, err
+	}
+	s := &Shared{
+		kind: kind, stored: reflect.TypeOf(stored).Elem(), blank: reflect.TypeOf(example).Elem(),
+		codec: c.Codec, above: c.Transformer, whole: map[string]struct{}{},
+	}
+	if s.stored == s.blank {
+		return nil, fmt.Errorf("upstream holds a %s as it is stored, and might change it", kind)
+	}
+	return s, nil
+}
+
+// Share implements storage.Decoder.
+func (s *Shared) Share(e, before *projections.Entry) (apiruntime.Object, error) {
+	decoded, err := e.Typed(s.stored)
+	if err != nil {
+		return apiruntime.Decode(s.codec, e.Raw) // which says what is wrong with it
+	}
+	object := decoded.(apiruntime.Object)
+	if object.GetObjectKind().GroupVersionKind() != s.kind {
+		return apiruntime.Decode(s.codec, e.Raw) // from a version in which it was stored once
+	}
+	into := reflect.New(s.blank).Interface().(apiruntime.Object)
+	if err := legacyscheme.Scheme.Convert(s.fill(e, before, object), into, nil); err != nil {
+		return nil, err
+	}
+	return into, nil
+}
+
+// fill returns an object with upstream's defaults: mostly as it is, for they were
+// filled in before it was stored, and else a copy that has those that this version of
+// upstream knows besides.
+func (s *Shared) fill(e, before *projections.Entry, object apiruntime.Object) apiruntime.Object {
+	pod, isPod := object.(*core.Pod)
+	if isPod && before != nil && s.isWhole(before) && sameSpec(pod, before) && agree(&pod.Status) {
+		return object
+	}
+	filled := object.DeepCopyObject()
+	legacyscheme.Scheme.Default(filled)
+	if !reflect.DeepEqual(filled, object) {
+		s.Forget(e)
+		return filled
+	}
+	if isPod {
+		s.mu.Lock()
+		s.whole[e.UID] = struct{}{}
+		s.mu.Unlock()
+	}
+	return object
+}
+
+func (s *Shared) isWhole(e *projections.Entry) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, whole := s.whole[e.UID]
+	return whole
+}
+
+// sameSpec says whether two versions of a pod have the same spec but for the node, by
+// which upstream fills in nothing.
+func sameSpec(pod *core.Pod, before *projections.Entry) bool {
+	was, is := projections.As[core.Pod](before).Spec, pod.Spec
+	was.NodeName = is.NodeName
+	return reflect.DeepEqual(&was, &is)
+}
+
+// agree says whether the addresses of a pod are as upstream has them, which is all
+// that it fills in beside the spec.
+func agree(s *core.PodStatus) bool {
+	if len(s.PodIPs) == 0 {
+		return s.PodIP == ""
+	}
+	return s.PodIP == s.PodIPs[0].IP
+}
+
+// Decode implements storage.Decoder.
+func (s *Shared) Decode(ctx context.Context, key string, stored []byte) (apiruntime.Object, error) {
+	if s.above != nil {
+		var err error
+		if stored, _, err = s.above.TransformFromStorage(ctx, stored, value.DefaultContext(key)); err != nil {
+			return nil, err
+		}
+	}
+	return apiruntime.Decode(s.codec, stored)
+}
+
+// Forget implements storage.Decoder.
+func (s *Shared) Forget(e *projections.Entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.whole, e.UID)
+}

@@ -1,0 +1,143 @@
+package quick_test
+
+import (
+	"encoding/json"
+	"math/rand"
+	"reflect"
+	"testing"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/apitesting/fuzzer"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apiserver/pkg/storage/storagebackend"
+	"k8s.io/kubernetes/pkg/api/legacyscheme"
+	kubefuzzer "k8s.io/kubernetes/pkg/api/testing"
+	"k8s.io/kubernetes/pkg/apis/core"
+
+	"github.com/reprise-run/reprise/agents/api/quick"
+	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/projections"
+	"github.com/reprise-run/reprise/projections/projectionstest"
+)
+
+// TestSharedObjectsAreUpstreams makes objects of every kind that upstream stores, at
+// random, and has each become another a few times: what is made of what others have
+// decoded is what upstream would have read, and changes nothing of what they have.
+func TestSharedObjectsAreUpstreams(t *testing.T) {
+	fill := fuzzer.FuzzerFor(kubefuzzer.FuzzerFuncs, rand.NewSource(1), legacyscheme.Codecs)
+	tried := 0
+	for kind := range legacyscheme.Scheme.AllKnownTypes() {
+		if kind.Version != runtime.APIVersionInternal {
+			continue
+		}
+		example, err := legacyscheme.Scheme.New(kind)
+		must(t, err)
+		if _, ok := example.(metav1.ObjectMetaAccessor); !ok {
+			continue
+		}
+		for _, version := range legacyscheme.Scheme.PrioritizedVersionsForGroup(kind.Group) {
+			if !legacyscheme.Scheme.Recognizes(version.WithKind(kind.Kind)) {
+				continue
+			}
+			codec := legacyscheme.Codecs.LegacyCodec(version)
+			shared, err := quick.NewShared(&storagebackend.ConfigForResource{Config: storagebackend.Config{Codec: codec, EncodeVersioner: version}}, example)
+			if err != nil {
+				t.Logf("%s in %s is not shared: %v", kind.Kind, version, err)
+				continue
+			}
+			var docs [][]byte
+			for range 6 {
+				o, err := legacyscheme.Scheme.New(kind)
+				must(t, err)
+				fill.Fill(o)
+				raw, err := runtime.Encode(codec, o)
+				must(t, err)
+				doc, err := events.Canonical(raw)
+				must(t, err)
+				docs = append(docs, doc)
+			}
+			share(t, shared, codec, docs)
+			tried += len(docs)
+		}
+	}
+	if tried < 500 {
+		t.Errorf("only %d objects were tried", tried)
+	}
+}
+
+// share has one object be as each document says in turn.
+func share(t *testing.T, shared *quick.Shared, codec runtime.Codec, docs [][]byte) {
+	t.Helper()
+	ref := events.Ref{Resource: "things", Namespace: "shop", Name: "one"}
+	h, s := projectionstest.NewHistory(), projections.NewState()
+	h.Create(ref, string(docs[0]))
+	var before *projections.Entry
+	var all []*projections.Entry
+	for i := range docs {
+		if i > 0 {
+			patch, err := events.Diff(docs[i-1], docs[i])
+			must(t, err)
+			if patch == nil {
+				continue
+			}
+			h.Update(ref, string(patch))
+		}
+		_, err := s.Fold(h.Events)
+		must(t, err)
+		e := s.View().Get(ref)
+		want, err := runtime.Decode(codec, e.Raw)
+		must(t, err)
+		got, err := shared.Share(e, before)
+		must(t, err)
+		if !reflect.DeepEqual(got, want) {
+			t.Fatalf("it is shared as\n%#v\nand read by upstream as\n%#v\n%s", got, want, e.Raw)
+		}
+		before, all = e, append(all, e)
+	}
+	for _, e := range all {
+		must(t, e.Intact())
+	}
+}
+
+// TestSharedPods changes parts of pods, which are checked for what upstream would fill
+// in only where it may.
+func TestSharedPods(t *testing.T) {
+	fill := fuzzer.FuzzerFor(kubefuzzer.FuzzerFuncs, rand.NewSource(2), legacyscheme.Codecs)
+	codec := legacyscheme.Codecs.LegacyCodec(v1.SchemeGroupVersion)
+	r := rand.New(rand.NewSource(3))
+	for range 60 {
+		shared, err := quick.NewShared(&storagebackend.ConfigForResource{Config: storagebackend.Config{Codec: codec, EncodeVersioner: v1.SchemeGroupVersion}}, &core.Pod{})
+		must(t, err)
+		var pod core.Pod
+		fill.Fill(&pod)
+		var docs [][]byte
+		for range 12 {
+			var other core.Pod
+			fill.Fill(&other)
+			switch r.Intn(6) {
+			case 0:
+				pod.Spec = other.Spec
+			case 1:
+				pod.ObjectMeta = other.ObjectMeta
+			case 2:
+				pod.Spec.NodeName = other.Spec.NodeName
+			default:
+				pod.Status = other.Status
+			}
+			raw, err := runtime.Encode(codec, &pod)
+			must(t, err)
+			if r.Intn(3) == 0 { // as a node writes it, which knows of no list of addresses
+				var o v1.Pod
+				must(t, json.Unmarshal(raw, &o))
+				o.Status.PodIPs, o.Status.PodIP = nil, []string{"", "10.0.0.1"}[r.Intn(2)]
+				raw, err = json.Marshal(&o)
+				must(t, err)
+			}
+			doc, err := events.Canonical(raw)
+			must(t, err)
+			docs = append(docs, doc)
+		}
+		share(t, shared, codec, docs)
+	}
+}
