@@ -140,7 +140,7 @@ func (p *controlPlane) startProjections(ctx context.Context, history, volatile e
 // startCommitters stands for election as the one who appends, to both logs, and
 // finds the way to whoever does.
 func (p *controlPlane) startCommitters(ctx context.Context, history, volatile events.Log) error {
-	h := committer.New(history, p.history, committer.Options{Shape: projections.CheckShape})
+	h := committer.New(history, p.history, committer.Options{Shape: projections.CheckShape, Singly: -1})
 	v := committer.New(volatile, p.volatile, committer.Options{Volatile: true, Shape: projections.CheckShape})
 	local := committer.Route{History: h, Volatile: v}
 	lease, err := jetstream.NewLease(p.nats, jetstream.Config{}, "committer", p.name)

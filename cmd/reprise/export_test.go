@@ -10,6 +10,7 @@ import (
 	"github.com/reprise-run/reprise/agents/historian"
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/events/archive"
+	"github.com/reprise-run/reprise/events/jetstream/intent"
 	"github.com/reprise-run/reprise/projections/history"
 	"github.com/reprise-run/reprise/projections/live"
 	"github.com/reprise-run/reprise/projections/pebble"
@@ -24,6 +25,11 @@ func TestExportReadsFilesAndLog(t *testing.T) {
 		for name, spoil := range map[string]func(dir string){
 			"whole": func(string) {},
 			"cut": func(dir string) {
+				for _, path := range intent.Paths(dir, "REPRISE") {
+					if err := os.Remove(path); err != nil {
+						t.Fatal(err)
+					}
+				}
 				found, err := filepath.Glob(filepath.Join(dir, "jetstream", "*", "streams", "REPRISE", "msgs", "*.blk"))
 				if err != nil || len(found) == 0 {
 					t.Fatalf("no blocks (%v)", err)

@@ -22,14 +22,19 @@ type logSubject struct {
 	at   string // where the server listens
 	seed string // the file of the key for it, "" for none
 
-	checks int // so far
+	checks, starts int // so far
 }
+
+// journals are how much servers have in a file of their journal: what a round writes, or
+// a part of it.
+var journals = []int{4 << 20, 256 << 10, 1 << 20}
 
 func newLogSubject() *logSubject { return &logSubject{book: newLedger()} }
 
 // start implements subject.
 func (s *logSubject) start(dir string) (*process, error) {
-	cmd, err := role("serve", dir)
+	s.starts++
+	cmd, err := role("serve", dir, fmt.Sprint(journals[s.starts%len(journals)]))
 	if err != nil {
 		return nil, err
 	}

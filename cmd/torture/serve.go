@@ -48,8 +48,12 @@ func role(words ...string) (*exec.Cmd, error) {
 func play(ctx context.Context, words []string, in io.Reader, out io.Writer) error {
 	say := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	switch {
-	case len(words) == 2 && words[0] == "serve":
-		return serve(ctx, words[1], say, in, out)
+	case len(words) == 3 && words[0] == "serve":
+		journal, err := strconv.ParseInt(words[2], 10, 64)
+		if err != nil {
+			return err
+		}
+		return serve(ctx, words[1], journal, say, in, out)
 	case len(words) == 3 && words[0] == "nats":
 		return serveNATS(words[1], words[2], in, out)
 	case len(words) == 3 && words[0] == "commit":
@@ -60,8 +64,8 @@ func play(ctx context.Context, words []string, in io.Reader, out io.Writer) erro
 
 // serve is a log with its committer and its projection, put together as `reprise
 // server` does, and nothing else.
-func serve(ctx context.Context, dir string, say *slog.Logger, in io.Reader, out io.Writer) error {
-	server, err := jetstream.StartServer(jetstream.ServerOptions{Dir: filepath.Join(dir, "log"), Listen: "127.0.0.1:0", Logger: say})
+func serve(ctx context.Context, dir string, journal int64, say *slog.Logger, in io.Reader, out io.Writer) error {
+	server, err := jetstream.StartServer(jetstream.ServerOptions{Dir: filepath.Join(dir, "log"), Listen: "127.0.0.1:0", Logger: say, Journal: journal})
 	if err != nil {
 		return err
 	}
@@ -80,7 +84,7 @@ func serve(ctx context.Context, dir string, say *slog.Logger, in io.Reader, out 
 		return err
 	}
 	c := cell{
-		nc: nc, history: history, log: blocks.ReadAhead(history, filepath.Join(dir, "log"), ""), dir: dir, say: say,
+		nc: nc, history: history, log: blocks.ReadAhead(history, filepath.Join(dir, "log"), ""), dir: dir, say: say, singly: -1,
 		ready: fmt.Sprint("ready ", server.Addr(), " ", seed), failed: server.Failed(), why: server.Err,
 	}
 	return c.run(ctx, in, out)
@@ -131,6 +135,7 @@ type cell struct {
 	log     events.Log // history, as it is followed
 	dir     string
 	say     *slog.Logger
+	singly  int             // see committer.Options
 	ready   string          // what to say when all is
 	failed  <-chan struct{} // closed when the log's disk has failed
 	why     func() error
@@ -150,7 +155,7 @@ func (c *cell) run(ctx context.Context, in io.Reader, out io.Writer) error {
 		return err
 	}
 	defer folded.Close()
-	writer := committer.New(log, folded, committer.Options{Shape: projections.CheckShape})
+	writer := committer.New(log, folded, committer.Options{Shape: projections.CheckShape, Singly: c.singly})
 	lease, err := jetstream.NewLease(c.nc, jetstream.Config{}, "committer", "torture")
 	if err != nil {
 		return err

@@ -49,7 +49,7 @@ type Options struct {
 	// Group is how many events are gathered into one append at most; 256 if 0.
 	Group int
 	// Singly is how many events that wait are still appended decision by decision,
-	// because an atomic batch costs the log more than so many; 12 if 0.
+	// where an atomic batch costs the log more than so many; 12 if 0, none if negative.
 	Singly int
 	// Patience is how long the committer tries to learn what became of an append
 	// before it leaves the writers uncertain; 15 s if 0.

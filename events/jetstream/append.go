@@ -30,9 +30,9 @@ const (
 	codeIncomplete          = 10176
 )
 
-// Append is events.Log's. One event is one message, many are one atomic batch;
-// either carries the expected last sequence of the stream, which JetStream checks
-// in the same step in which it stores. For a few see appendFew.
+// Append is events.Log's. Where this process does not keep the log alone (see own), one
+// event is one message, and many are one atomic batch; either carries the expected last
+// sequence of the stream, which JetStream checks in the same step in which it stores.
 func (l *Log) Append(ctx context.Context, after uint64, batch []events.Event) (uint64, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
@@ -43,17 +43,16 @@ func (l *Log) Append(ctx context.Context, after uint64, batch []events.Event) (u
 	if len(batch) > events.MaxBatch {
 		return 0, fmt.Errorf("%d events in one batch: a batch may have %d at most", len(batch), events.MaxBatch)
 	}
+	switch {
+	case l.own != nil:
+		return l.appendOwn(ctx, after, batch)
+	case l.foreign:
+		return 0, fmt.Errorf("cannot append to stream %s; nothing was appended: only the process that keeps it does", l.name)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if _, err := l.finish(ctx); err != nil {
-		return 0, fmt.Errorf("%w: %w", err, events.ErrUncertain)
-	}
 	if err := l.checkRoom(batch); err != nil {
 		return 0, err
-	}
-	if last, did, err := l.appendFew(ctx, after, batch); did {
-		l.doubt(err)
-		return last, err
 	}
 	msgs := l.messages(after, batch)
 	for pause, since := 10*time.Millisecond, time.Now(); ; pause *= 2 {

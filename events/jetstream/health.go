@@ -9,9 +9,12 @@ import (
 	"strings"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 	"golang.org/x/sys/unix"
 
 	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/events/jetstream/blockfile"
+	"github.com/reprise-run/reprise/events/jetstream/intent"
 )
 
 // A write or a sync that has failed cannot be mended by trying again: the kernel
@@ -68,8 +71,11 @@ func (s *Server) watchHealth(reported <-chan struct{}) {
 }
 
 // embedded is the server in this process, if it is there that the log is kept.
-func (l *Log) embedded() *Server {
-	s, _ := l.nc.Opts.InProcessServer.(*Server)
+func (l *Log) embedded() *Server { return embedded(l.nc) }
+
+// embedded is the server in this process to which a connection leads, if it does.
+func embedded(nc *nats.Conn) *Server {
+	s, _ := nc.Opts.InProcessServer.(*Server)
 	return s
 }
 
@@ -107,7 +113,7 @@ func (l *Log) doubt(err error) {
 // has the kernel forget what it remembers of the end of each stream: after a write
 // that failed, its memory is not what the disk has.
 func settle(dir string, lock *os.File) error {
-	if err := unix.Syncfs(int(lock.Fd())); err != nil {
+	if err := syncAll(lock); err != nil {
 		return fmt.Errorf("the disk of the log, which has %s, cannot be written: %w; see that it is sound, and start again", dir, err)
 	}
 	streams, err := streamDirs(dir)
@@ -115,14 +121,25 @@ func settle(dir string, lock *os.File) error {
 		return err
 	}
 	for _, stream := range streams {
-		blocks, err := blockFiles(stream)
+		blocks, err := blockfile.List(stream)
 		if err != nil {
 			return err
 		}
-		// The one before the last too: an append may have begun another.
-		blocks = blocks[max(0, len(blocks)-2):]
-		for _, file := range append(blocks, blockFile{path: filepath.Join(stream, "index.db")}) {
-			if err := forget(file.path); err != nil {
+		files := []string{filepath.Join(stream, "index.db")}
+		bytes := int64(0)
+		for _, path := range intent.Paths(dir, filepath.Base(filepath.Dir(stream))) {
+			if info, err := os.Stat(path); err == nil {
+				bytes += info.Size()
+				files = append(files, path)
+			}
+		}
+		// As many blocks as the journal may tell of, and more than one: an append may
+		// have begun another. A block is full with 8 MB.
+		for _, file := range blocks[max(0, len(blocks)-4-int(bytes>>22)):] {
+			files = append(files, file.Path)
+		}
+		for _, path := range files {
+			if err := forget(path); err != nil {
 				return fmt.Errorf("cannot look at the end of the log: %w", err)
 			}
 		}

@@ -16,7 +16,7 @@
 // # Durability
 //
 // A returned Append is on disk: the embedded server syncs before it
-// acknowledges. What fails on the way either is known to have stored nothing, or
+// acknowledges, or it is in a journal beside the stream (see own). What fails on the way either is known to have stored nothing, or
 // says events.ErrUncertain. After a write or a sync that failed, nothing is taken or
 // confirmed any more: see Server.Failed.
 package jetstream
@@ -50,21 +50,24 @@ type Log struct {
 	// to be sound.
 	doubtful atomic.Bool
 
-	// mu is held while something is appended.
-	mu     sync.Mutex
-	intent *intent // nil where the log is not kept by this process alone
-	torn   *redo   // an append that is stored in part, as far as is known
+	mu sync.Mutex // held while something is appended otherwise than to own
+
+	own *own // nil where the log is not kept by this process alone
+	// foreign says that another process keeps it alone.
+	foreign bool
 }
 
 var _ events.Log = (*Log)(nil)
 
 // Last is events.Log's.
 func (l *Log) Last(ctx context.Context) (uint64, error) {
-	l.mu.Lock()
-	_, err := l.finish(ctx)
-	l.mu.Unlock()
-	if err != nil {
-		return 0, err
+	if o := l.own; o != nil {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if err := l.finish(ctx, o); err != nil {
+			return 0, err
+		}
+		return o.last, l.refuse()
 	}
 	state, err := l.state(ctx)
 	return state.LastSeq, err

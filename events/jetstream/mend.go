@@ -1,9 +1,6 @@
 package jetstream
 
 import (
-	"bytes"
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -11,13 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/google/renameio/v2"
-	"github.com/klauspost/compress/s2"
-	"github.com/minio/highwayhash"
-	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/reprise-run/reprise/events/jetstream/blockfile"
 )
 
 // JetStream compresses a block when it begins the next one. If a crash takes what
@@ -33,7 +27,11 @@ func mend(dir string) error {
 		return err
 	}
 	for _, stream := range streams {
-		if err := mendStream(stream); err != nil {
+		err := cutTorn(dir, stream)
+		if err == nil {
+			err = mendStream(stream)
+		}
+		if err != nil {
 			return fmt.Errorf("cannot prepare the log for its start: %w", err)
 		}
 	}
@@ -44,7 +42,7 @@ func mend(dir string) error {
 // holds something.
 func mendStream(dir string) error {
 	name := filepath.Base(filepath.Dir(dir))
-	blocks, err := blockFiles(dir)
+	blocks, err := blockfile.List(dir)
 	if err != nil {
 		return err
 	}
@@ -54,7 +52,7 @@ func mendStream(dir string) error {
 			return err
 		}
 		if compressed {
-			return unpack(block.path)
+			return unpack(block.Path)
 		}
 		if holds {
 			return nil
@@ -64,8 +62,8 @@ func mendStream(dir string) error {
 }
 
 // inspect says whether a block is compressed, and whether a whole record begins it.
-func inspect(block blockFile, stream string) (compressed, holds bool, err error) {
-	f, err := os.Open(block.path)
+func inspect(block blockfile.File, stream string) (compressed, holds bool, err error) {
+	f, err := os.Open(block.Path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, false, nil
 	}
@@ -73,42 +71,24 @@ func inspect(block blockFile, stream string) (compressed, holds bool, err error)
 		return false, false, err
 	}
 	defer f.Close()
-	// Length, sequence, time and the length of the subject.
-	head := make([]byte, 22)
+	head := make([]byte, blockfile.Head)
 	n, err := io.ReadFull(f, head)
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return false, false, err
 	}
-	var info server.CompressionInfo
-	if of, err := info.UnmarshalMetadata(head[:n]); of > 0 || err != nil {
+	if blockfile.Compressed(head[:n]) {
 		return true, true, nil
 	}
-	if n < len(head) {
-		return false, false, nil
-	}
-	const hasHeaders = 1 << 31
-	length := binary.LittleEndian.Uint32(head)
-	size, subject := int64(length&^hasHeaders), int64(binary.LittleEndian.Uint16(head[20:]))
-	if status, err := f.Stat(); err != nil || size < int64(len(head))+subject+8 || size > status.Size() {
+	size := blockfile.SizeOf(head[:n])
+	if status, err := f.Stat(); err != nil || size == 0 || size > status.Size() {
 		return false, false, err
 	}
-	rest := make([]byte, size-int64(len(head)))
-	if _, err := io.ReadFull(f, rest); err != nil {
+	record := append(head, make([]byte, size-int64(len(head)))...)
+	if _, err := io.ReadFull(f, record[len(head):]); err != nil {
 		return false, false, err
 	}
-	key := sha256.Sum256(fmt.Appendf(nil, "%s-%d", stream, block.index))
-	sum, err := highwayhash.New64(key[:])
-	if err != nil {
-		return false, false, err
-	}
-	data, check := rest[:len(rest)-8], rest[len(rest)-8:]
-	sum.Write(head[4:20])
-	sum.Write(data[:subject])
-	if data = data[subject:]; length&hasHeaders != 0 && len(data) >= 4 {
-		data = data[4:]
-	}
-	sum.Write(data)
-	return false, bytes.Equal(sum.Sum(nil), check), nil
+	_, reason := blockfile.Parse(record, blockfile.Checksum(stream, block.Index))
+	return false, reason == "", nil
 }
 
 // unpack replaces a compressed block by what was compressed.
@@ -117,49 +97,20 @@ func unpack(path string) error {
 	if err != nil {
 		return err
 	}
-	var info server.CompressionInfo
-	n, err := info.UnmarshalMetadata(content)
-	if err != nil || len(content) < n+8 {
+	raw, reason := blockfile.Decompress(content)
+	if reason != "" {
 		// Damage is for the server to find.
 		return nil
 	}
-	// The last checksum stands behind, as it was.
-	end := len(content) - 8
-	raw, err := io.ReadAll(s2.NewReader(bytes.NewReader(content[n:end])))
-	if err != nil {
-		return nil
-	}
-	if err := renameio.WriteFile(path, append(raw, content[end:]...), 0o640); err != nil {
-		return err
-	}
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
+	return replace(path, raw)
 }
 
-type blockFile struct {
-	path  string
-	index uint64
-}
-
-// blockFiles lists the blocks of a stream, in order.
-func blockFiles(dir string) ([]blockFile, error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, err
+// replace gives a block another content.
+func replace(path string, raw []byte) error {
+	if err := renameio.WriteFile(path, raw, 0o640); err != nil {
+		return err
 	}
-	var all []blockFile
-	for _, e := range entries {
-		number, ok := strings.CutSuffix(e.Name(), ".blk")
-		if index, err := strconv.ParseUint(number, 10, 32); ok && err == nil {
-			all = append(all, blockFile{filepath.Join(dir, e.Name()), index})
-		}
-	}
-	slices.SortFunc(all, func(a, b blockFile) int { return int(a.index) - int(b.index) })
-	return all, nil
+	return syncDir(filepath.Dir(path))
 }
 
 // streamDirs lists where the streams of a store directory have their blocks.

@@ -32,6 +32,9 @@ type ServerOptions struct {
 	// Logger gets the server's warnings and errors, and at level debug its
 	// notices. None: they are dropped.
 	Logger *slog.Logger
+	// Journal is how much is written to a file of a log's journal before the other file
+	// has its turn, and the log's own files are synced; 16 MB if 0.
+	Journal int64
 	// UnsafeNoSync acknowledges before data is on disk. For benchmarks.
 	UnsafeNoSync bool
 }
@@ -47,10 +50,14 @@ type Server struct {
 	health  func(*server.HealthzOptions) *server.HealthStatus // JetStream's
 	closed  chan struct{}                                     // closed when the server is shut down
 
-	shutdown sync.Once
+	unsafe  bool  // see ServerOptions.UnsafeNoSync
+	segment int64 // see ServerOptions.Journal
 
-	mu      sync.Mutex
-	intents []*os.File // to close at the end
+	shutdown   sync.Once
+	background sync.WaitGroup
+
+	mu   sync.Mutex
+	owns map[string]*own
 }
 
 // ready is how long a server may take to start; recovering a large log is most
@@ -63,7 +70,7 @@ func StartServer(o ServerOptions) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{dir: o.Dir, lock: lock, failed: make(chan struct{}), closed: make(chan struct{})}
+	s := &Server{dir: o.Dir, lock: lock, failed: make(chan struct{}), closed: make(chan struct{}), unsafe: o.UnsafeNoSync, segment: o.Journal, owns: make(map[string]*own)}
 	if err = settle(o.Dir, lock); err == nil {
 		err = mend(o.Dir)
 	}
@@ -237,11 +244,13 @@ func (s *Server) Shutdown() {
 		s.ns.Shutdown()
 		s.ns.WaitForShutdown()
 	}
+	s.background.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, f := range s.intents {
-		f.Close()
+	for _, o := range s.owns {
+		o.close()
 	}
+	clear(s.owns)
 	// Closing the file releases the lock.
 	s.lock.Close()
 }

@@ -100,13 +100,18 @@ func open(ctx context.Context, nc *nats.Conn, cfg Config, want jetstream.StreamC
 		want.Discard = jetstream.DiscardOld
 	}
 	// Elsewhere nobody mends what a crash leaves of compressed blocks: see mend.
-	if _, ok := nc.Opts.InProcessServer.(*Server); ok {
+	if embedded(nc) != nil {
 		want.Compression = jetstream.S2Compression
 	}
 	want.Replicas = cfg.Replicas
 	want.MaxMsgs, want.MaxBytes, want.MaxMsgsPerSubject, want.MaxConsumers = -1, -1, -1, -1
 	want.DenyDelete, want.DenyPurge = true, true
-	want.AllowAtomicPublish = true
+	// See own.
+	own := cfg.Replicas == 1 && embedded(nc) != nil && want.MaxAge == 0
+	want.AllowAtomicPublish = !own
+	if own {
+		want.PersistMode = jetstream.AsyncPersistMode
+	}
 
 	stream, err := js.Stream(ctx, want.Name)
 	switch {
@@ -122,11 +127,12 @@ func open(ctx context.Context, nc *nats.Conn, cfg Config, want jetstream.StreamC
 		nc: nc, js: js, stream: stream, name: want.Name, forgets: want.MaxAge > 0, patient: cfg.AckTimeout,
 		root: strings.TrimSuffix(want.Subjects[0], ".*.*.*.*"),
 	}
-	if s := l.embedded(); s != nil && cfg.Replicas == 1 {
-		if l.intent, err = s.intent(want.Name); err != nil {
-			return nil, err
-		}
-		if err := l.recover(ctx); err != nil {
+	switch s := l.embedded(); {
+	case stream.CachedInfo().Config.PersistMode != jetstream.AsyncPersistMode:
+	case s == nil:
+		l.foreign = true
+	default:
+		if l.own, err = s.openOwn(ctx, l); err != nil {
 			return nil, fmt.Errorf("cannot open stream %s: %w", want.Name, err)
 		}
 	}
@@ -164,9 +170,15 @@ func adopt(ctx context.Context, js jetstream.JetStream, stream jetstream.Stream,
 	if want.MaxAge == 0 && (state.Msgs != state.LastSeq || state.Msgs > 0 && state.FirstSeq != 1) {
 		return nil, fmt.Errorf("events are missing: it goes from %d to %d and holds %d; restore the data directory from a copy", state.FirstSeq, state.LastSeq, state.Msgs)
 	}
-	if have.Replicas == want.Replicas && have.MaxAge == want.MaxAge && have.AllowAtomicPublish && have.Compression == want.Compression {
+	// A stream is made to be kept by one process alone, or it is not, once and for all.
+	if have.PersistMode == jetstream.AsyncPersistMode {
+		want.AllowAtomicPublish, want.Compression = false, have.Compression
+	} else {
+		want.AllowAtomicPublish = true
+	}
+	if have.Replicas == want.Replicas && have.MaxAge == want.MaxAge && have.AllowAtomicPublish == want.AllowAtomicPublish && have.Compression == want.Compression {
 		return stream, nil
 	}
-	have.Replicas, have.MaxAge, have.AllowAtomicPublish, have.Compression = want.Replicas, want.MaxAge, true, want.Compression
+	have.Replicas, have.MaxAge, have.AllowAtomicPublish, have.Compression = want.Replicas, want.MaxAge, want.AllowAtomicPublish, want.Compression
 	return js.UpdateStream(ctx, have)
 }

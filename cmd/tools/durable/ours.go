@@ -52,7 +52,7 @@ func startOurs(ctx context.Context, dir string) (s side, err error) {
 	if o.live, err = live.Start(ctx, log, live.Options{Store: o.store, Log: quiet}); err != nil {
 		return nil, err
 	}
-	o.committer = committer.New(log, o.live, committer.Options{Shape: projections.CheckShape})
+	o.committer = committer.New(log, o.live, committer.Options{Shape: projections.CheckShape, Singly: -1})
 	running, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/events/jetstream"
+	"github.com/reprise-run/reprise/events/jetstream/blockfile"
 )
 
 // Ahead is the log of a running server in this process, followed faster: what lies
@@ -45,8 +46,8 @@ func (a *Ahead) Follow(ctx context.Context, from uint64) (events.Reader, error) 
 	if from == 0 || last < from+few {
 		return a.Log.Follow(ctx, from)
 	}
-	s, err := Open(a.dir, a.prefix)
-	if err != nil || s.Len() < 2 {
+	s := newStream(a.prefix)
+	if err := s.find(a.dir); err != nil || s.Len() < 2 {
 		return a.Log.Follow(ctx, from)
 	}
 	r := &aheadReader{log: a.Log, next: from, blocks: make(chan []events.Event, 1), done: make(chan struct{})}
@@ -167,7 +168,7 @@ func (f *files) find(sequence uint64) int {
 			return true
 		}
 		r, reason := p.record(0)
-		return reason != "" || r.sequence > sequence
+		return reason != "" || r.Sequence > sequence
 	})
 	return max(behind-1, 0)
 }
@@ -185,12 +186,12 @@ func (f *files) events(i int) []events.Event {
 // parser loads a block.
 func (f *files) parser(i int) (*parser, bool) {
 	block := f.stream.blocks[i]
-	if !f.load(block.path) {
+	if !f.load(block.Path) {
 		return nil, false
 	}
 	return &parser{
-		check: checksum(f.stream.prefix, block.index), raw: f.raw.Bytes(),
-		read: func(r record) (events.Event, error) { return f.decoder.Decode(r.headers, r.body, r.sequence) },
+		check: checksum(f.stream.prefix, block.Index), raw: f.raw.Bytes(),
+		read: func(r record) (events.Event, error) { return f.decoder.Decode(r.Headers, r.Body, r.Sequence) },
 	}, true
 }
 
@@ -203,25 +204,25 @@ func (f *files) load(path string) bool {
 	defer file.Close()
 	f.content.Reset()
 	f.raw.Reset()
-	if _, err := f.content.ReadFrom(io.LimitReader(file, largest+1)); err != nil {
+	if _, err := f.content.ReadFrom(io.LimitReader(file, blockfile.Largest+1)); err != nil {
 		return false
 	}
 	content := f.content.Bytes()
 	var info server.CompressionInfo
 	n, err := info.UnmarshalMetadata(content)
-	if err != nil || len(content) < n+checkSize || len(content) > largest {
+	if err != nil || len(content) < n+blockfile.Check || len(content) > blockfile.Largest {
 		return false
 	}
 	if n == 0 {
 		f.raw.Write(content)
 		return true
 	}
-	end := len(content) - checkSize
+	end := len(content) - blockfile.Check
 	if f.s2 == nil {
 		f.s2 = s2.NewReader(nil)
 	}
 	f.s2.Reset(bytes.NewReader(content[n:end]))
-	if _, err := io.Copy(&f.raw, io.LimitReader(f.s2, largest+1)); err != nil || f.raw.Len() > largest {
+	if _, err := io.Copy(&f.raw, io.LimitReader(f.s2, blockfile.Largest+1)); err != nil || f.raw.Len() > blockfile.Largest {
 		return false
 	}
 	f.raw.Write(content[end:])

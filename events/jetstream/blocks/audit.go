@@ -29,6 +29,7 @@ type Result struct {
 func (s *Stream) Audit(ctx context.Context, a *proof.Audit, after func(read int64, sequence uint64)) (r Result, err error) {
 	type inspected struct {
 		block *Block
+		first uint64 // the sequence of its first event, 0 if it has none
 		piece *proof.Piece
 	}
 	group, inner := errgroup.WithContext(ctx)
@@ -48,9 +49,12 @@ func (s *Stream) Audit(ctx context.Context, a *proof.Audit, after func(read int6
 				if err != nil {
 					return err
 				}
-				piece := proof.Inspect(b.Events)
+				next := inspected{block: b, piece: proof.Inspect(b.Events)}
+				if len(b.Events) > 0 {
+					next.first = b.Events[0].Sequence
+				}
 				b.Events = nil
-				done <- inspected{b, piece}
+				done <- next
 				return nil
 			})
 		}
@@ -67,11 +71,17 @@ func (s *Stream) Audit(ctx context.Context, a *proof.Audit, after func(read int6
 				return inner.Err()
 			}
 			n++
+			if at := a.Taken() + 1; next.first > at && s.joinRest(a) {
+				r.Remark = fmt.Sprintf("block %s does not begin with event %d: what a crash takes of the blocks the journal has, and it was read from there", filepath.Base(next.block.Path), at)
+				return errFound
+			}
 			if a.Join(next.piece) != nil {
 				return errFound
 			}
 			if f := next.block.Fault; f != nil {
-				r = next.block.judge(a, n == len(s.blocks))
+				if r = next.block.judge(a, n == len(s.blocks)); f.Torn && s.joinRest(a) {
+					r = Result{Remark: fmt.Sprintf("block %s breaks off at byte %d (%s): what a crash takes of the blocks the journal has, and it was read from there", filepath.Base(next.block.Path), f.At, f.Reason)}
+				}
 				return errFound
 			}
 			read += next.block.Size
@@ -79,6 +89,7 @@ func (s *Stream) Audit(ctx context.Context, a *proof.Audit, after func(read int6
 				after(read, a.Taken())
 			}
 		}
+		s.joinRest(a)
 		return nil
 	})
 	if err := group.Wait(); err != nil && !errors.Is(err, errFound) {
@@ -92,6 +103,17 @@ func (s *Stream) Audit(ctx context.Context, a *proof.Audit, after func(read int6
 		}
 	}
 	return r, ctx.Err()
+}
+
+// joinRest gives an audit what the journal has beyond the events taken so far, and says
+// whether it has any.
+func (s *Stream) joinRest(a *proof.Audit) bool {
+	rest := s.rest(a.Taken() + 1)
+	if len(rest) > 0 {
+		// What is wrong with it a.End tells.
+		_ = a.Join(proof.Inspect(rest))
+	}
+	return len(rest) > 0
 }
 
 var errFound = errors.New("something was found")

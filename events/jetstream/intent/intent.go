@@ -1,0 +1,220 @@
+// Package intent keeps, in two files beside a log, what is about to be appended to it.
+// What was written there is on disk, so that the log itself may be written without a
+// sync for each append: after a crash it is made whole from there.
+//
+// # The files
+//
+// intent-<stream>.0 and .1 each begin with a head:
+//
+//	"reprise intent" and a version   16 bytes
+//	generation                        8
+//	oldest generation that counts     8
+//	checksum of these                 8
+//
+// Records follow, one for each append, up to the first that is none of the file's
+// generation:
+//
+//	length of what follows the checksum   4
+//	checksum of what follows              8
+//	sequence before                       8
+//	each event: length                    4, chain 32, its encoding (events.AppendSealed)
+//
+// Numbers are big-endian. Checksums are HighwayHash-64; the key of those of records is
+// made of the stream and the generation, so that what is left of an earlier generation
+// is no record. The file of the higher generation goes on where the other one ends.
+// They are written again and again in the same place, so that a sync changes nothing but
+// their bytes.
+package intent
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/minio/highwayhash"
+
+	"github.com/reprise-run/reprise/events"
+)
+
+const (
+	magic      = "reprise intent\x00\x01"
+	headSize   = len(magic) + 8 + 8 + 8
+	recordHead = 4 + 8
+	eventHead  = 4 + 32
+)
+
+// Record is one append.
+type Record struct {
+	After  uint64 // the sequence before its first event
+	Events []events.Event
+}
+
+// Last is the sequence of a record's last event.
+func (r *Record) Last() uint64 { return r.After + uint64(len(r.Events)) }
+
+// Paths are where the files of a stream are.
+func Paths(dir, stream string) [2]string {
+	base := filepath.Join(dir, "intent-"+stream)
+	return [2]string{base + ".0", base + ".1"}
+}
+
+// Read returns the records of a stream, in order and without a gap, each event with its
+// sequence. It changes nothing, and may be called beside a process that writes: what is
+// being written is read whole or not at all.
+func Read(dir, stream string) (all []Record, err error) {
+	// A writer that turns to the other file between the reading of both leaves a gap.
+	for whole, tries := false, 0; !whole && err == nil && tries < 3; tries++ {
+		all, _, whole, err = read(dir, stream)
+	}
+	return all, err
+}
+
+// read returns the highest generation too, and whether the files follow each other.
+func read(dir, stream string) (all []Record, newest uint64, whole bool, err error) {
+	var parts [2][]Record
+	var heads [2]head
+	for i, path := range Paths(dir, stream) {
+		content, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, 0, false, fmt.Errorf("cannot read what was to be appended: %w", err)
+		}
+		if parts[i], heads[i], err = parse(content, stream); err != nil {
+			return nil, 0, false, fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	older, newer := 0, 1
+	if heads[older].generation > heads[newer].generation {
+		older, newer = newer, older
+	}
+	if heads[older].generation < heads[newer].oldest {
+		parts[older] = nil
+	}
+	whole = true
+	for _, r := range append(parts[older], parts[newer]...) {
+		if n := len(all); n > 0 && all[n-1].Last() != r.After {
+			all, whole = nil, false // what is before the gap is not needed any more
+		}
+		all = append(all, r)
+	}
+	return all, heads[newer].generation, whole, nil
+}
+
+// parse reads a file up to the first record that is not whole.
+func parse(content []byte, stream string) (all []Record, h head, err error) {
+	if len(content) < headSize {
+		return nil, head{}, nil
+	}
+	h, ok := parseHead(content)
+	if !ok {
+		return nil, head{}, nil
+	}
+	sum := checksum(stream, h.generation)
+	for b := content[headSize:]; ; {
+		payload, ok := payload(b, sum)
+		if !ok {
+			return all, h, nil
+		}
+		r, err := parseRecord(payload)
+		if err != nil {
+			return nil, h, err
+		}
+		all = append(all, r)
+		b = b[recordHead+len(payload):]
+	}
+}
+
+// payload returns that of the record at the beginning of b.
+func payload(b []byte, sum hash.Hash64) ([]byte, bool) {
+	if len(b) < recordHead+8 {
+		return nil, false
+	}
+	size := int64(binary.BigEndian.Uint32(b))
+	if size < 8 || size > int64(len(b)-recordHead) {
+		return nil, false
+	}
+	p := b[recordHead : recordHead+size]
+	sum.Reset()
+	sum.Write(p)
+	return p, sum.Sum64() == binary.BigEndian.Uint64(b[4:])
+}
+
+var errRecord = errors.New("what was to be appended cannot be read: its lengths do not add up")
+
+func parseRecord(b []byte) (Record, error) {
+	r := Record{After: binary.BigEndian.Uint64(b)}
+	for b = b[8:]; len(b) > 0; {
+		if len(b) < eventHead {
+			return r, errRecord
+		}
+		n := int64(binary.BigEndian.Uint32(b))
+		if n > int64(len(b)-eventHead) {
+			return r, errRecord
+		}
+		e, err := events.ParseSealed(b[eventHead : eventHead+n])
+		if err != nil {
+			return r, fmt.Errorf("what was to be appended cannot be read: %w", err)
+		}
+		copy(e.Chain[:], b[4:eventHead])
+		r.Events = append(r.Events, e)
+		b = b[eventHead+n:]
+	}
+	return r, nil
+}
+
+// appendRecord encodes an append behind b.
+func appendRecord(b []byte, sum hash.Hash64, after uint64, batch []events.Event) []byte {
+	head := len(b)
+	b = append(b, make([]byte, recordHead)...)
+	b = binary.BigEndian.AppendUint64(b, after)
+	for i := range batch {
+		e := &batch[i]
+		sequence := e.Sequence
+		at := len(b)
+		b = append(append(b, 0, 0, 0, 0), e.Chain[:]...)
+		if want := after + 1 + uint64(i); sequence != want {
+			moved := *e
+			moved.Sequence = want
+			e = &moved
+		}
+		b = e.AppendSealed(b)
+		binary.BigEndian.PutUint32(b[at:], uint32(len(b)-at-eventHead))
+	}
+	payload := b[head+recordHead:]
+	binary.BigEndian.PutUint32(b[head:], uint32(len(payload)))
+	sum.Reset()
+	sum.Write(payload)
+	binary.BigEndian.PutUint64(b[head+4:], sum.Sum64())
+	return b
+}
+
+// head is that of a file.
+type head struct{ generation, oldest uint64 }
+
+func appendHead(b []byte, h head) []byte {
+	b = binary.BigEndian.AppendUint64(append(b, magic...), h.generation)
+	b = binary.BigEndian.AppendUint64(b, h.oldest)
+	return binary.BigEndian.AppendUint64(b, highwayhash.Sum64(b[len(b)-headSize+8:], make([]byte, highwayhash.Size)))
+}
+
+func parseHead(b []byte) (h head, ok bool) {
+	h.generation = binary.BigEndian.Uint64(b[len(magic):])
+	h.oldest = binary.BigEndian.Uint64(b[len(magic)+8:])
+	return h, string(b[:headSize]) == string(appendHead(nil, h))
+}
+
+func checksum(stream string, generation uint64) hash.Hash64 {
+	key := sha256.Sum256(fmt.Appendf(nil, "%s/%d", stream, generation))
+	sum, err := highwayhash.New64(key[:])
+	if err != nil {
+		panic(err) // the key has the right length
+	}
+	return sum
+}

@@ -1,0 +1,203 @@
+package intent
+
+import (
+	"errors"
+	"fmt"
+	"hash"
+	"os"
+	"syscall"
+
+	"github.com/reprise-run/reprise/events"
+)
+
+// Options adjust a Journal. The zero value is for production.
+type Options struct {
+	// Full is with how many bytes a file is full; 16 MB if 0.
+	Full int64
+	// Unsynced leaves it to the kernel when what is written comes to the disk.
+	Unsynced bool
+}
+
+// step is how much a file grows at once, if it is to hold more than that.
+const step = 1 << 20
+
+// Journal is the files of one stream, opened to be written. It is used by one
+// goroutine at a time.
+type Journal struct {
+	files   [2]*os.File
+	sizes   [2]int64 // what has been written of them, be it zeros
+	stream  string
+	opts    Options
+	current int
+	at      int64 // where the next record goes
+	sum     hash.Hash64
+	newest  uint64 // the generation of the current file
+	oldest  uint64 // that before which nothing counts
+	last    uint64 // the last sequence written
+	buf     []byte
+}
+
+// Open opens the files, or makes them, and returns what they hold. Nothing can be
+// written before Reset.
+func Open(dir, stream string, o Options) (*Journal, []Record, error) {
+	all, newest, _, err := read(dir, stream)
+	if err != nil {
+		return nil, nil, err
+	}
+	if o.Full == 0 {
+		o.Full = 16 << 20
+	}
+	j := &Journal{stream: stream, opts: o, newest: newest}
+	for i, path := range Paths(dir, stream) {
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+		if err == nil {
+			j.files[i] = f
+			var info os.FileInfo
+			if info, err = f.Stat(); err == nil {
+				j.sizes[i] = info.Size()
+			}
+		}
+		if err != nil {
+			return nil, nil, errors.Join(fmt.Errorf("cannot open the file for what is to be appended: %w", err), j.Close())
+		}
+	}
+	if err := syncDir(dir); err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("cannot make the file for what is to be appended: %w", err), j.Close())
+	}
+	return j, all, nil
+}
+
+// Reset forgets all records: the log has on disk what they hold.
+func (j *Journal) Reset() error {
+	if err := j.Turn(); err != nil {
+		return err
+	}
+	j.oldest = j.newest
+	b := appendHead(j.buf[:0], head{j.newest, j.oldest})
+	if err := j.put(b, 0); err != nil {
+		return err
+	}
+	return j.flush()
+}
+
+// Full says that it is time to turn to the other file.
+func (j *Journal) Full() bool { return j.at >= j.opts.Full }
+
+// Last is the sequence of the last event that was written, 0 before the first.
+func (j *Journal) Last() uint64 { return j.last }
+
+// Turn has what is written next go into the other file, whose records are forgotten:
+// the log has on disk what they hold.
+func (j *Journal) Turn() error {
+	j.current = 1 - j.current
+	if f := j.files[j.current]; j.sizes[j.current] > 2*j.opts.Full+step { // one append was very large
+		if err := f.Truncate(j.opts.Full); err != nil {
+			return fmt.Errorf("cannot make the file for what is to be appended smaller: %w", err)
+		}
+		j.sizes[j.current] = j.opts.Full
+	}
+	j.newest++
+	j.oldest = j.newest - 1 // the other file's
+	j.at, j.sum = 0, checksum(j.stream, j.newest)
+	return nil
+}
+
+// Write puts an append on disk. A failure that Unwritten says to be none of the disk's
+// has written nothing.
+func (j *Journal) Write(after uint64, batch []events.Event) error {
+	b := j.buf[:0]
+	if j.at == 0 {
+		b = appendHead(b, head{j.newest, j.oldest})
+	}
+	b = appendRecord(b, j.sum, after, batch)
+	if j.buf = b; cap(b) > 4<<20 {
+		j.buf = nil
+	}
+	if err := j.grow(j.at + int64(len(b))); err != nil {
+		return err
+	}
+	if err := j.put(b, j.at); err != nil {
+		return err
+	}
+	if err := j.flush(); err != nil {
+		return err
+	}
+	j.at += int64(len(b))
+	j.last = after + uint64(len(batch))
+	return nil
+}
+
+// unwritten is a failure before anything was written.
+type unwritten struct{ error }
+
+func (e unwritten) Unwrap() error { return e.error }
+
+// Unwritten says that a failure of Write has nothing to do with what the disk keeps, and
+// has left nothing behind.
+func Unwritten(err error) bool {
+	var u unwritten
+	return errors.As(err, &u)
+}
+
+// grow makes room: what is written into it later is in its place already.
+func (j *Journal) grow(to int64) error {
+	size := j.sizes[j.current]
+	if to <= size {
+		return nil
+	}
+	step := min(step, j.opts.Full)
+	more := (to - size + step - 1) / step * step
+	if _, err := j.files[j.current].WriteAt(make([]byte, more), size); err != nil {
+		err = fmt.Errorf("cannot make room for what is to be appended: %w", err)
+		if errors.Is(err, syscall.EIO) {
+			return err
+		}
+		return unwritten{err}
+	}
+	j.sizes[j.current] = size + more
+	return nil
+}
+
+func (j *Journal) put(b []byte, at int64) error {
+	n, err := j.files[j.current].WriteAt(b, at)
+	if err == nil {
+		return nil
+	}
+	err = fmt.Errorf("cannot write what is to be appended: %w", err)
+	if n == 0 && (errors.Is(err, os.ErrClosed) || errors.Is(err, syscall.EBADF)) {
+		return unwritten{err}
+	}
+	return err
+}
+
+func (j *Journal) flush() error {
+	for !j.opts.Unsynced {
+		err := syscall.Fdatasync(int(j.files[j.current].Fd()))
+		if err == nil {
+			return nil
+		}
+		if err != syscall.EINTR {
+			return fmt.Errorf("cannot sync what is to be appended: %w", err)
+		}
+	}
+	return nil
+}
+
+// Close closes the files.
+func (j *Journal) Close() error {
+	var errs []error
+	for _, f := range j.files {
+		if f != nil {
+			errs = append(errs, f.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
