@@ -51,6 +51,7 @@ func (s *scribe) Decide(v runner.View, item runner.Item, now time.Time) runner.R
 	s.times = append(s.times, now.Sub(s.started))
 	s.busy[item.Ref]++
 	s.most = max(s.most, s.busy[item.Ref])
+	wake := s.wake
 	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
@@ -82,8 +83,8 @@ func (s *scribe) Decide(v runner.View, item runner.Item, now time.Time) runner.R
 		d, _ := runner.Update(e, "configmap.published", after, item.Because)
 		r.Decisions = append(r.Decisions, d)
 	}
-	if s.wake != nil {
-		r.Wake = s.wake(now)
+	if wake != nil {
+		r.Wake = wake(now)
 	}
 	return r
 }
@@ -182,6 +183,7 @@ func TestWaitsForItsOwnWords(t *testing.T) {
 		o.Workers = 1
 		defer start(t, s, o)()
 		time.Sleep(10 * time.Second)
+		synctest.Wait()
 		s.check(t, "a because 1", "b because 2", "b because 2")
 		c.lag(false)
 		synctest.Wait()
@@ -195,6 +197,7 @@ func TestRefusalsBackOff(t *testing.T) {
 		c.put("a", map[string]string{"copies": "xx", "stamp": "done"})
 		defer start(t, s, c.options(t))()
 		time.Sleep(time.Second)
+		synctest.Wait()
 		for i, want := range []time.Duration{0, 50, 150, 350, 750} {
 			if got := s.times[i]; got != want*time.Millisecond {
 				t.Errorf("attempt %d came at %v, want %v", i, got, want*time.Millisecond)
@@ -217,6 +220,7 @@ func TestRefusalsBackOff(t *testing.T) {
 		c.refuse = nil
 		c.mu.Unlock()
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		last := s.items[len(s.items)-1]
 		if last.Failures != 0 || last.Failure != "" {
 			t.Errorf("after success it is told of %+v", last)
@@ -241,6 +245,7 @@ func TestUnavailableAndUncertainAreTriedAgain(t *testing.T) {
 		c.put("a", map[string]string{"stamp": "x"})
 		defer start(t, s, c.options(t))()
 		time.Sleep(time.Second)
+		synctest.Wait()
 		s.check(t, "a because 1", "a because 1", "a because 1", "a because 2")
 		if s.items[2].Failures != 0 {
 			t.Error("what speaks of the moment is no refusal of the item's commands")
@@ -255,6 +260,7 @@ func TestBugsStayWhereTheyAre(t *testing.T) {
 		s.panics = "bad"
 		defer start(t, s, c.options(t))()
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if e := c.View().Get(ref("a")); projections.As[core.ConfigMap](e).Data["stamped"] != "x" {
 			t.Error("an item was not decided because another cannot be")
 		}
@@ -270,9 +276,13 @@ func TestWakes(t *testing.T) {
 		s.wake = func(now time.Time) time.Time { return now.Add(10 * time.Second) }
 		defer start(t, s, c.options(t))()
 		time.Sleep(25 * time.Second)
+		synctest.Wait()
 		s.check(t, "a because 1", "a because 1", "a because 1")
+		s.mu.Lock()
 		s.wake = nil
+		s.mu.Unlock()
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		s.check(t, "a because 1")
 		if got, want := fmt.Sprint(s.times), "[0s 10s 20s 30s]"; got != want {
 			t.Errorf("decided at %s, want %s", got, want)
@@ -292,6 +302,7 @@ func TestItemsRunSideBySideButNoneTwiceAtATime(t *testing.T) {
 			}
 		}
 		time.Sleep(10 * time.Second)
+		synctest.Wait()
 		if s.most != 1 {
 			t.Errorf("an item was decided %d times at a time", s.most)
 		}
