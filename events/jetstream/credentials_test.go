@@ -55,6 +55,19 @@ func TestCredentialsTakeThePlaceOfEarlierOnes(t *testing.T) {
 	if err := admit("a", "n1", another); err == nil || !strings.Contains(err.Error(), "is that of nodes.b") {
 		t.Errorf("admitted with the key of another: %v", err)
 	}
+	openLog(t, s, false)
+	subscribers, err := jetstream.OpenSubscribers(t.Context(), s, server, jetstream.Config{}, slog.New(slog.DiscardHandler))
+	must(t, err)
+	defer subscribers.Close()
+	public, err := another.PublicKey()
+	must(t, err)
+	err = subscribers.Add(t.Context(), events.Subscriber{Name: "b", Key: public, Filters: []events.Filter{inShop}})
+	if err == nil || !strings.Contains(err.Error(), "is that of nodes.b") {
+		t.Errorf("a subscriber has the key of another: %v", err)
+	}
+	if all, err := subscribers.List(t.Context()); err != nil || len(all) > 0 {
+		t.Errorf("there are subscribers: %v, %v", all, err)
+	}
 	must(t, a.Flush())
 	must(t, admit("a", "n1", second))
 	select {

@@ -166,6 +166,9 @@ func (s *Subscribers) Add(ctx context.Context, sub events.Subscriber) error {
 	if err := checkSubscriber(sub); err != nil {
 		return err
 	}
+	if by := s.server.holder(sub.Key); sub.Key != "" && by != "" && by != sub.Name {
+		return fmt.Errorf("the key of the subscriber %s is that of %s: make another", sub.Name, by)
+	}
 	r := record{Subscriber: sub, Account: "subscriber-" + sub.Name + "-" + nuid.Next()}
 	raw, err := json.Marshal(r)
 	if err != nil {
