@@ -117,7 +117,7 @@ func (c *cluster) node(t *testing.T, name string) {
 func eventually(t testing.TB, what string, complaint func(context.Context) string) {
 	t.Helper()
 	last := ""
-	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, 20*time.Second, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, 2*time.Minute, true, func(ctx context.Context) (bool, error) {
 		last = complaint(ctx)
 		return last == "", nil
 	})

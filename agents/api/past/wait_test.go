@@ -8,7 +8,7 @@ import (
 // eventually tries until it works.
 func eventually(t *testing.T, try func() error) {
 	t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {

@@ -121,7 +121,7 @@ func secret(name string) events.Ref {
 // sees waits until the mirror is at a sequence and compares what it has.
 func sees(t *testing.T, m *Mirror, sequence uint64, want ...string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	if err := m.Wait(ctx, sequence); err != nil {
 		t.Fatalf("the mirror stays at %d: %v", m.View().Sequence(), err)

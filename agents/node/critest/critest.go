@@ -15,7 +15,7 @@ import (
 )
 
 // patience is how long a runtime may take to say that something happened.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // Subject is a runtime that has nothing yet but an image.
 type Subject struct {
