@@ -17,11 +17,11 @@ import (
 // TestSubscribe runs what docs/subscribe.md tells integrators to do.
 func TestSubscribe(t *testing.T) {
 	c := newCluster(t)
-	for _, namespace := range []string{"shop", "shop-go", "shop-javascript", "shop-plain", "office"} {
+	for _, namespace := range []string{"shop", "shop-go", "shop-javascript", "shop-plain", "shop-ordered", "office"} {
 		c.kubectl("create", "namespace", namespace)
 	}
 	t.Run("examples", func(t *testing.T) {
-		for name, example := range map[string]func(*testing.T) subscriber{"go": goExample, "javascript": javascriptExample, "plain": plainExample} {
+		for name, example := range map[string]func(*testing.T) subscriber{"go": goExample, "javascript": javascriptExample, "plain": plainExample, "ordered": orderedExample} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				own := *c
@@ -46,6 +46,7 @@ func TestAsyncAPI(t *testing.T) {
 // subscriber starts an example's program with the arguments that it wants.
 type subscriber struct {
 	command  []string
+	options  []string // of `integrator create`
 	password bool
 	address  func(url string) string
 }
@@ -58,6 +59,14 @@ func goExample(t *testing.T) subscriber {
 		t.Fatalf("the example does not build: %v\n%s", err, out)
 	}
 	return subscriber{command: []string{program}}
+}
+
+// orderedExample is the same program as an integrator whose acknowledgements are of all
+// events up to one.
+func orderedExample(t *testing.T) subscriber {
+	s := goExample(t)
+	s.options = []string{"--in-order"}
+	return s
 }
 
 func javascriptExample(t *testing.T) subscriber {
@@ -87,7 +96,7 @@ func plainExample(*testing.T) subscriber {
 // lets more happen, and starts it again: it must have read each event, in order.
 func (c *cluster) resumes(s subscriber, name string) {
 	secret := filepath.Join(c.t.TempDir(), "secret")
-	args := []string{"integrator", "create", name, "--allow", "configmaps." + name + ".>", "--out", secret}
+	args := append([]string{"integrator", "create", name, "--allow", "configmaps." + name + ".>", "--out", secret}, s.options...)
 	if s.password {
 		args = append(args, "--password")
 	}
