@@ -240,7 +240,7 @@ func (k *Keeper) Open(ctx context.Context, r events.Ref, uid string, doc []byte)
 	}
 	opened, err := key.openAll(r, doc)
 	if err != nil {
-		return nil, fmt.Errorf("cannot decrypt %s: %w", r, err)
+		return nil, fmt.Errorf("cannot decrypt %s: %w; `reprise history %[1]s` tells who wrote it, and a copy of the data directory of before has it whole", r, err)
 	}
 	return opened, nil
 }
