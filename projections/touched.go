@@ -109,7 +109,10 @@ var errWhole = errors.New("it cannot be decoded in parts")
 // decode reads the members that are touched from the entry into v, which is a copy of
 // an earlier version. It changes nothing that the copy shares with it.
 func (t touched) decode(e *Entry, v reflect.Value) error {
-	for _, m := range t {
+	for i, m := range t {
+		if slices.ContainsFunc(t[:i], func(b member) bool { return b[0] == m[0] }) {
+			continue // All that is touched of it has been read.
+		}
 		field, known, err := namedField(v, m[0])
 		switch {
 		case err != nil:
@@ -118,23 +121,64 @@ func (t touched) decode(e *Entry, v reflect.Value) error {
 			continue // Nor would it be if the object were decoded whole.
 		}
 		value := e.outline.Lookup(e.Raw, m[0])
-		if m[1] != "" && len(value) > 0 && value[0] == '{' && isPlain(field.Type()) {
-			if field, known, err = namedField(field, m[1]); err != nil {
-				return err
-			} else if !known {
-				continue
-			}
-			value = events.Lookup(value, m[1])
+		if slices.Contains(t, member{m[0]}) || len(value) == 0 || value[0] != '{' || fieldsFor(field.Type()) == nil {
+			err = decodeField(value, field)
+		} else {
+			err = t[i:].decodeWithin(m[0], value, field)
 		}
-		field.SetZero()
-		if value == nil {
-			continue
-		}
-		if err := json.Unmarshal(value, field.Addr().Interface(), stored); err != nil {
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// decodeWithin reads those members of the value of a member that are touched.
+func (t touched) decodeWithin(first string, value []byte, v reflect.Value) error {
+	for _, m := range t {
+		if m[0] != first {
+			continue
+		}
+		field, known, err := namedField(v, m[1])
+		if err != nil {
+			return err
+		}
+		if known {
+			field.SetZero()
+		}
+	}
+	for name, value := range events.Members(value) {
+		if !t.has(first, name) {
+			continue
+		}
+		field, known, err := namedField(v, string(name[1:len(name)-1]))
+		if err == nil && known {
+			err = decodeField(value, field)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// has says whether a member of a member is touched, given its name as JSON.
+func (t touched) has(first string, name []byte) bool {
+	for _, m := range t {
+		if m[0] == first && len(name) == len(m[1])+2 && string(name[1:len(name)-1]) == m[1] {
+			return true
+		}
+	}
+	return false
+}
+
+// decodeField reads a value, which is nil if there is none.
+func decodeField(value []byte, field reflect.Value) error {
+	field.SetZero()
+	if value == nil {
+		return nil
+	}
+	return json.Unmarshal(value, field.Addr().Interface(), stored)
 }
 
 // fields are where the fields of a struct lie by their names in JSON; nil if they
@@ -147,22 +191,30 @@ var fieldsOf sync.Map // of fields, by reflect.Type
 // namedField is the field of a struct that has a name in JSON. It says false if there is
 // none.
 func namedField(v reflect.Value, name string) (field reflect.Value, known bool, err error) {
-	all, ok := fieldsOf.Load(v.Type())
-	if !ok {
-		found := fields{}
-		if isPlain(v.Type()) && !found.add(v.Type(), nil) {
-			found = nil
-		}
-		all, _ = fieldsOf.LoadOrStore(v.Type(), found)
-	}
-	if all.(fields) == nil {
+	all := fieldsFor(v.Type())
+	if all == nil {
 		return field, false, errWhole
 	}
-	index, known := all.(fields)[name]
+	index, known := all[name]
 	if !known {
 		return field, false, nil
 	}
 	return v.FieldByIndex(index), true, nil
+}
+
+// fieldsFor are the fields of a type; nil if it is not read field by field.
+func fieldsFor(t reflect.Type) fields {
+	if all, ok := fieldsOf.Load(t); ok {
+		return all.(fields)
+	}
+	var found fields
+	if isPlain(t) {
+		if found = (fields{}); !found.add(t, nil) {
+			found = nil
+		}
+	}
+	all, _ := fieldsOf.LoadOrStore(t, found)
+	return all.(fields)
 }
 
 func (f fields) add(t reflect.Type, at []int) bool {
