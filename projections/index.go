@@ -4,6 +4,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/tidwall/btree"
 
@@ -48,9 +49,16 @@ func (x index) copy() index {
 }
 
 func (x index) get(ref events.Ref) *Entry {
-	e, _ := x.objects.Get(&Entry{Ref: ref})
+	probe := probes.Get().(*Entry)
+	probe.Ref = ref
+	e, _ := x.objects.Get(probe)
+	probe.Ref = events.Ref{}
+	probes.Put(probe)
 	return e
 }
+
+// probes are entries that only name what is looked for: trees compare whole ones.
+var probes = sync.Pool{New: func() any { return new(Entry) }}
 
 // put files the object in place of the one of its name, which it returns.
 func (x index) put(e *Entry) *Entry {
@@ -90,7 +98,9 @@ func (x index) unlink(before, after *Entry) {
 func (x index) list(group, resource, namespace string) iter.Seq[*Entry] {
 	return func(yield func(*Entry) bool) {
 		from := events.Ref{Group: group, Resource: resource, Namespace: namespace}
-		x.objects.Ascend(&Entry{Ref: from}, func(e *Entry) bool {
+		probe := probes.Get().(*Entry)
+		probe.Ref = from
+		x.objects.Ascend(probe, func(e *Entry) bool {
 			if e.Ref.Group != group || e.Ref.Resource != resource {
 				return false
 			}
@@ -99,6 +109,7 @@ func (x index) list(group, resource, namespace string) iter.Seq[*Entry] {
 			}
 			return yield(e)
 		})
+		probes.Put(probe)
 	}
 }
 
@@ -118,9 +129,12 @@ func (x index) resources() iter.Seq[events.Ref] {
 	}
 }
 
+// least is an entry before all others.
+var least Entry
+
 func linked(tree *btree.BTreeG[link], key string) iter.Seq[*Entry] {
 	return func(yield func(*Entry) bool) {
-		tree.Ascend(link{key, &Entry{}}, func(l link) bool { return l.key == key && yield(l.entry) })
+		tree.Ascend(link{key, &least}, func(l link) bool { return l.key == key && yield(l.entry) })
 	}
 }
 

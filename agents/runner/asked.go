@@ -89,53 +89,84 @@ func (a Asked) encode() []byte {
 // Lasting is the result without what it does to volatile objects, which is no
 // history.
 func (r Result) Lasting() Result {
-	r.Commands = slices.DeleteFunc(slices.Clone(r.Commands), func(c Command) bool { return events.Volatile(c.Object) })
-	r.Decisions = slices.DeleteFunc(slices.Clone(r.Decisions), func(d events.Decision) bool {
-		return len(d.Changes) > 0 && events.Volatile(d.Changes[0].Object)
-	})
+	if !slices.ContainsFunc(r.Commands, volatileCommand) && !slices.ContainsFunc(r.Decisions, volatileDecision) {
+		return r
+	}
+	r.Commands = slices.DeleteFunc(slices.Clone(r.Commands), volatileCommand)
+	r.Decisions = slices.DeleteFunc(slices.Clone(r.Decisions), volatileDecision)
 	return r
+}
+
+func volatileCommand(c Command) bool { return events.Volatile(c.Object) }
+
+func volatileDecision(d events.Decision) bool {
+	return len(d.Changes) > 0 && events.Volatile(d.Changes[0].Object)
 }
 
 // Digest is a hash of all that the result would do, in order: its commands and
 // decisions, and not when it asks to be woken.
 func (r Result) Digest() string {
-	h := digest{}
-	for _, c := range r.Commands {
-		h.text("command", string(c.Verb), c.Object.Text(), string(c.Body), c.UID, c.Propagation)
-		h.numbers(c.Because, c.Sequence)
+	d := make(digest, 0, r.size())
+	for i := range r.Commands {
+		c := &r.Commands[i]
+		d.text("command")
+		d.text(string(c.Verb))
+		d.text(c.Object.Text())
+		d.bytes(c.Body)
+		d.text(c.UID)
+		d.text(c.Propagation)
+		d.number(c.Because)
+		d.number(c.Sequence)
 		if c.GracePeriod != nil {
-			h.numbers(uint64(*c.GracePeriod))
+			d.number(uint64(*c.GracePeriod))
 		}
 	}
-	for _, d := range r.Decisions {
-		h.text("decision")
-		h.numbers(d.Because)
-		for _, c := range d.Changes {
-			h.text("change", c.Type, c.Object.Text(), c.UID, string(c.Data), string(c.Note))
+	for i := range r.Decisions {
+		d.text("decision")
+		d.number(r.Decisions[i].Because)
+		for j := range r.Decisions[i].Changes {
+			c := &r.Decisions[i].Changes[j]
+			d.text("change")
+			d.text(c.Type)
+			d.text(c.Object.Text())
+			d.text(c.UID)
+			d.bytes(c.Data)
+			d.bytes(c.Note)
 		}
-		for _, x := range d.Expect {
-			h.text("expect", x.Object.Text())
-			h.numbers(x.Sequence)
+		for _, x := range r.Decisions[i].Expect {
+			d.text("expect")
+			d.text(x.Object.Text())
+			d.number(x.Sequence)
 		}
 	}
-	sum := sha256.Sum256(h)
+	sum := sha256.Sum256(d)
 	return base64.RawURLEncoding.EncodeToString(sum[:16])
+}
+
+// size is about how much there is to be hashed.
+func (r Result) size() int {
+	n := 0
+	for i := range r.Commands {
+		n += 300 + len(r.Commands[i].Body)
+	}
+	for i := range r.Decisions {
+		n += 20 + 120*len(r.Decisions[i].Expect)
+		for j := range r.Decisions[i].Changes {
+			c := &r.Decisions[i].Changes[j]
+			n += 300 + len(c.Data) + len(c.Note)
+		}
+	}
+	return n
 }
 
 // digest gathers what is hashed, each part with its length before it.
 type digest []byte
 
-func (d *digest) text(parts ...string) {
-	for _, s := range parts {
-		*d = append(binary.AppendUvarint(*d, uint64(len(s))), s...)
-	}
-}
+func (d *digest) text(s string) { *d = append(binary.AppendUvarint(*d, uint64(len(s))), s...) }
 
-func (d *digest) numbers(parts ...uint64) {
-	for _, n := range parts {
-		*d = binary.BigEndian.AppendUint64(append(*d, 8), n)
-	}
-}
+func (d *digest) bytes(b []byte) { *d = append(binary.AppendUvarint(*d, uint64(len(b))), b...) }
+
+func (d *digest) number(n uint64) { *d = binary.BigEndian.AppendUint64(append(*d, 8), n) }
 
 // witness is a Reader that notes which objects are read.
 type witness struct {
