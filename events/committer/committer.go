@@ -95,7 +95,7 @@ var _ events.Proposer = (*Committer)(nil)
 
 // term is one run of the loop.
 type term struct {
-	queue chan *request
+	lines *lines
 	over  chan struct{} // closed when the loop has answered all that it took
 }
 
@@ -131,7 +131,7 @@ func (c *Committer) Propose(ctx context.Context, p events.Proposal) (events.Rece
 	}
 	r := &request{proposal: p, reply: make(chan answer, 1)}
 	select {
-	case t.queue <- r:
+	case t.lines.of(&r.proposal).queue <- r:
 	case <-t.over:
 		return events.Receipt{}, errOver
 	case <-ctx.Done():
@@ -160,7 +160,7 @@ var errOver = fmt.Errorf("the committer has stopped: %w", events.ErrUnavailable)
 // returns, or until somebody else has appended, when it fails with ErrStale. It
 // finishes the append that is under way. It may be called again.
 func (c *Committer) Run(ctx context.Context) error {
-	t := &term{queue: make(chan *request, c.opts.Queue), over: make(chan struct{})}
+	t := &term{lines: newLines(c.opts.Queue), over: make(chan struct{})}
 	if !c.term.CompareAndSwap(nil, t) {
 		return errors.New("the committer runs already")
 	}
@@ -171,7 +171,7 @@ func (c *Committer) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return w.serve(ctx, t.queue)
+	return w.serve(ctx, t.lines)
 }
 
 // begin catches up with the log.

@@ -260,19 +260,72 @@ func TestGroupsWhatWaits(t *testing.T) {
 	send(0, 1)
 	until(t, func() bool { return r.log.Waiting() == 1 })
 	send(1, 251)
-	until(t, func() bool { return len(r.term.Load().queue) == 250 })
+	until(t, func() bool { return r.term.Load().waiting() == 250 })
 	release()
 	wg.Wait()
-	var sizes []string
+	if sizes := r.appends(); !slices.Equal(sizes, []string{"1", "100", "100", "50"}) {
+		t.Errorf("appends of %v", sizes)
+	}
+	r.check(t)
+}
+
+// appends are the sizes of the appends so far.
+func (r *rig) appends() (sizes []string) {
 	for _, line := range r.trace.lines {
 		if size, ok := strings.CutPrefix(line, "append "); ok {
 			sizes = append(sizes, strings.Fields(size)[0])
 		}
 	}
-	if !slices.Equal(sizes, []string{"1", "100", "100", "50"}) {
-		t.Errorf("appends of %v", sizes)
+	return sizes
+}
+
+func (t *term) waiting() int { return len(t.lines.people.queue) + len(t.lines.agents.queue) }
+
+// because is a proposal of an agent.
+func because(p events.Proposal) events.Proposal {
+	p.Because = 1
+	return p
+}
+
+// Of what waits, people's proposals are appended first and by themselves, and then
+// those of agents are, though more people come.
+func TestPeopleGoFirst(t *testing.T) {
+	r := newRig(t, Options{Group: 20, Singly: -1}).start(t)
+	if _, err := r.Propose(t.Context(), create("first")); err != nil {
+		t.Fatal(err)
 	}
-	r.check(t)
+	release := r.log.Hold()
+	defer release()
+	var wg sync.WaitGroup
+	waiting := 0
+	send := func(n int, kind func(events.Proposal) events.Proposal, name string) {
+		for i := range n {
+			wg.Go(func() {
+				if _, err := r.Propose(t.Context(), kind(create(fmt.Sprint(name, i)))); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		waiting += n
+		until(t, func() bool { return r.term.Load().waiting() == waiting })
+	}
+	person := func(p events.Proposal) events.Proposal { return p }
+	wg.Go(func() { _, _ = r.Propose(t.Context(), because(create("under-way"))) })
+	until(t, func() bool { return r.log.Waiting() == 1 })
+	send(30, because, "agent")
+	send(50, person, "person")
+	release()
+	wg.Wait()
+	var order []string
+	for _, e := range r.check(t)[2:] {
+		who := strings.TrimRight(e.Object.Name, "0123456789")
+		if n := len(order); n == 0 || order[n-1] != who {
+			order = append(order, who)
+		}
+	}
+	if got, want := fmt.Sprint(order, r.appends()), "[person agent person agent person] [1 1 20 20 20 20]"; got != want {
+		t.Errorf("the log has %s, want %s", got, want)
+	}
 }
 
 func TestRefusesWhatNoBatchHolds(t *testing.T) {

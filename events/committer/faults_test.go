@@ -178,7 +178,7 @@ func TestACallerMayGiveUp(t *testing.T) {
 		t.Errorf("the first: %v", err)
 	}
 	// The second is in the queue: it will not be appended.
-	if err := giveUp("second", func() bool { return len(term.queue) == 1 }); !errors.Is(err, events.ErrUnavailable) {
+	if err := giveUp("second", func() bool { return term.waiting() == 1 }); !errors.Is(err, events.ErrUnavailable) {
 		t.Errorf("the second: %v", err)
 	}
 	// The third finds the queue full.

@@ -28,7 +28,7 @@ func (realTiming) Timeout(ctx context.Context, d time.Duration) (context.Context
 // nothing but the log and the index. It is used by one goroutine.
 type Term struct {
 	writer *writer
-	queue  chan *request
+	lines  *lines
 }
 
 // Begin catches up with the log and returns the run that follows. As with Run,
@@ -39,7 +39,7 @@ func (c *Committer) Begin(ctx context.Context) (*Term, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Term{w, make(chan *request, c.opts.Queue)}, nil
+	return &Term{w, newLines(c.opts.Queue)}, nil
 }
 
 // Pending is a proposal that was offered.
@@ -49,7 +49,7 @@ type Pending struct{ reply chan answer }
 func (t *Term) Offer(p events.Proposal) *Pending {
 	r := &request{proposal: p, reply: make(chan answer, 1)}
 	select {
-	case t.queue <- r:
+	case t.lines.of(&r.proposal).queue <- r:
 		return &Pending{r.reply}
 	default:
 		return nil
@@ -68,7 +68,7 @@ func (p *Pending) Answer() (receipt events.Receipt, err error, answered bool) {
 }
 
 // Idle says that nothing waits to be dealt with.
-func (t *Term) Idle() bool { return t.writer.held == nil && len(t.queue) == 0 }
+func (t *Term) Idle() bool { return t.lines.empty() }
 
 // Turn deals with what waits, as far as one append takes it. Like Run it fails
 // with events.ErrStale if somebody else has appended; what is still queued is then
@@ -77,8 +77,5 @@ func (t *Term) Turn(ctx context.Context) error {
 	if t.Idle() {
 		return nil
 	}
-	if t.writer.held == nil {
-		t.writer.held = <-t.queue
-	}
-	return t.writer.turn(ctx, t.queue)
+	return t.writer.turn(ctx, t.lines)
 }

@@ -18,7 +18,6 @@ type writer struct {
 	last    uint64                  // the log ends here
 	chain   [32]byte                // of the last event
 	time    time.Time               // of the last event
-	held    *request                // taken from the queue, did not fit into the last group
 	writes  map[events.Ref]standing // lent to each group
 	sealed  []byte                  // space for the chain
 }
@@ -87,31 +86,28 @@ func (w *writer) readEnd(ctx context.Context) error {
 
 // serve is the loop: gather what waits, judge it, append what passes, answer.
 // What is refused is answered at once; what is appended, when it is durable.
-func (w *writer) serve(ctx context.Context, queue <-chan *request) error {
+func (w *writer) serve(ctx context.Context, l *lines) error {
 	for {
-		if w.held == nil {
-			select {
-			case w.held = <-queue:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
+		if err := l.wait(ctx); err != nil {
+			return err
 		}
-		if err := w.turn(ctx, queue); err != nil {
+		if err := w.turn(ctx, l); err != nil {
 			return err
 		}
 	}
 }
 
 // turn deals with what waits.
-func (w *writer) turn(ctx context.Context, queue <-chan *request) error {
+func (w *writer) turn(ctx context.Context, l *lines) error {
 	if err := w.deposed(); err != nil {
-		if r := w.held; r.taken.CompareAndSwap(false, true) {
-			r.reply <- answer{err: unappended(err)}
+		for _, from := range []*line{&l.people, &l.agents} {
+			if r := from.take(); r != nil && r.taken.CompareAndSwap(false, true) {
+				r.reply <- answer{err: unappended(err)}
+			}
 		}
-		w.held = nil
 		return err
 	}
-	if err := w.append(ctx, w.gather(queue)); err != nil {
+	if err := w.append(ctx, w.gather(l.turn())); err != nil {
 		return err
 	}
 	return ctx.Err()
@@ -128,19 +124,27 @@ func (w *writer) deposed() error {
 	return nil
 }
 
-// gather takes what waits, up to one group of events, and judges it in order,
-// each proposal on top of those before it. It looks at no more proposals than
+// gather takes what waits in some lines, up to one group of events, and judges it in
+// order, each proposal on top of those before it. It looks at no more proposals than
 // that either, or else many that are turned down would hold up the good ones.
-func (w *writer) gather(queue <-chan *request) *group {
+func (w *writer) gather(from []*line) *group {
 	w.overlay.trim()
-	g := w.newGroup(min(1+len(queue), w.opts.Group))
+	waiting := 0
+	for _, l := range from {
+		waiting += 1 + len(l.queue)
+	}
+	g := w.newGroup(min(waiting, w.opts.Group))
 	looked := 0
-	for r := w.held; r != nil; looked++ {
-		if size := len(g.events); size > 0 && size+len(r.proposal.Changes) > w.opts.Group || looked >= w.opts.Group {
-			w.held = r
-			return g
-		}
-		if r.taken.CompareAndSwap(false, true) {
+	for _, l := range from {
+		for r := l.take(); r != nil; r = l.take() {
+			if size := len(g.events); size > 0 && size+len(r.proposal.Changes) > w.opts.Group || looked >= w.opts.Group {
+				l.held = r
+				return g
+			}
+			looked++
+			if !r.taken.CompareAndSwap(false, true) {
+				continue // Its caller has given up.
+			}
 			from := len(g.events)
 			if err := g.judge(&r.proposal); err != nil {
 				r.reply <- answer{err: err}
@@ -148,13 +152,7 @@ func (w *writer) gather(queue <-chan *request) *group {
 				g.accepted = append(g.accepted, accepted{r, from, len(g.events)})
 			}
 		}
-		select {
-		case r = <-queue:
-		default:
-			r = nil
-		}
 	}
-	w.held = nil
 	return g
 }
 
