@@ -22,14 +22,13 @@ import (
 	"github.com/reprise-run/reprise/events"
 )
 
-// turns is how many commands of this process's agents are under way at a time. A
-// few dozen fill the committer's batches; hundreds would keep everybody else's
-// requests waiting.
-const turns = 32
+// turns is how many commands of this process's agents are under way at a time. More
+// bring no more through, and keep everybody else's requests waiting.
+const turns = 16
 
 // share is how many of them one actor may have: while all of its commands hang, say
 // in a webhook that does not answer, the others' go on.
-const share = 24
+const share = 12
 
 // queue gives out turns.
 type queue struct {
