@@ -7,6 +7,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes/scheme"
 
 	"github.com/reprise-run/reprise/agents/runner/runnertest"
 )
@@ -18,6 +19,11 @@ func TestBuiltInResources(t *testing.T) {
 	odd := map[string]string{"Endpoints": "endpoints", "NetworkPolicy": "networkpolicies", "Ingress": "ingresses", "StorageClass": "storageclasses", "Lease": "leases"}
 	if _, _, known := builtIn(schema.GroupVersionKind{Group: "extensions", Version: "v1beta1", Kind: "ReplicaSet"}); known {
 		t.Error("owners of a group that is served no more would look absent")
+	}
+	for gvk := range scheme.Scheme.AllKnownTypes() {
+		if served := len(scheme.Scheme.VersionsForGroupKind(gvk.GroupKind())) > 0; registered()[gvk.GroupKind()] != served {
+			t.Errorf("%v has a version that is served: %t, and is registered: %t", gvk, served, !served)
+		}
 	}
 	for kind, want := range odd {
 		found := false

@@ -1,9 +1,12 @@
 package garbage
 
 import (
+	"sync"
+
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes/scheme"
 
@@ -80,12 +83,23 @@ func resolve(v runner.View, namespace string, o *metav1.OwnerReference) (events.
 
 // builtIn knows the kinds of Kubernetes itself.
 func builtIn(gvk schema.GroupVersionKind) (resource string, namespaced, known bool) {
-	if gvk.Group == retired || len(scheme.Scheme.VersionsForGroupKind(gvk.GroupKind())) == 0 && !served[gvk.GroupKind()] {
+	if gvk.Group == retired || !registered()[gvk.GroupKind()] && !served[gvk.GroupKind()] {
 		return "", false, false
 	}
 	plural, _ := meta.UnsafeGuessKindToResource(gvk)
 	return plural.Resource, !clusterWide[gvk.Kind], true
 }
+
+// registered are the kinds that client-go knows.
+var registered = sync.OnceValue(func() map[schema.GroupKind]bool {
+	kinds := map[schema.GroupKind]bool{}
+	for gvk := range scheme.Scheme.AllKnownTypes() {
+		if gvk.Version != runtime.APIVersionInternal {
+			kinds[gvk.GroupKind()] = true
+		}
+	}
+	return kinds
+})
 
 // retired is a group that client-go still knows and that is served no more. An
 // object that names an owner by it, as old manifests do, has not lost its owner.
