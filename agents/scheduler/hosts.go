@@ -47,12 +47,19 @@ type memo struct {
 	policy *policy
 
 	mu    sync.Mutex
-	nodes map[string]nodeFacts
-	pods  map[string]*podFacts // by uid
+	hosts map[string]*known // by the node's name
 	// profiles are by class and for these versions of the nodes; for others there
 	// is another map.
 	profiles map[string]*profile
 	order    []*projections.Entry
+}
+
+// known is a host with what the pods on it take up, and what that was computed from.
+type known struct {
+	host
+	picky bool
+	stamp *projections.Stamp // nil: not known
+	on    map[string]*podFacts
 }
 
 // podFacts is what a version of a bound pod takes up.
@@ -62,11 +69,10 @@ type podFacts struct {
 	over    bool
 	picky   bool
 	request *request
-	seen    uint64 // the view that it was last seen in
 }
 
 func newMemo(p *policy) *memo {
-	return &memo{policy: p, nodes: map[string]nodeFacts{}, pods: map[string]*podFacts{}, profiles: map[string]*profile{}}
+	return &memo{policy: p, hosts: map[string]*known{}, profiles: map[string]*profile{}}
 }
 
 // batch returns a pass over the nodes in the order of their names, with what the
@@ -79,25 +85,51 @@ func (m *memo) batch(v runner.View, waiting []waitingPod) *batch {
 	var order []*projections.Entry
 	for e := range v.List("", "nodes", "") {
 		order = append(order, e)
-		h := host{nodeFacts: m.nodeFacts(e)}
-		for p := range v.OnNode(e.Ref.Name) {
-			if f := m.podFacts(p, v.Sequence()); !f.over {
-				h.take(f.request)
-				picky = picky || f.picky
-			}
-		}
+		k := m.host(v, e)
+		picky = picky || k.picky
+		h := k.host
+		h.ports = slices.Clip(h.ports) // what is taken of it in this batch is not to be seen by the next
 		hosts = append(hosts, h)
 	}
 	if !slices.Equal(order, m.order) {
 		m.order = order
 		m.profiles = map[string]*profile{}
-		maps.DeleteFunc(m.nodes, func(name string, _ nodeFacts) bool { return v.Get(events.Ref{Resource: "nodes", Name: name}) == nil })
+		maps.DeleteFunc(m.hosts, func(name string, _ *known) bool { return v.Get(events.Ref{Resource: "nodes", Name: name}) == nil })
 	}
-	m.forget(v.Sequence())
 	return &batch{
 		policy: m.policy, memo: m, profiles: m.profiles, hosts: hosts, classes: map[string]*class{},
 		view: v, picky: picky, topologies: map[string]*topology{}, parsed: map[*v1.Pod]*terms{},
 	}
+}
+
+// host returns a host as it is in the view. It adds up only what its pods take up if
+// these are others than when it last did, where the view can tell.
+func (m *memo) host(v runner.View, e *projections.Entry) *known {
+	var stamp *projections.Stamp
+	if s, ok := v.Reader.(projections.Stamped); ok {
+		stamp = s.Stamp(e.Ref.Name)
+	}
+	before := m.hosts[e.Ref.Name]
+	if before == nil {
+		before = &known{}
+	}
+	if before.entry == e && before.stamp == stamp && stamp != nil {
+		return before
+	}
+	k := &known{stamp: stamp, on: make(map[string]*podFacts, len(before.on))}
+	if k.nodeFacts = before.nodeFacts; k.entry != e {
+		k.nodeFacts = factsOf(e)
+	}
+	for p := range v.OnNode(e.Ref.Name) {
+		f := podFactsOf(p, before.on[p.UID])
+		k.on[p.UID] = f
+		if !f.over {
+			k.take(f.request)
+			k.picky = k.picky || f.picky
+		}
+	}
+	m.hosts[e.Ref.Name] = k
+	return k
 }
 
 // maxProfiles bounds how many classes are remembered.
@@ -118,10 +150,7 @@ func (b *batch) profile(class string, make func() *profile) *profile {
 	return p
 }
 
-func (m *memo) nodeFacts(e *projections.Entry) nodeFacts {
-	if f, ok := m.nodes[e.Ref.Name]; ok && f.entry == e {
-		return f
-	}
+func factsOf(e *projections.Entry) nodeFacts {
 	n := projections.As[v1.Node](e)
 	f := nodeFacts{
 		entry:       e,
@@ -136,45 +165,24 @@ func (m *memo) nodeFacts(e *projections.Entry) nodeFacts {
 			f.images[name] = image.SizeBytes
 		}
 	}
-	m.nodes[e.Ref.Name] = f
 	return f
 }
 
-func (m *memo) podFacts(e *projections.Entry, view uint64) *podFacts {
-	f := m.pods[e.UID]
-	if f == nil || f.entry != e {
-		p := projections.As[v1.Pod](e)
-		next := &podFacts{entry: e, pod: p, over: isOver(p), picky: isPicky(p)}
-		if f != nil && asksAlike(f.pod, p) {
-			next.request = f.request
-		} else {
-			r := requestsOf(p)
-			next.request = &r
-		}
-		f = next
-		m.pods[e.UID] = f
+// podFactsOf is what a pod takes up, given what another version of it did, if there
+// is one.
+func podFactsOf(e *projections.Entry, before *podFacts) *podFacts {
+	if before != nil && before.entry == e {
+		return before
 	}
-	f.seen = view
+	p := projections.As[v1.Pod](e)
+	f := &podFacts{entry: e, pod: p, over: isOver(p), picky: isPicky(p)}
+	if before != nil && asksAlike(before.pod, p) {
+		f.request = before.request
+	} else {
+		r := requestsOf(p)
+		f.request = &r
+	}
 	return f
-}
-
-// forget drops the pods that are gone, once they are as many as those that are
-// there.
-func (m *memo) forget(view uint64) {
-	gone := 0
-	for _, f := range m.pods {
-		if f.seen != view {
-			gone++
-		}
-	}
-	if gone <= len(m.pods)/2 {
-		return
-	}
-	for uid, f := range m.pods {
-		if f.seen != view {
-			delete(m.pods, uid)
-		}
-	}
 }
 
 // imageName is the name by which nodes list an image that a pod asks for.

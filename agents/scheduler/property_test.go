@@ -27,7 +27,12 @@ func FuzzNothingIsOvercommitted(f *testing.F) {
 		for pass := range 3 {
 			before := state.View()
 			now := time.Unix(int64(pass), 0)
-			decisions := s.Decide(runner.View{Reader: before}, runner.Item{Ref: queue, Because: 1}, now).Decisions
+			item := runner.Item{Ref: queue, Because: 1}
+			result := s.Decide(runner.View{Reader: before}, item, now)
+			if fresh := New("").Decide(runner.View{Reader: before}, item, now); fresh.Digest() != result.Digest() {
+				t.Fatalf("what it remembers makes it decide %d things otherwise, or other ones: %d", len(fresh.Decisions), len(result.Decisions))
+			}
+			decisions := result.Decisions
 			if pass > 0 && len(decisions) > 0 {
 				t.Fatalf("fed with its own output it decides: %s on %s", decisions[0].Changes[0].Type, decisions[0].Changes[0].Object)
 			}

@@ -30,7 +30,30 @@ func BenchmarkDecide(b *testing.B) {
 	}
 }
 
+// BenchmarkOneWaits decides about one pod in a large cluster in which, since the last
+// decision, a pod of some node has changed.
+func BenchmarkOneWaits(b *testing.B) {
+	state := state(1000, 20_000, 1)
+	s := New("")
+	item := runner.Item{Ref: queue}
+	s.Decide(runner.View{Reader: state.View()}, item, time.Unix(0, 0))
+	i := 0
+	for b.Loop() {
+		ref := events.Ref{Resource: "pods", Namespace: "shop", Name: fmt.Sprintf("web-%d", i%20_000)}
+		e := state.View().Get(ref)
+		state.Put(projections.NewEntry(ref, e.UID, e.Created, e.Sequence+1, e.Raw))
+		i++
+		if r := s.Decide(runner.View{Reader: state.View()}, item, time.Unix(0, 0)); len(r.Decisions) != 1 {
+			b.Fatalf("%d decisions", len(r.Decisions))
+		}
+	}
+}
+
 func cluster(nodes, bound, waiting int) projections.Reader {
+	return state(nodes, bound, waiting).View()
+}
+
+func state(nodes, bound, waiting int) *projections.State {
 	s := projections.NewState()
 	sequence := uint64(0)
 	put := func(ref events.Ref, raw string) {
@@ -62,5 +85,5 @@ func cluster(nodes, bound, waiting int) projections.Reader {
 	for i := range waiting {
 		pod(bound+i, "")
 	}
-	return s.View()
+	return s
 }

@@ -77,6 +77,15 @@ func (v openView) List(group, resource, namespace string) iter.Seq[*projections.
 	}
 }
 
+// Stamp implements projections.Stamped, as far as what it reads does: what is sealed
+// of a pod is not what the stamp is looked at for.
+func (v openView) Stamp(node string) *projections.Stamp {
+	if s, ok := v.Reader.(projections.Stamped); ok {
+		return s.Stamp(node)
+	}
+	return nil
+}
+
 // RevealEntry is Reveal for an entry. One that cannot be opened is shown without
 // values, so that it does not keep others in a list from being seen, and the log of
 // the program says why.
