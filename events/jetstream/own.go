@@ -94,7 +94,7 @@ func (o *own) recover(ctx context.Context, l *Log) error {
 		err = o.redo(ctx, l, all)
 	}
 	if err == nil {
-		err = o.whole(ctx, l)
+		err = l.whole(ctx, o.last)
 	}
 	if err == nil && o.last > state.LastSeq {
 		err = o.harden(ctx, o.last)
@@ -127,17 +127,18 @@ func (o *own) redo(ctx context.Context, l *Log, all []intent.Record) error {
 	return l.finish(ctx, o)
 }
 
-// whole fails if the last event of the stream is followed by more of its decision.
-func (o *own) whole(ctx context.Context, l *Log) error {
-	if o.last == 0 {
+// whole fails if an event, which is the stream's last, is followed by more of its
+// decision.
+func (l *Log) whole(ctx context.Context, last uint64) error {
+	if last == 0 {
 		return nil
 	}
-	raw, err := l.stream.GetMsg(ctx, o.last)
+	raw, err := l.stream.GetMsg(ctx, last)
 	if err != nil {
-		return fmt.Errorf("cannot read event %d of stream %s: %w", o.last, l.name, err)
+		return fmt.Errorf("cannot read event %d of stream %s: %w", last, l.name, err)
 	}
 	if raw.Header.Get(hMore) == "true" {
-		return fmt.Errorf("it ends at %d, in the middle of a decision, the rest of which is lost: %w", o.last, events.ErrDamaged)
+		return fmt.Errorf("it ends at %d, in the middle of a decision, the rest of which is lost, or only known to the version of this program that wrote it: %w", last, events.ErrDamaged)
 	}
 	return nil
 }

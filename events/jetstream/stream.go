@@ -127,8 +127,15 @@ func open(ctx context.Context, nc *nats.Conn, cfg Config, want jetstream.StreamC
 		nc: nc, js: js, stream: stream, name: want.Name, forgets: want.MaxAge > 0, patient: cfg.AckTimeout,
 		root: strings.TrimSuffix(want.Subjects[0], ".*.*.*.*"),
 	}
-	switch s := l.embedded(); {
-	case stream.CachedInfo().Config.PersistMode != jetstream.AsyncPersistMode:
+	switch s, info := l.embedded(), stream.CachedInfo(); {
+	case info.Config.PersistMode != jetstream.AsyncPersistMode:
+		// Few events were single messages once, and redone after a crash.
+		if s != nil && !l.forgets {
+			err = l.whole(ctx, info.State.LastSeq)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("cannot open stream %s: %w", want.Name, err)
+		}
 	case s == nil:
 		l.foreign = true
 	default:
