@@ -109,6 +109,13 @@ type faulty struct {
 	rate   float64
 }
 
+// fail makes a share of the proposals fail from now on.
+func (f *faulty) fail(rate float64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.rate = rate
+}
+
 func (f *faulty) draw() float64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -288,7 +295,7 @@ func TestFaults(t *testing.T) {
 			inBubble(t, seed, func(b *bubble) {
 				b.create()
 				b.settle(time.Minute)
-				b.faults.rate = 0.7
+				b.faults.fail(0.7)
 				var want []string
 				for code := range int32(6) {
 					if b.faults.draw() < 0.3 {
@@ -305,7 +312,7 @@ func TestFaults(t *testing.T) {
 					want = append(want, fmt.Sprintf("container.exited(%d)", code+1))
 				}
 				b.settle(15 * time.Minute)
-				b.faults.rate = 0
+				b.faults.fail(0)
 				b.settle(time.Minute)
 				var got []string
 				for _, fact := range strings.Fields(b.history()) {
