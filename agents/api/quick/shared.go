@@ -79,18 +79,38 @@ func (s *Shared) fill(e, before *projections.Entry, object apiruntime.Object) ap
 	if isPod && before != nil && s.isWhole(before) && sameSpec(pod, before) && agree(&pod.Status) {
 		return object
 	}
-	filled := object.DeepCopyObject()
-	legacyscheme.Scheme.Default(filled)
-	if !reflect.DeepEqual(filled, object) {
+	filled, changed := fillIn(object)
+	switch {
+	case changed:
 		s.Forget(e)
-		return filled
-	}
-	if isPod {
+	case isPod:
 		s.mu.Lock()
 		s.whole[e.UID] = struct{}{}
 		s.mu.Unlock()
 	}
-	return object
+	return filled
+}
+
+// fillIn returns an object with upstream's defaults. Unless they change something it
+// is the object itself.
+func fillIn(object apiruntime.Object) (filled apiruntime.Object, changed bool) {
+	pod, isPod := object.(*core.Pod)
+	if !isPod {
+		filled = object.DeepCopyObject()
+		legacyscheme.Scheme.Default(filled)
+		if reflect.DeepEqual(filled, object) {
+			return object, false
+		}
+		return filled, true
+	}
+	// Of a pod nothing but the spec and the addresses is filled in.
+	next := *pod
+	pod.Spec.DeepCopyInto(&next.Spec)
+	legacyscheme.Scheme.Default(&next)
+	if reflect.DeepEqual(&next.Spec, &pod.Spec) && agree(&pod.Status) {
+		return object, false
+	}
+	return &next, true
 }
 
 func (s *Shared) isWhole(e *projections.Entry) bool {
@@ -103,9 +123,13 @@ func (s *Shared) isWhole(e *projections.Entry) bool {
 // sameSpec says whether two versions of a pod have the same spec but for the node, by
 // which upstream fills in nothing.
 func sameSpec(pod *core.Pod, before *projections.Entry) bool {
-	was, is := projections.As[core.Pod](before).Spec, pod.Spec
-	was.NodeName = is.NodeName
-	return reflect.DeepEqual(&was, &is)
+	was, is := &projections.As[core.Pod](before).Spec, &pod.Spec
+	if was.NodeName != is.NodeName {
+		bound := *was
+		bound.NodeName = is.NodeName
+		was = &bound
+	}
+	return reflect.DeepEqual(was, is)
 }
 
 // agree says whether the addresses of a pod are as upstream has them, which is all
