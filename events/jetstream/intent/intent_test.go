@@ -210,6 +210,33 @@ func TestATornAppend(t *testing.T) {
 	}
 }
 
+// What fails to turn goes on in the file in which it is, and forgets nothing.
+func TestAFailedTurn(t *testing.T) {
+	dir := t.TempDir()
+	j := open(t, dir, Options{Full: 10_000})
+	all := write(t, j, nil, 1, 3<<20)
+	if err := j.Turn(); err != nil {
+		t.Fatal(err)
+	}
+	all = write(t, j, all, 5, 1000)
+	large := 1 - j.current
+	file := j.files[large]
+	reading, err := os.Open(Paths(dir, "S")[large])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reading.Close()
+	j.files[large] = reading // it cannot be made smaller
+	for range 3 {
+		if err := j.Turn(); err == nil {
+			t.Error("it has turned")
+		}
+		all = write(t, j, all, 1, 10)
+		expect(t, dir, all)
+	}
+	j.files[large] = file
+}
+
 func contents(t *testing.T, dir string) (all [][]byte) {
 	t.Helper()
 	for _, path := range Paths(dir, "S") {

@@ -87,15 +87,16 @@ func (j *Journal) Full() bool { return j.at >= j.opts.Full }
 func (j *Journal) Last() uint64 { return j.last }
 
 // Turn has what is written next go into the other file, whose records are forgotten:
-// the log has on disk what they hold.
+// the log has on disk what they hold. If it fails it has not turned.
 func (j *Journal) Turn() error {
-	j.current = 1 - j.current
-	if f := j.files[j.current]; j.sizes[j.current] > 2*j.opts.Full+step { // one append was very large
-		if err := f.Truncate(j.opts.Full); err != nil {
+	next := 1 - j.current
+	if j.sizes[next] > 2*j.opts.Full+step { // one append was very large
+		if err := j.files[next].Truncate(j.opts.Full); err != nil {
 			return fmt.Errorf("cannot make the file for what is to be appended smaller: %w", err)
 		}
-		j.sizes[j.current] = j.opts.Full
+		j.sizes[next] = j.opts.Full
 	}
+	j.current = next
 	j.newest++
 	j.oldest = j.newest - 1 // the other file's
 	j.at, j.sum = 0, checksum(j.stream, j.newest)
