@@ -77,5 +77,13 @@ func (e *Event) Apply(before []byte, version uint64, o *Outline, ops []Op) ([]by
 	return ApplyOutlined(before, o, ops)
 }
 
+// Held is how many bytes are kept in memory for Apply, beside the event's own.
+func (e *Event) Held() int {
+	if e.judged == nil {
+		return 0
+	}
+	return len(e.judged.after)
+}
+
 // Forget drops what was found out about the event before it was appended.
 func (e *Event) Forget() { e.judged = nil }

@@ -11,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/tools/cache"
@@ -63,15 +64,23 @@ func listPods(p live.Projection) *corev1.PodList {
 	view := p.View()
 	list := &corev1.PodList{ListMeta: metav1.ListMeta{ResourceVersion: version(view.Sequence())}}
 	for e := range view.List("", "pods", "") {
-		list.Items = append(list.Items, *podOf(e, e.Sequence))
+		if pod := podOf(e, e.Sequence); pod != nil {
+			list.Items = append(list.Items, *pod)
+		}
 	}
 	return list
 }
 
 // podOf is a pod as clients get it, without the account of who set which field, which
-// informers here drop anyway. Its memory, below its fields, is shared.
+// informers here drop anyway. Its memory, below its fields, is shared. It is nil if
+// what the log has is no pod: nobody has a right by it then.
 func podOf(e *projections.Entry, sequence uint64) *corev1.Pod {
-	pod := *projections.As[corev1.Pod](e)
+	decoded, err := e.Typed(reflect.TypeFor[corev1.Pod]())
+	if err != nil {
+		utilruntime.HandleError(err)
+		return nil
+	}
+	pod := *decoded.(*corev1.Pod)
 	pod.ManagedFields, pod.ResourceVersion = nil, version(sequence)
 	return &pod
 }
@@ -141,14 +150,19 @@ func podEvents(changes []projections.Change) []watch.Event {
 		}
 	}
 	var told []watch.Event
+	tell := func(t watch.EventType, pod *corev1.Pod) {
+		if pod != nil {
+			told = append(told, watch.Event{Type: t, Object: pod})
+		}
+	}
 	for i, c := range changes {
 		ref := c.Entry().Ref
 		switch at, is := last[ref]; {
 		case !is:
 		case c.After == nil:
-			told = append(told, watch.Event{Type: watch.Deleted, Object: podOf(c.Before, c.Event.Sequence)})
+			tell(watch.Deleted, podOf(c.Before, c.Event.Sequence))
 		case at == i:
-			told = append(told, watch.Event{Type: watch.Modified, Object: podOf(c.After, c.After.Sequence)})
+			tell(watch.Modified, podOf(c.After, c.After.Sequence))
 		}
 	}
 	return told

@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"hash/maphash"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -138,6 +140,7 @@ func (l *lane) delete(ctx context.Context, who user.Info, r events.Ref, options 
 	ctx, cancel := context.WithTimeout(inside(ctx, who, "delete", r), longest)
 	defer cancel()
 	defer func() { err = inTime(ctx, err) }()
+	defer unharmed(&done, &err)
 	if !l.allows(ctx) {
 		return false, nil // a request says why
 	}
@@ -165,6 +168,7 @@ func (l *lane) create(ctx context.Context, who user.Info, m *mould, c runner.Com
 	ctx, cancel := context.WithTimeout(inside(ctx, who, "create", c.Object), longest)
 	defer cancel()
 	defer func() { err = inTime(ctx, err) }()
+	defer unharmed(&done, &err)
 	if !l.allows(ctx) {
 		return false, nil // a request says why
 	}
@@ -233,6 +237,14 @@ func inTime(ctx context.Context, err error) error {
 		return apierrors.NewTimeoutError("it took too long: "+err.Error(), 0)
 	}
 	return err
+}
+
+// unharmed, when deferred, has a mistake in what judges a command (an admission
+// plugin, a strategy) cost that command and not the process, as upstream's handlers do.
+func unharmed(done *bool, err *error) {
+	if p := recover(); p != nil {
+		*done, *err = true, apierrors.NewInternalError(fmt.Errorf("a bug in what judges it: %v\n%s", p, debug.Stack()))
+	}
 }
 
 // inside is the context of a command about a pod that comes from this process, with

@@ -59,7 +59,11 @@ func (l *leaving) look(key string) (*core.Pod, error) {
 
 // inMemory is a pod as upstream decodes it.
 func inMemory(e *projections.Entry) (*core.Pod, error) {
-	stored, pod := projections.As[corev1.Pod](e).DeepCopy(), &core.Pod{}
+	decoded, err := e.Typed(reflect.TypeFor[corev1.Pod]())
+	if err != nil {
+		return nil, err
+	}
+	stored, pod := decoded.(*corev1.Pod).DeepCopy(), &core.Pod{}
 	legacyscheme.Scheme.Default(stored)
 	if err := legacyscheme.Scheme.Convert(stored, pod, nil); err != nil {
 		return nil, err

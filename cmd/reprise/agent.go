@@ -214,7 +214,7 @@ const shunned = 5 * time.Minute
 // lasting has a connection of nodes outlive the servers: it comes back when one
 // starts again, whatever that says at first.
 func lasting(log *slog.Logger) []nats.Option {
-	var since time.Time // the handlers of a connection are called one after the other
+	var since, newest time.Time // refusals; the handlers of a connection are called one after the other
 	return []nats.Option{
 		nats.IgnoreAuthErrorAbort(),
 		nats.ReconnectHandler(func(*nats.Conn) {
@@ -226,10 +226,11 @@ func lasting(log *slog.Logger) []nats.Option {
 				log.Warn("the connection of the nodes has trouble", "error", err)
 				return
 			}
-			if since.IsZero() {
-				since = time.Now()
+			now := time.Now()
+			if since.IsZero() || now.Sub(newest) > time.Minute { // The server was away meanwhile.
+				since = now
 			}
-			if time.Since(since) > shunned {
+			if newest = now; now.Sub(since) > shunned {
 				log.Error("the servers do not admit these nodes any more", "since", since)
 				nc.Close()
 			}

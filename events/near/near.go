@@ -89,7 +89,7 @@ func (l *Log) keep(after uint64, batch []events.Event) {
 	l.moved = make(chan struct{})
 }
 
-func size(e *events.Event) int { return 512 + len(e.Data) + len(e.Note) + len(e.Asked) }
+func size(e *events.Event) int { return 512 + len(e.Data) + len(e.Note) + len(e.Asked) + e.Held() }
 
 // since returns what was appended here from a sequence on, if that is still known
 // without a gap, and a channel that is closed when there is more.

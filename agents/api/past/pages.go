@@ -11,8 +11,10 @@ import (
 const (
 	// pagePatience is how long a page is kept that was read before somebody asked for it.
 	pagePatience = 2 * time.Second
-	// mostPages is how many such pages there are at a time.
+	// mostPages is how many such pages there are at a time, and mostAhead how many
+	// objects one may have: kubectl asks for 500.
 	mostPages = 4
+	mostAhead = 1000
 )
 
 // pages are read before they are asked for: who has come for the second page of a list
@@ -41,7 +43,7 @@ type page struct {
 func (p *pages) begin(m Moment, here place, limit, count int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed || p.next[here] != nil || len(p.next) == mostPages {
+	if p.closed || p.next[here] != nil || len(p.next) == mostPages || limit > mostAhead {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.WithValue(p.backend.ended, momentKey{}, m))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"slices"
 	"sync"
 
 	core "k8s.io/api/core/v1"
@@ -132,9 +133,18 @@ func sameSpec(pod *core.Pod, before *projections.Entry) bool {
 	return reflect.DeepEqual(was, is)
 }
 
-// agree says whether the addresses of a pod are as upstream has them, which is all
-// that it fills in beside the spec.
+// agree says whether upstream would fill in nothing in a status: its addresses are as
+// upstream has them, and it tells of no resources, which upstream rounds.
 func agree(s *core.PodStatus) bool {
+	told := func(c core.ContainerStatus) bool { return c.Resources != nil || c.AllocatedResources != nil }
+	for _, containers := range [][]core.ContainerStatus{s.InitContainerStatuses, s.ContainerStatuses, s.EphemeralContainerStatuses} {
+		if slices.ContainsFunc(containers, told) {
+			return false
+		}
+	}
+	if s.Resources != nil || s.AllocatedResources != nil {
+		return false
+	}
 	if len(s.PodIPs) == 0 {
 		return s.PodIP == ""
 	}

@@ -124,7 +124,7 @@ func lasting(changes []projections.Change) []projections.Change {
 	out := make([]projections.Change, 0, len(changes))
 	last := map[events.Ref]int{} // where in out this decision changed an object last
 	for _, c := range changes {
-		if i, ok := last[c.Event.Object]; ok && out[i].Before != nil && c.After != nil && c.Before == out[i].After {
+		if i, ok := last[c.Event.Object]; ok && out[i].Before != nil && c.Before != nil && c.After != nil && c.Before == out[i].After {
 			c.Before = out[i].Before
 			out[i] = projections.Change{}
 		}

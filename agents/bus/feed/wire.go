@@ -106,7 +106,7 @@ func parse(data []byte) (m message, err error) {
 	}
 	for i := range m.Puts {
 		p := &m.Puts[i]
-		if p.Size < 0 || p.Size > len(rest) {
+		if p.Size <= 0 || p.Size > len(rest) { // a server of another version says no size
 			return m, fmt.Errorf("%s should have %d bytes, and %d are left", events.Ref(p.Ref), p.Size, len(rest))
 		}
 		p.Raw, rest = rest[:p.Size:p.Size], rest[p.Size:]
