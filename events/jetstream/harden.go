@@ -26,8 +26,9 @@ type hardener struct {
 	dir    string
 	stream string
 
-	mu    sync.Mutex
-	files []openBlock // those that may have something that is not on disk, in order
+	mu      sync.Mutex
+	files   []openBlock // those that may have something that is not on disk, in order
+	durable uint64      // the last event that is on disk for certain
 }
 
 type openBlock struct {
@@ -35,13 +36,13 @@ type openBlock struct {
 	file  *os.File
 }
 
-// newHardener returns that of a stream whose blocks are all on disk.
-func newHardener(dir, stream string) (*hardener, error) {
+// newHardener returns that of a stream whose blocks are all on disk, up to an event.
+func newHardener(dir, stream string, last uint64) (*hardener, error) {
 	all, err := blockfile.List(dir)
 	if err != nil {
 		return nil, err
 	}
-	h := &hardener{dir: dir, stream: stream}
+	h := &hardener{dir: dir, stream: stream, durable: last}
 	// The last may be empty.
 	for _, b := range all[max(0, len(all)-2):] {
 		if err := h.open(b.Index); err != nil {
@@ -78,27 +79,27 @@ func (h *hardener) follow() error {
 	}
 }
 
-// sync syncs all blocks, and returns the last event that they have on disk then. What
-// replaces a block, which is itself in another form, was synced before.
+// sync syncs all blocks, and returns the last event up to which they have all on disk
+// then. What replaces a block, which is itself in another form, was synced before.
 func (h *hardener) sync() (last uint64, err error) {
 	if err := h.follow(); err != nil {
 		return 0, err
 	}
 	h.mu.Lock()
 	files := h.files[:len(h.files):len(h.files)]
+	last = h.durable
 	h.mu.Unlock()
 	for _, b := range files {
-		n, err := hardenBlock(b, h.stream)
-		if err != nil {
+		if last, err = hardenBlock(b, h.stream, last); err != nil {
 			return 0, err
 		}
-		last = max(last, n)
 	}
 	if err := syncDir(h.dir); err != nil {
 		return 0, err
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.durable = last
 	// The server goes on in the last of them, or that is empty.
 	for len(h.files) > 2 && h.files[1].index < files[len(files)-1].index {
 		if err := h.files[0].file.Close(); err != nil {
@@ -109,8 +110,11 @@ func (h *hardener) sync() (last uint64, err error) {
 	return last, nil
 }
 
-// hardenBlock returns the last event of a block, having synced what it has read.
-func hardenBlock(b openBlock, stream string) (last uint64, err error) {
+// hardenBlock syncs a block, and returns the event up to which there is all when what
+// the block has is added to what is on disk up to one. It fails if the block goes on
+// behind something that is missing: what cannot be read may be the end of a block that is
+// being written, or damage, and what follows tells.
+func hardenBlock(b openBlock, stream string, last uint64) (uint64, error) {
 	content, err := blockfile.Read(io.NewSectionReader(b.file, 0, math.MaxInt64))
 	if err != nil {
 		return 0, err
@@ -119,13 +123,16 @@ func hardenBlock(b openBlock, stream string) (last uint64, err error) {
 	check := blockfile.Checksum(stream, b.index)
 	for len(raw) > 0 {
 		r, reason := blockfile.Parse(raw, check)
-		if reason != "" {
+		if r.Size == 0 {
 			break
 		}
-		if r.Sequence&(blockfile.Erased|blockfile.Tombstone) == 0 {
-			last = max(last, r.Sequence)
+		if raw = raw[r.Size:]; reason != "" || r.Sequence&(blockfile.Erased|blockfile.Tombstone) != 0 || r.Sequence <= last {
+			continue
 		}
-		raw = raw[r.Size:]
+		if r.Sequence != last+1 {
+			return 0, fmt.Errorf("block %d goes on with event %d, and event %d cannot be read", b.index, r.Sequence, last+1)
+		}
+		last = r.Sequence
 	}
 	return last, b.file.Sync()
 }
@@ -141,10 +148,15 @@ func (h *hardener) close() error {
 	return errors.Join(errs...)
 }
 
+// overdue is how long JetStream may write nothing of what it is to write before it counts
+// as failed: it does not tell of that before the next append.
+const overdue = time.Minute
+
 // harden returns once the stream's files have all events up to one, and are synced. It
 // waits for JetStream, which writes a few milliseconds after it has answered. A failure
 // is the server's, unless ctx has ended.
 func (o *own) harden(ctx context.Context, upTo uint64) error {
+	reached, since := uint64(0), time.Now()
 	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
 		last, err := o.blocks.sync()
 		if err != nil {
@@ -152,6 +164,11 @@ func (o *own) harden(ctx context.Context, upTo uint64) error {
 		}
 		if err := o.server.look(); err != nil || last >= upTo {
 			return err
+		}
+		if last > reached {
+			reached, since = last, time.Now()
+		} else if time.Since(since) > o.overdue {
+			return o.server.fail(o.name, fmt.Sprintf("event %d was appended, and its files end at %d", upTo, last))
 		}
 		select {
 		case <-time.After(wait):

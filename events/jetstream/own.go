@@ -30,6 +30,8 @@ type own struct {
 	name   string
 	msgs   string // the directory of the blocks
 	blocks *hardener
+	// overdue is how long the files may stand still while something is missing there.
+	overdue time.Duration
 
 	// mu is held while something is appended.
 	mu      sync.Mutex
@@ -66,7 +68,7 @@ func (s *Server) openOwn(ctx context.Context, l *Log) (*own, error) {
 	if err := syncAll(s.lock); err != nil {
 		return nil, err
 	}
-	o := &own{server: s, name: l.name, msgs: found[0]}
+	o := &own{server: s, name: l.name, msgs: found[0], overdue: overdue}
 	if err := o.recover(ctx, l); err != nil {
 		return nil, err
 	}
@@ -89,7 +91,7 @@ func (o *own) recover(ctx context.Context, l *Log) error {
 	}
 	o.journal, o.last = journal, state.LastSeq
 	// What was there when the server started is on disk: see settle.
-	o.blocks, err = newHardener(o.msgs, o.name)
+	o.blocks, err = newHardener(o.msgs, o.name, state.LastSeq)
 	if err == nil {
 		err = o.redo(ctx, l, all)
 	}
@@ -167,12 +169,9 @@ func (l *Log) appendOwn(ctx context.Context, after uint64, batch []events.Event)
 	}
 	o.torn = r
 	// From here on it will be in the stream, whatever becomes of this process.
-	err := l.publish(ctx, after, msgs)
+	err := l.publish(ctx, o, after, msgs)
 	if err == nil {
 		o.torn, o.last = nil, r.last()
-		if err := o.blocks.follow(); err != nil {
-			return 0, fmt.Errorf("%w: %w", o.server.fail(o.name, "cannot open a file of the log: "+err.Error()), events.ErrUncertain)
-		}
 		return o.last, nil
 	}
 	l.doubt(err)
@@ -265,7 +264,7 @@ func (l *Log) fits(msgs []*nats.Msg) error {
 }
 
 // publish sends messages, and waits until the last is stored.
-func (l *Log) publish(ctx context.Context, after uint64, msgs []*nats.Msg) error {
+func (l *Log) publish(ctx context.Context, o *own, after uint64, msgs []*nats.Msg) error {
 	queued := 0
 	for i, m := range msgs {
 		if queued += len(m.Data); i < len(msgs)-1 && i%mostQueued != mostQueued-1 && queued < mostQueuedBytes {
@@ -278,6 +277,17 @@ func (l *Log) publish(ctx context.Context, after uint64, msgs []*nats.Msg) error
 		if _, err := l.send(ctx, after+uint64(i), []*nats.Msg{m}); err != nil {
 			return err
 		}
+		if err := o.follow(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// follow opens the blocks that have been begun, before JetStream may be through with them.
+func (o *own) follow() error {
+	if err := o.blocks.follow(); err != nil {
+		return fmt.Errorf("%w: %w", o.server.fail(o.name, "cannot open a file of the log: "+err.Error()), events.ErrUncertain)
 	}
 	return nil
 }
@@ -322,10 +332,12 @@ func (l *Log) resume(ctx context.Context, o *own) error {
 		}
 	}
 	if state.LastSeq < r.last() {
-		if err := l.publish(ctx, state.LastSeq, l.singles(r, state.LastSeq)); err != nil {
+		if err := l.publish(ctx, o, state.LastSeq, l.singles(r, state.LastSeq)); err != nil {
 			l.doubt(err)
 			return err
 		}
+	} else if err := o.follow(); err != nil {
+		return err
 	}
 	o.torn, o.last = nil, r.last()
 	return nil

@@ -87,7 +87,7 @@ func cut(t *testing.T, l *Log, r *redo, stored int) {
 		t.Fatal(err)
 	}
 	if stored > 0 {
-		if err := l.publish(t.Context(), r.after, l.singles(r, r.after)[:stored]); err != nil {
+		if err := l.publish(t.Context(), l.own, r.after, l.singles(r, r.after)[:stored]); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -263,7 +263,7 @@ func TestWhatIsCutShortIsNotFinishedBehindOthersEvents(t *testing.T) {
 			r := &redo{after: 0, batch: decision(&chain, 0, 4)}
 			cut(t, l, r, 1)
 			others := &redo{after: 1, batch: decision(&chain, 1, foreign)}
-			if err := l.publish(t.Context(), 1, l.singles(others, 1)); err != nil {
+			if err := l.publish(t.Context(), l.own, 1, l.singles(others, 1)); err != nil {
 				t.Fatal(err)
 			}
 			l.own.torn = r

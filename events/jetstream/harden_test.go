@@ -1,0 +1,71 @@
+package jetstream
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/reprise-run/reprise/events/jetstream/blockfile"
+)
+
+// fill appends until the log has more than two blocks.
+func fill(t *testing.T, l *Log) {
+	t.Helper()
+	var chain [32]byte
+	for last := uint64(0); ; {
+		blocks, err := blockfile.List(l.own.msgs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(blocks) > 2 {
+			return
+		}
+		next := decision(&chain, last, 50)
+		for i := range next {
+			next[i].Note = make([]byte, 40_000)
+		}
+		if last, err = l.Append(t.Context(), last, next); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// The journal is not forgotten while the stream's files lack something that it has.
+func TestBlocksWithAGapAreNotTakenForWhole(t *testing.T) {
+	for name, at := range map[string]int64{"content": 2000, "length": 3} {
+		t.Run(name, func(t *testing.T) {
+			l := openNew(t)
+			fill(t, l)
+			// The block may be replaced by its compressed form by now.
+			first := l.own.blocks.files[0]
+			file, err := os.OpenFile(fmt.Sprint("/proc/self/fd/", first.file.Fd()), os.O_RDWR, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer file.Close()
+			if _, err := file.WriteAt([]byte{0x7f}, at); err != nil {
+				t.Fatal(err)
+			}
+			if err := l.own.harden(t.Context(), l.own.last); err == nil || l.own.server.Err() == nil {
+				t.Errorf("hardened with %v, and the server says %v", err, l.own.server.Err())
+			} else {
+				t.Log(err)
+			}
+		})
+	}
+}
+
+// JetStream does not tell that it could not write before something else is appended.
+func TestWhatIsNeverWrittenFailsTheServer(t *testing.T) {
+	l := openNew(t)
+	var chain [32]byte
+	appendTo(t, l, nil, decision(&chain, 0, 3))
+	l.own.overdue = time.Millisecond
+	if err := l.own.harden(context.Background(), 4); err == nil || l.own.server.Err() == nil {
+		t.Errorf("hardened with %v, and the server says %v", err, l.own.server.Err())
+	} else {
+		t.Log(err)
+	}
+}
