@@ -1,12 +1,15 @@
 package jetstream
 
 import (
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 
+	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/events/jetstream/blockfile"
 	"github.com/reprise-run/reprise/events/jetstream/intent"
 )
@@ -38,7 +41,36 @@ func cutTorn(store, msgs string) error {
 	if err != nil || gap < 0 {
 		return err
 	}
+	last := journal[len(journal)-1].Last()
+	if beyond, err := findBeyond(blocks[first+gap:], stream, last); err != nil {
+		return err
+	} else if beyond > 0 {
+		return fmt.Errorf("stream %s breaks off before event %d, which can be read, and the journal ends at %d: %w", stream, beyond, last, events.ErrDamaged)
+	}
 	return cutOff(msgs, blocks[first+gap:], at)
+}
+
+// findBeyond returns an event of blocks that is behind a sequence, 0 if there is none.
+// What lies between the events need not be readable.
+func findBeyond(blocks []blockfile.File, stream string, last uint64) (uint64, error) {
+	for _, file := range blocks {
+		raw, err := load(file)
+		if err != nil {
+			return 0, err
+		}
+		check := blockfile.Checksum(stream, file.Index)
+		for ; len(raw) >= blockfile.Head; raw = raw[1:] {
+			// No hash is made of what cannot be one.
+			sequence := binary.LittleEndian.Uint64(raw[4:])
+			if sequence <= last || sequence > last+1<<32 || blockfile.SizeOf(raw) == 0 {
+				continue
+			}
+			if r, reason := blockfile.Parse(raw, check); reason == "" {
+				return r.Sequence, nil
+			}
+		}
+	}
+	return 0, nil
 }
 
 // beginOf returns which block has the event after a sequence, if one has, or one before

@@ -1,6 +1,8 @@
 package jetstream
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -45,6 +47,36 @@ func TestPowerCuts(t *testing.T) {
 	}
 	if len(all) < 500 {
 		t.Errorf("only %d events", len(all))
+	}
+}
+
+// What the journal does not have is not cut off.
+func TestBlocksAreNotCutBeyondTheJournal(t *testing.T) {
+	l := openNew(t)
+	var chain [32]byte
+	all := appendTo(t, l, nil, decision(&chain, 0, 3))
+	all = appendTo(t, l, all, decision(&chain, 3, 3))
+	if err := l.own.harden(t.Context(), 6); err != nil {
+		t.Fatal(err)
+	}
+	dir := crashed(t, l)
+	spoil(t, dir, 2, []byte("xx")) // the journal ends with the first decision
+	path := filepath.Join(dir, "jetstream", "$G", "streams", "REPRISE", "msgs", "1.blk")
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content[60] ^= 1
+	if err := os.WriteFile(path, content, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := openOn(t, ServerOptions{Dir: dir}); !errors.Is(err, events.ErrDamaged) {
+		t.Errorf("it is opened with %v", err)
+	} else {
+		t.Log(err)
+	}
+	if after, err := os.ReadFile(path); err != nil || !bytes.Equal(after, content) {
+		t.Errorf("the block has been changed, %v", err)
 	}
 }
 

@@ -12,7 +12,8 @@
 //	checksum of these                 8
 //
 // Records follow, one for each append, up to the first that is none of the file's
-// generation:
+// generation. Each was synced before the next was written, so that one behind something
+// else shows that this is damaged, and not the end:
 //
 //	length of what follows the checksum   4
 //	checksum of what follows              8
@@ -67,8 +68,9 @@ func Paths(dir, stream string) [2]string {
 // sequence. It changes nothing, and may be called beside a process that writes: what is
 // being written is read whole or not at all.
 func Read(dir, stream string) (all []Record, err error) {
-	// A writer that turns to the other file between the reading of both leaves a gap.
-	for whole, tries := false, 0; !whole && err == nil && tries < 3; tries++ {
+	// A writer that turns to the other file between the reading of both leaves a gap, and
+	// one that writes while a file is read may seem to have left something out.
+	for whole, tries := false, 0; !whole && (err == nil || errors.Is(err, events.ErrDamaged)) && tries < 3; tries++ {
 		all, _, whole, err = read(dir, stream)
 	}
 	return all, err
@@ -78,6 +80,7 @@ func Read(dir, stream string) (all []Record, err error) {
 func read(dir, stream string) (all []Record, newest uint64, whole bool, err error) {
 	var parts [2][]Record
 	var heads [2]head
+	var damage [2]error
 	for i, path := range Paths(dir, stream) {
 		content, err := os.ReadFile(path)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -86,7 +89,10 @@ func read(dir, stream string) (all []Record, newest uint64, whole bool, err erro
 		if err != nil {
 			return nil, 0, false, fmt.Errorf("cannot read what was to be appended: %w", err)
 		}
-		if parts[i], heads[i], err = parse(content, stream); err != nil {
+		parts[i], heads[i], err = parse(content, stream)
+		if errors.Is(err, events.ErrDamaged) {
+			damage[i] = fmt.Errorf("%s: %w", path, err)
+		} else if err != nil {
 			return nil, 0, false, fmt.Errorf("%s: %w", path, err)
 		}
 	}
@@ -94,7 +100,12 @@ func read(dir, stream string) (all []Record, newest uint64, whole bool, err erro
 	if heads[older].generation > heads[newer].generation {
 		older, newer = newer, older
 	}
-	if heads[older].generation < heads[newer].oldest {
+	if damage[newer] != nil {
+		return nil, 0, false, damage[newer]
+	}
+	// What a crash leaves of the first write after a turn damages what is forgotten. If it
+	// is not that, the log is seen not to reach to what the newer one has.
+	if heads[older].generation < heads[newer].oldest || damage[older] != nil {
 		parts[older] = nil
 	}
 	whole = true
@@ -107,7 +118,7 @@ func read(dir, stream string) (all []Record, newest uint64, whole bool, err erro
 	return all, heads[newer].generation, whole, nil
 }
 
-// parse reads a file up to the first record that is not whole.
+// parse reads a file up to the first record that is not whole, which must be its end.
 func parse(content []byte, stream string) (all []Record, h head, err error) {
 	if len(content) < headSize {
 		return nil, head{}, nil
@@ -120,6 +131,13 @@ func parse(content []byte, stream string) (all []Record, h head, err error) {
 	for b := content[headSize:]; ; {
 		payload, ok := payload(b, sum)
 		if !ok {
+			last := uint64(0)
+			if n := len(all); n > 0 {
+				last = all[n-1].Last()
+			}
+			if after, found := find(b, sum, last); found {
+				return nil, h, fmt.Errorf("what was appended after sequence %d cannot be read, and is followed by what was appended after %d: %w", last, after, events.ErrDamaged)
+			}
 			return all, h, nil
 		}
 		r, err := parseRecord(payload)
@@ -145,6 +163,28 @@ func payload(b []byte, sum hash.Hash64) ([]byte, bool) {
 	sum.Write(p)
 	return p, sum.Sum64() == binary.BigEndian.Uint64(b[4:])
 }
+
+// find looks for a record anywhere behind the beginning of b, and returns the sequence
+// before it, which must be higher than one.
+func find(b []byte, sum hash.Hash64, than uint64) (after uint64, found bool) {
+	for at := 1; at < len(b)-recordHead-8-eventHead; at++ {
+		// No hash is made of what cannot be a record.
+		size, after := int64(binary.BigEndian.Uint32(b[at:])), binary.BigEndian.Uint64(b[at+recordHead:])
+		if size < 8+eventHead || size > int64(len(b)-at-recordHead) || after <= than || after > than+mostLost {
+			continue
+		}
+		if first := int64(binary.BigEndian.Uint32(b[at+recordHead+8:])); first > size-8-eventHead {
+			continue
+		}
+		if _, ok := payload(b[at:], sum); ok {
+			return after, true
+		}
+	}
+	return 0, false
+}
+
+// mostLost is how many events what cannot be read has at most.
+const mostLost = 1 << 32
 
 var errRecord = errors.New("what was to be appended cannot be read: its lengths do not add up")
 

@@ -210,6 +210,44 @@ func TestATornAppend(t *testing.T) {
 	}
 }
 
+// Acknowledged records behind one that is damaged are not dropped in silence.
+func TestDamageIsNotTakenForTheEnd(t *testing.T) {
+	for name, at := range map[string]int{"length": 0, "large length": 3, "checksum": 5, "sequence": recordHead + 7, "event": recordHead + 60} {
+		t.Run(name, func(t *testing.T) {
+			for n := range 4 { // which record is damaged
+				dir := t.TempDir()
+				j := open(t, dir, Options{Unsynced: true})
+				var all []events.Event
+				var begins []int64
+				for range 4 {
+					begins = append(begins, j.at)
+					all = write(t, j, all, 3, 500)
+				}
+				begins[0] = int64(headSize)
+				b := make([]byte, 1)
+				file, offset := j.files[j.current], begins[n]+int64(at)
+				if _, err := file.ReadAt(b, offset); err != nil {
+					t.Fatal(err)
+				}
+				b[0] ^= 0x11
+				if _, err := file.WriteAt(b, offset); err != nil {
+					t.Fatal(err)
+				}
+				if n == 3 { // it may be torn
+					expect(t, dir, all[:9])
+					continue
+				}
+				if got, err := Read(dir, "S"); !errors.Is(err, events.ErrDamaged) {
+					t.Errorf("record %d: %d are read, %v", n, len(got), err)
+				}
+				if _, _, err := Open(dir, "S", Options{}); !errors.Is(err, events.ErrDamaged) {
+					t.Errorf("record %d: opened with %v", n, err)
+				}
+			}
+		})
+	}
+}
+
 // What fails to turn goes on in the file in which it is, and forgets nothing.
 func TestAFailedTurn(t *testing.T) {
 	dir := t.TempDir()
