@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/events/jetstream/intent"
@@ -38,6 +39,7 @@ type own struct {
 	journal *intent.Journal
 	last    uint64 // the stream ends here when nothing is torn
 	torn    *redo  // an append that is in the journal, and may not be in the stream yet
+	ended   bool   // nothing is begun in the background any more
 
 	hardened chan struct{} // closed when what the other file of the journal holds is on disk
 }
@@ -136,6 +138,9 @@ func (l *Log) whole(ctx context.Context, last uint64) error {
 		return nil
 	}
 	raw, err := l.stream.GetMsg(ctx, last)
+	if l.forgets && errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil // it has aged away
+	}
 	if err != nil {
 		return fmt.Errorf("cannot read event %d of stream %s: %w", last, l.name, err)
 	}
@@ -204,6 +209,9 @@ func (o *own) write(ctx context.Context, r *redo) error {
 // turn goes on in the other file of the journal, once the stream has on disk what that
 // holds, and begins to bring there what this one holds.
 func (o *own) turn(ctx context.Context) error {
+	if o.ended {
+		return errors.New("the server is shut down")
+	}
 	select {
 	case <-o.hardened:
 	case <-o.server.failed:
@@ -248,6 +256,10 @@ func (l *Log) singles(r *redo, from uint64) []*nats.Msg {
 	return msgs
 }
 
+// mostSubject is what a subject may have: NATS takes lines of 4,096 bytes, on which there
+// is more.
+const mostSubject = 3500
+
 // fits fails if JetStream would refuse a message for its size. That must be known before
 // the journal has it.
 func (l *Log) fits(msgs []*nats.Msg) error {
@@ -256,7 +268,10 @@ func (l *Log) fits(msgs []*nats.Msg) error {
 		for key, values := range m.Header {
 			head += len(key) + len(values[0]) + len(": \r\n")
 		}
-		if head > math.MaxUint16 || int64(head+len(m.Data)) > l.nc.MaxPayload() || len(m.Subject) > math.MaxUint16 {
+		if len(m.Subject) > mostSubject {
+			return fmt.Errorf("cannot append to stream %s an event whose subject has %d bytes; nothing was appended: %w", l.name, len(m.Subject), nats.ErrBadSubject)
+		}
+		if head > math.MaxUint16 || int64(head+len(m.Data)) > l.nc.MaxPayload() {
 			return fmt.Errorf("cannot append to stream %s an event of %d bytes, %d of them in headers; nothing was appended: %w", l.name, head+len(m.Data), head, nats.ErrMaxPayload)
 		}
 	}
@@ -341,6 +356,13 @@ func (l *Log) resume(ctx context.Context, o *own) error {
 	}
 	o.torn, o.last = nil, r.last()
 	return nil
+}
+
+// end has nothing be begun in the background any more.
+func (o *own) end() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.ended = true
 }
 
 // close closes the journal of a server that is shut down, and forgets what it holds if

@@ -190,6 +190,36 @@ func TestALogThatEndsInADecisionWithoutItsJournalIsNotOpened(t *testing.T) {
 	}
 }
 
+// Few events were single messages once, which a crash may have cut short in a stream that
+// is not its own.
+func TestAnOldLogThatEndsInADecisionIsNotOpened(t *testing.T) {
+	l := openNew(t)
+	volatile, err := Volatile(t.Context(), l.nc, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var chain [32]byte
+	part := decision(&chain, 0, 3)[:2]
+	if _, err := volatile.Append(t.Context(), 0, part); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Volatile(t.Context(), l.nc, Config{}); !errors.Is(err, events.ErrDamaged) {
+		t.Errorf("it is opened with %v", err)
+	}
+}
+
+func TestNothingIsBegunAfterTheShutdown(t *testing.T) {
+	l := openNew(t)
+	l.own.server.Shutdown()
+	for range 20 {
+		l.own.mu.Lock()
+		if err := l.own.turn(t.Context()); err == nil {
+			t.Error("the journal turns")
+		}
+		l.own.mu.Unlock()
+	}
+}
+
 // delay has what is appended wait in a queue before it comes to the stream, as it
 // does in JetStream when a disk is slow, until the function that it returns is
 // called: with the first message as first makes it, or without it.
@@ -310,6 +340,7 @@ func TestWhatIsTooLargeIsNotAppended(t *testing.T) {
 	for _, spoil := range []func(*events.Event){
 		func(e *events.Event) { e.Data = make([]byte, 9<<20) },
 		func(e *events.Event) { e.User = strings.Repeat("u", 70_000) },
+		func(e *events.Event) { e.Object.Namespace = strings.Repeat("n", 4_000) },
 	} {
 		batch := decision(&chain, 0, 3)
 		spoil(&batch[1])

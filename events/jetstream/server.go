@@ -244,9 +244,12 @@ func (s *Server) Shutdown() {
 		s.ns.Shutdown()
 		s.ns.WaitForShutdown()
 	}
-	s.background.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for _, o := range s.owns {
+		o.end()
+	}
+	s.background.Wait()
 	for _, o := range s.owns {
 		o.close()
 	}

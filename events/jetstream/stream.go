@@ -130,7 +130,7 @@ func open(ctx context.Context, nc *nats.Conn, cfg Config, want jetstream.StreamC
 	switch s, info := l.embedded(), stream.CachedInfo(); {
 	case info.Config.PersistMode != jetstream.AsyncPersistMode:
 		// Few events were single messages once, and redone after a crash.
-		if s != nil && !l.forgets {
+		if s != nil {
 			err = l.whole(ctx, info.State.LastSeq)
 		}
 		if err != nil {

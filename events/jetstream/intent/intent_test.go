@@ -310,6 +310,22 @@ func TestFailures(t *testing.T) {
 	expect(t, dir, all)
 }
 
+// A record says its length in four bytes.
+func TestAnAppendWithoutMeasure(t *testing.T) {
+	dir := t.TempDir()
+	j := open(t, dir, Options{})
+	all := write(t, j, nil, 2, 10)
+	large := batch(2, 40, 0)
+	data := make([]byte, 30<<20)
+	for i := range large {
+		large[i].Data = data
+	}
+	if err := j.Write(2, large); !Unwritten(err) {
+		t.Errorf("it is written with %v", err)
+	}
+	expect(t, dir, write(t, j, all, 1, 10))
+}
+
 // What a later version has written is not taken for nothing.
 func TestANewerRecord(t *testing.T) {
 	dir := t.TempDir()

@@ -110,6 +110,9 @@ func (j *Journal) Write(after uint64, batch []events.Event) error {
 	if j.at == 0 {
 		b = appendHead(b, head{j.newest, j.oldest})
 	}
+	if size := sizeOf(batch); size > mostRecord {
+		return unwritten{fmt.Errorf("it has %d MB, and what is appended at once may have %d", size>>20, int64(mostRecord)>>20)}
+	}
 	b = appendRecord(b, j.sum, after, batch)
 	if j.buf = b; cap(b) > 4<<20 {
 		j.buf = nil
@@ -126,6 +129,17 @@ func (j *Journal) Write(after uint64, batch []events.Event) error {
 	j.at += int64(len(b))
 	j.last = after + uint64(len(batch))
 	return nil
+}
+
+// mostRecord is what an append may have: a record says its length in four bytes.
+const mostRecord = 1 << 30
+
+// sizeOf is about what an append has.
+func sizeOf(batch []events.Event) (n int64) {
+	for i := range batch {
+		n += int64(len(batch[i].Data) + len(batch[i].Note) + len(batch[i].Asked))
+	}
+	return n
 }
 
 // unwritten is a failure before anything was written.
