@@ -274,6 +274,7 @@ var notBare = map[string]string{
 }
 
 var notCached = map[string]string{
+	"RunTestDelayedWatchDelivery":    "it writes exactly as many pods as upstream's Cacher holds for a slow reader, and on a fake clock that is cut off at times",
 	"RunTestCreateWithTTL":           byAge,
 	"RunTestGuaranteedUpdateWithTTL": byAge,
 	"RunTestKeySchema":               nameless,
