@@ -66,7 +66,7 @@ type mould struct {
 // at about the same time.
 const maxMoulds = 512
 
-// longest is how long a creation may take, as in upstream's handler
+// longest is how long a creation or deletion may take, as in upstream's handler
 // (requestTimeoutUpperBound).
 const longest = 34 * time.Second
 

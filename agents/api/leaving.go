@@ -100,13 +100,18 @@ func (l *leaving) GuaranteedUpdate(ctx context.Context, key string, out runtime.
 	}
 	revision, done, err := l.backend.Replace(ctx, l.object, after, l.seen.Sequence)
 	l.pod = nil // whatever is done next is done to what is there then
+	return settle(out, updated.(*core.Pod), revision, done, err)
+}
+
+// settle answers in out what came of a pod, given what the backend said of it.
+func settle(out runtime.Object, pod *core.Pod, revision uint64, done bool, err error) error {
 	switch {
 	case err != nil:
 		return err
 	case !done:
 		return errSince
 	}
-	*out.(*core.Pod) = *updated.(*core.Pod)
+	*out.(*core.Pod) = *pod
 	return versions.UpdateObject(out, revision)
 }
 
@@ -156,12 +161,5 @@ func (l *leaving) Delete(ctx context.Context, key string, out runtime.Object, p 
 		return err
 	}
 	revision, done, err := l.backend.Remove(ctx, l.object, l.seen.Sequence)
-	switch {
-	case err != nil:
-		return err
-	case !done:
-		return errSince
-	}
-	*out.(*core.Pod) = *pod
-	return versions.UpdateObject(out, revision)
+	return settle(out, pod, revision, done, err)
 }

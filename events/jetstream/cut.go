@@ -152,7 +152,7 @@ func cutOff(msgs string, blocks []blockfile.File, at int64) error {
 			return err
 		}
 	}
-	return syncDir(msgs)
+	return intent.SyncDir(msgs)
 }
 
 // shorten leaves of a block what lies before an offset, uncompressed.

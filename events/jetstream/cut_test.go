@@ -12,6 +12,7 @@ import (
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/events/jetstream/blockfile"
 	"github.com/reprise-run/reprise/events/jetstream/intent"
+	"github.com/reprise-run/reprise/events/logtest"
 )
 
 // A power cut takes any sectors of what was not synced. The journal was.
@@ -86,23 +87,7 @@ func expectChain(t *testing.T, l *Log, want []events.Event) {
 	if last, err := l.Last(t.Context()); err != nil || last != uint64(len(want)) {
 		t.Fatalf("the log ends at %d, %v; want %d", last, err, len(want))
 	}
-	r, err := l.Follow(t.Context(), 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	for n := 0; n < len(want); {
-		got, err := r.Next(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, e := range got {
-			if e.Sequence != uint64(n)+1 || e.Chain != want[n].Chain {
-				t.Fatalf("event %d is another", n+1)
-			}
-			n++
-		}
-	}
+	logtest.Holds(t, l, want)
 }
 
 // tear takes from a stream's blocks some of what was not synced: all behind the event at

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/reprise-run/reprise/events/jetstream/blockfile"
+	"github.com/reprise-run/reprise/events/jetstream/intent"
 )
 
 // hardener brings the blocks of a stream to the disk.
@@ -94,7 +95,7 @@ func (h *hardener) sync() (last uint64, err error) {
 			return 0, err
 		}
 	}
-	if err := syncDir(h.dir); err != nil {
+	if err := intent.SyncDir(h.dir); err != nil {
 		return 0, err
 	}
 	h.mu.Lock()
@@ -178,14 +179,6 @@ func (o *own) harden(ctx context.Context, upTo uint64) error {
 			return fmt.Errorf("stream %s has not written event %d: %w", o.name, upTo, ctx.Err())
 		}
 	}
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // syncAll makes durable all that was written to the file system of a file.

@@ -12,6 +12,7 @@ import (
 	"github.com/google/renameio/v2"
 
 	"github.com/reprise-run/reprise/events/jetstream/blockfile"
+	"github.com/reprise-run/reprise/events/jetstream/intent"
 )
 
 // JetStream compresses a block when it begins the next one. If a crash takes what
@@ -110,7 +111,7 @@ func replace(path string, raw []byte) error {
 	if err := renameio.WriteFile(path, raw, 0o640); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return intent.SyncDir(filepath.Dir(path))
 }
 
 // streamDirs lists where the streams of a store directory have their blocks.

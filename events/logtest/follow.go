@@ -165,3 +165,31 @@ func same(t *testing.T, got, want []events.Event) {
 		}
 	}
 }
+
+// Follower is the part of events.Log that Holds needs.
+type Follower interface {
+	Follow(ctx context.Context, from uint64) (events.Reader, error)
+}
+
+// Holds checks that a log, followed from its first event, has the chain of all that are
+// wanted.
+func Holds(t testing.TB, log Follower, want []events.Event) {
+	t.Helper()
+	r, err := log.Follow(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for n := 0; n < len(want); {
+		got, err := r.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range got {
+			if e.Sequence != uint64(n)+1 || e.Chain != want[n].Chain {
+				t.Fatalf("event %d is another", n+1)
+			}
+			n++
+		}
+	}
+}

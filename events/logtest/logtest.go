@@ -1,6 +1,6 @@
 // Package logtest is the contract of events.Log as tests. The tests of every
-// implementation call Run; nothing else does. It also has a Faulty log, which
-// misbehaves on request, for the tests of those who write to logs.
+// implementation call Run, and Holds where they know what a log must have. It also
+// has a Faulty log, which misbehaves on request, for the tests of those who write to logs.
 package logtest
 
 import (

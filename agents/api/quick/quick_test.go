@@ -1,6 +1,7 @@
 package quick_test
 
 import (
+	"iter"
 	"math/rand"
 	"strings"
 	"testing"
@@ -21,45 +22,56 @@ import (
 	"github.com/reprise-run/reprise/agents/api/quick"
 )
 
+// storedKinds are the kinds that upstream stores, as it holds them in memory, each with
+// every version in which it could store them.
+func storedKinds(t *testing.T) iter.Seq2[schema.GroupVersionKind, schema.GroupVersion] {
+	return func(yield func(schema.GroupVersionKind, schema.GroupVersion) bool) {
+		for kind := range legacyscheme.Scheme.AllKnownTypes() {
+			if kind.Version != runtime.APIVersionInternal {
+				continue
+			}
+			example, err := legacyscheme.Scheme.New(kind)
+			must(t, err)
+			if _, ok := example.(metav1.ObjectMetaAccessor); !ok {
+				continue
+			}
+			for _, version := range legacyscheme.Scheme.PrioritizedVersionsForGroup(kind.Group) {
+				if legacyscheme.Scheme.Recognizes(version.WithKind(kind.Kind)) && !yield(kind, version) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // TestQuickReaderAgreesWithUpstream makes objects of every kind that upstream stores,
 // at random, and reads them as upstream does and quickly.
 func TestQuickReaderAgreesWithUpstream(t *testing.T) {
 	fill := fuzzer.FuzzerFor(kubefuzzer.FuzzerFuncs, rand.NewSource(1), legacyscheme.Codecs)
 	tried := 0
-	for kind := range legacyscheme.Scheme.AllKnownTypes() {
-		if kind.Version != runtime.APIVersionInternal {
-			continue
-		}
+	for kind, version := range storedKinds(t) {
 		example, err := legacyscheme.Scheme.New(kind)
 		must(t, err)
-		if _, ok := example.(metav1.ObjectMetaAccessor); !ok {
-			continue
-		}
-		for _, version := range legacyscheme.Scheme.PrioritizedVersionsForGroup(kind.Group) {
-			if !legacyscheme.Scheme.Recognizes(version.WithKind(kind.Kind)) {
-				continue
-			}
-			reader, err := quick.NewDecoder(version, example)
+		reader, err := quick.NewDecoder(version, example)
+		must(t, err)
+		codec := legacyscheme.Codecs.LegacyCodec(version)
+		for range 30 {
+			o, err := legacyscheme.Scheme.New(kind)
 			must(t, err)
-			codec := legacyscheme.Codecs.LegacyCodec(version)
-			for range 30 {
-				o, err := legacyscheme.Scheme.New(kind)
-				must(t, err)
-				fill.Fill(o)
-				raw, err := runtime.Encode(codec, o)
-				must(t, err)
-				want, err := runtime.Decode(codec, raw)
-				must(t, err)
-				into, _ := legacyscheme.Scheme.New(kind)
-				got, _, err := reader.Decode(raw, nil, into)
-				if err != nil || got != into {
-					t.Fatalf("%s in %s: %v\n%s", kind, version, err, raw)
-				}
-				if !apiequality.Semantic.DeepEqual(want, got) {
-					t.Fatalf("%s in %s is read as\n%#v\nand by upstream as\n%#v\n%s", kind, version, got, want, raw)
-				}
-				tried++
+			fill.Fill(o)
+			raw, err := runtime.Encode(codec, o)
+			must(t, err)
+			want, err := runtime.Decode(codec, raw)
+			must(t, err)
+			into, _ := legacyscheme.Scheme.New(kind)
+			got, _, err := reader.Decode(raw, nil, into)
+			if err != nil || got != into {
+				t.Fatalf("%s in %s: %v\n%s", kind, version, err, raw)
 			}
+			if !apiequality.Semantic.DeepEqual(want, got) {
+				t.Fatalf("%s in %s is read as\n%#v\nand by upstream as\n%#v\n%s", kind, version, got, want, raw)
+			}
+			tried++
 		}
 	}
 	if tried < 1000 {

@@ -8,7 +8,6 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/apitesting/fuzzer"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/storage/storagebackend"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
@@ -27,39 +26,28 @@ import (
 func TestSharedObjectsAreUpstreams(t *testing.T) {
 	fill := fuzzer.FuzzerFor(kubefuzzer.FuzzerFuncs, rand.NewSource(1), legacyscheme.Codecs)
 	tried := 0
-	for kind := range legacyscheme.Scheme.AllKnownTypes() {
-		if kind.Version != runtime.APIVersionInternal {
-			continue
-		}
+	for kind, version := range storedKinds(t) {
 		example, err := legacyscheme.Scheme.New(kind)
 		must(t, err)
-		if _, ok := example.(metav1.ObjectMetaAccessor); !ok {
+		codec := legacyscheme.Codecs.LegacyCodec(version)
+		shared, err := quick.NewShared(&storagebackend.ConfigForResource{Config: storagebackend.Config{Codec: codec, EncodeVersioner: version}}, example)
+		if err != nil {
+			t.Logf("%s in %s is not shared: %v", kind.Kind, version, err)
 			continue
 		}
-		for _, version := range legacyscheme.Scheme.PrioritizedVersionsForGroup(kind.Group) {
-			if !legacyscheme.Scheme.Recognizes(version.WithKind(kind.Kind)) {
-				continue
-			}
-			codec := legacyscheme.Codecs.LegacyCodec(version)
-			shared, err := quick.NewShared(&storagebackend.ConfigForResource{Config: storagebackend.Config{Codec: codec, EncodeVersioner: version}}, example)
-			if err != nil {
-				t.Logf("%s in %s is not shared: %v", kind.Kind, version, err)
-				continue
-			}
-			var docs [][]byte
-			for range 6 {
-				o, err := legacyscheme.Scheme.New(kind)
-				must(t, err)
-				fill.Fill(o)
-				raw, err := runtime.Encode(codec, o)
-				must(t, err)
-				doc, err := events.Canonical(raw)
-				must(t, err)
-				docs = append(docs, doc)
-			}
-			share(t, shared, codec, docs)
-			tried += len(docs)
+		var docs [][]byte
+		for range 6 {
+			o, err := legacyscheme.Scheme.New(kind)
+			must(t, err)
+			fill.Fill(o)
+			raw, err := runtime.Encode(codec, o)
+			must(t, err)
+			doc, err := events.Canonical(raw)
+			must(t, err)
+			docs = append(docs, doc)
 		}
+		share(t, shared, codec, docs)
+		tried += len(docs)
 	}
 	if tried < 500 {
 		t.Errorf("only %d objects were tried", tried)

@@ -7,8 +7,6 @@ import (
 	"reflect"
 	"testing"
 
-	"github.com/reprise-run/reprise/events"
-	"github.com/reprise-run/reprise/events/eventsgen"
 	"github.com/reprise-run/reprise/events/jetstream"
 	"github.com/reprise-run/reprise/events/jetstream/blocks"
 )
@@ -17,29 +15,11 @@ import (
 // event on, whatever is wrong with a file, and goes on with what is appended.
 func TestReadAhead(t *testing.T) {
 	dir := t.TempDir()
-	server, err := jetstream.StartServer(jetstream.ServerOptions{Dir: dir, UnsafeNoSync: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer server.Shutdown()
-	nc, err := server.Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	log, err := jetstream.History(t.Context(), nc, jetstream.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	log, stop := serve(t, jetstream.ServerOptions{Dir: dir, UnsafeNoSync: true})
+	defer stop()
 	const n = 20_000
-	var all []events.Event
-	last := uint64(0)
-	for batch := range eventsgen.New(eventsgen.Options{Seed: 1, Events: n}).Batches(200) {
-		if last, err = log.Append(t.Context(), last, batch); err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, batch...)
-	}
+	all := fill(t, log, n)
+	last := uint64(len(all))
 	ahead := blocks.ReadAhead(log, dir, "")
 	read := func(t *testing.T, from uint64) {
 		r, err := ahead.Follow(t.Context(), from)

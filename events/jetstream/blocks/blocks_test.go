@@ -24,25 +24,40 @@ import (
 	"github.com/reprise-run/reprise/events/proof/prooftest"
 )
 
+// serve starts a server, and returns its log and what stops it.
+func serve(t testing.TB, o jetstream.ServerOptions) (log *jetstream.Log, stop func()) {
+	t.Helper()
+	s, err := jetstream.StartServer(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc, err := s.Connect()
+	if err == nil {
+		log, err = jetstream.History(t.Context(), nc, jetstream.Config{})
+	}
+	if err != nil {
+		s.Shutdown()
+		t.Fatal(err)
+	}
+	return log, func() {
+		nc.Close()
+		s.Shutdown()
+	}
+}
+
 // write makes a log of n events in a directory, as a server leaves it.
 func write(t testing.TB, dir string, n uint64) []events.Event {
 	t.Helper()
-	var all []events.Event
-	s, err := jetstream.StartServer(jetstream.ServerOptions{Dir: dir, UnsafeNoSync: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Shutdown()
-	nc, err := s.Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	log, err := jetstream.History(t.Context(), nc, jetstream.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	log, stop := serve(t, jetstream.ServerOptions{Dir: dir, UnsafeNoSync: true})
+	defer stop()
+	return fill(t, log, n)
+}
+
+// fill appends n events to an empty log, and returns them unless they are very many.
+func fill(t testing.TB, log events.Log, n uint64) (all []events.Event) {
+	t.Helper()
 	last := uint64(0)
+	var err error
 	for batch := range eventsgen.New(eventsgen.Options{Seed: 1, Events: n}).Batches(200) {
 		if last, err = log.Append(t.Context(), last, batch); err != nil {
 			t.Fatal(err)

@@ -61,7 +61,7 @@ func Open(dir, stream string, o Options) (*Journal, []Record, error) {
 			return nil, nil, errors.Join(fmt.Errorf("cannot open the file for what is to be appended: %w", err), j.Close())
 		}
 	}
-	if err := syncDir(dir); err != nil {
+	if err := SyncDir(dir); err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("cannot make the file for what is to be appended: %w", err), j.Close())
 	}
 	return j, all, nil
@@ -209,7 +209,8 @@ func (j *Journal) Close() error {
 	return errors.Join(errs...)
 }
 
-func syncDir(dir string) error {
+// SyncDir makes durable which files a directory has.
+func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
