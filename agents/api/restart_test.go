@@ -20,6 +20,13 @@ func TestRestart(t *testing.T) {
 	if _, err := r.CoreV1().ConfigMaps("kept").Create(t.Context(), config("a"), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	// The last that upstream makes for a new cluster comes after the server is ready.
+	made, err := r.CoreV1().Services("default").Watch(t.Context(), metav1.SingleObject(metav1.ObjectMeta{Name: "kubernetes"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-made.ResultChan()
+	made.Stop()
 	ca, last := string(r.CA()), r.history.Sequence()
 	stop()
 
