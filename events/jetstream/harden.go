@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 	"sync"
@@ -28,13 +26,15 @@ type hardener struct {
 	stream string
 
 	mu      sync.Mutex
-	files   []openBlock // those that may have something that is not on disk, in order
-	durable uint64      // the last event that is on disk for certain
+	files   []*openBlock // those that may have something that is not on disk, in order
+	durable uint64       // the last event that is on disk for certain
 }
 
 type openBlock struct {
 	index uint64
 	file  *os.File
+	// read is up to where it is on disk and was seen to have every event.
+	read int64
 }
 
 // newHardener returns that of a stream whose blocks are all on disk, up to an event.
@@ -56,7 +56,7 @@ func newHardener(dir, stream string, last uint64) (*hardener, error) {
 func (h *hardener) open(index uint64) error {
 	f, err := os.Open(filepath.Join(h.dir, fmt.Sprint(index, ".blk")))
 	if err == nil {
-		h.files = append(h.files, openBlock{index, f})
+		h.files = append(h.files, &openBlock{index: index, file: f})
 	}
 	return err
 }
@@ -91,7 +91,7 @@ func (h *hardener) sync() (last uint64, err error) {
 	last = h.durable
 	h.mu.Unlock()
 	for _, b := range files {
-		if last, err = hardenBlock(b, h.stream, last); err != nil {
+		if last, err = b.harden(h.stream, last); err != nil {
 			return 0, err
 		}
 	}
@@ -111,23 +111,36 @@ func (h *hardener) sync() (last uint64, err error) {
 	return last, nil
 }
 
-// hardenBlock syncs a block, and returns the event up to which there is all when what
-// the block has is added to what is on disk up to one. It fails if the block goes on
-// behind something that is missing: what cannot be read may be the end of a block that is
-// being written, or damage, and what follows tells.
-func hardenBlock(b openBlock, stream string, last uint64) (uint64, error) {
-	content, err := blockfile.Read(io.NewSectionReader(b.file, 0, math.MaxInt64))
+// harden syncs a block, and returns the event up to which there is all when what the
+// block has is added to what is on disk up to one. It fails if the block goes on behind
+// something that is missing: what cannot be read may be the end of a block that is being
+// written, or damage, and what follows tells.
+func (b *openBlock) harden(stream string, last uint64) (uint64, error) {
+	info, err := b.file.Stat()
 	if err != nil {
 		return 0, err
 	}
-	raw, _ := blockfile.Decompress(content)
+	content := make([]byte, min(max(info.Size()-b.read, 0), blockfile.Largest))
+	if _, err := b.file.ReadAt(content, b.read); err != nil {
+		return 0, err
+	}
+	raw, at, sound := content, b.read, true
+	compressed := at == 0 && blockfile.Compressed(content)
+	if compressed {
+		raw, _ = blockfile.Decompress(content)
+	}
 	check := blockfile.Checksum(stream, b.index)
 	for len(raw) > 0 {
 		r, reason := blockfile.Parse(raw, check)
 		if r.Size == 0 {
+			sound = false
 			break
 		}
-		if raw = raw[r.Size:]; reason != "" || r.Sequence&(blockfile.Erased|blockfile.Tombstone) != 0 || r.Sequence <= last {
+		raw = raw[r.Size:]
+		if sound = sound && reason == ""; sound {
+			at += int64(r.Size)
+		}
+		if reason != "" || r.Sequence&(blockfile.Erased|blockfile.Tombstone) != 0 || r.Sequence <= last {
 			continue
 		}
 		if r.Sequence != last+1 {
@@ -135,7 +148,23 @@ func hardenBlock(b openBlock, stream string, last uint64) (uint64, error) {
 		}
 		last = r.Sequence
 	}
-	return last, b.file.Sync()
+	if err := b.file.Sync(); err != nil {
+		return 0, err
+	}
+	if compressed && sound {
+		at = int64(len(content))
+	}
+	if !compressed || sound {
+		b.read = at
+	}
+	return last, nil
+}
+
+// has says whether an event is known to be on disk.
+func (h *hardener) has(sequence uint64) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.durable >= sequence
 }
 
 func (h *hardener) close() error {
@@ -150,21 +179,51 @@ func (h *hardener) close() error {
 }
 
 // overdue is how long JetStream may write nothing of what it is to write before it counts
-// as failed: it does not tell of that before the next append.
+// as failed.
 const overdue = time.Minute
+
+// slow is between two looks at files that are not written soon.
+const slow = 100 * time.Millisecond
+
+// quiet is how long nothing is appended before the files are looked at.
+const quiet = time.Second
+
+// rest brings to the disk what was appended last, once nothing more is. JetStream tells
+// of a write that failed when it is given the next message, and the kernel when the file
+// is synced: without that, a log to which nothing is appended any more would have failed
+// and nobody would know.
+func (o *own) rest() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.ended || o.server.unsafe || o.server.Err() != nil {
+		return
+	}
+	select {
+	case <-o.hardened:
+	default:
+		o.rests.Reset(o.quiet)
+		return
+	}
+	if o.torn == nil && !o.blocks.has(o.last) {
+		o.begin(o.last)
+	}
+}
 
 // harden returns once the stream's files have all events up to one, and are synced. It
 // waits for JetStream, which writes a few milliseconds after it has answered. A failure
 // is the server's, unless ctx has ended.
 func (o *own) harden(ctx context.Context, upTo uint64) error {
 	reached, since := uint64(0), time.Now()
-	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
+	for wait := time.Millisecond; ; wait = min(2*wait, slow) {
 		last, err := o.blocks.sync()
 		if err != nil {
 			return o.server.fail(o.name, "cannot sync what was appended: "+err.Error())
 		}
 		if err := o.server.look(); err != nil || last >= upTo {
 			return err
+		}
+		if wait == slow && o.server.lost(ctx, o.name, upTo) {
+			return o.server.fail(o.name, fmt.Sprintf("event %d was appended, and could not be written", upTo))
 		}
 		if last > reached {
 			reached, since = last, time.Now()

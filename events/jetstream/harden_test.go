@@ -37,6 +37,7 @@ func TestBlocksWithAGapAreNotTakenForWhole(t *testing.T) {
 	for name, at := range map[string]int64{"content": 2000, "length": 3} {
 		t.Run(name, func(t *testing.T) {
 			l := openNew(t)
+			l.own.quiet = time.Hour
 			fill(t, l)
 			// The block may be replaced by its compressed form by now.
 			first := l.own.blocks.files[0]

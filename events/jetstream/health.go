@@ -1,15 +1,18 @@
 package jetstream
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sys/unix"
 
 	"github.com/reprise-run/reprise/events"
@@ -46,6 +49,28 @@ func (s *Server) look() error {
 		}
 	}
 	return s.Err()
+}
+
+// lost says that JetStream says that it does not have an event: what it could not write it
+// forgets, also if it has answered.
+func (s *Server) lost(ctx context.Context, name string, sequence uint64) bool {
+	nc, err := s.Connect()
+	if err != nil {
+		return false
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	stream, err := js.Stream(ctx, name)
+	if err != nil {
+		return false
+	}
+	_, err = stream.GetMsg(ctx, sequence)
+	return errors.Is(err, jetstream.ErrMsgNotFound)
 }
 
 // fail notes the first failure.

@@ -31,15 +31,17 @@ type own struct {
 	name   string
 	msgs   string // the directory of the blocks
 	blocks *hardener
-	// overdue is how long the files may stand still while something is missing there.
-	overdue time.Duration
+	// overdue is how long the files may stand still while something is missing there, and
+	// quiet how long nothing is appended before they are looked at.
+	overdue, quiet time.Duration
 
 	// mu is held while something is appended.
 	mu      sync.Mutex
 	journal *intent.Journal
-	last    uint64 // the stream ends here when nothing is torn
-	torn    *redo  // an append that is in the journal, and may not be in the stream yet
-	ended   bool   // nothing is begun in the background any more
+	last    uint64      // the stream ends here when nothing is torn
+	torn    *redo       // an append that is in the journal, and may not be in the stream yet
+	ended   bool        // nothing is begun in the background any more
+	rests   *time.Timer // calls rest when nothing was appended for a while; nil before anything is
 
 	hardened chan struct{} // closed when what the other file of the journal holds is on disk
 }
@@ -70,7 +72,7 @@ func (s *Server) openOwn(ctx context.Context, l *Log) (*own, error) {
 	if err := syncAll(s.lock); err != nil {
 		return nil, err
 	}
-	o := &own{server: s, name: l.name, msgs: found[0], overdue: overdue}
+	o := &own{server: s, name: l.name, msgs: found[0], overdue: overdue, quiet: quiet}
 	if err := o.recover(ctx, l); err != nil {
 		return nil, err
 	}
@@ -81,6 +83,8 @@ func (s *Server) openOwn(ctx context.Context, l *Log) (*own, error) {
 // recover brings into the stream what is in the journal and not there, and begins the
 // journal anew.
 func (o *own) recover(ctx context.Context, l *Log) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, ready)
 	defer cancel()
 	state, err := l.state(ctx)
@@ -113,6 +117,16 @@ func (o *own) recover(ctx context.Context, l *Log) error {
 	o.hardened = make(chan struct{})
 	close(o.hardened)
 	return nil
+}
+
+// stored notes that the stream has all that is in the journal.
+func (o *own) stored(last uint64) {
+	o.torn, o.last = nil, last
+	if o.rests == nil {
+		o.rests = time.AfterFunc(o.quiet, o.rest)
+	} else {
+		o.rests.Reset(o.quiet)
+	}
 }
 
 // redo appends what the journal has and the stream lacks.
@@ -176,7 +190,7 @@ func (l *Log) appendOwn(ctx context.Context, after uint64, batch []events.Event)
 	// From here on it will be in the stream, whatever becomes of this process.
 	err := l.publish(ctx, o, after, msgs)
 	if err == nil {
-		o.torn, o.last = nil, r.last()
+		o.stored(r.last())
 		return o.last, nil
 	}
 	l.doubt(err)
@@ -221,10 +235,17 @@ func (o *own) turn(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("the disk has not caught up: %w", ctx.Err())
 	}
-	upTo, done := o.journal.Last(), make(chan struct{})
+	upTo := o.journal.Last()
 	if err := o.journal.Turn(); err != nil || o.server.unsafe {
 		return err
 	}
+	o.begin(upTo)
+	return nil
+}
+
+// begin brings to the disk, in the background, what there is up to an event.
+func (o *own) begin(upTo uint64) {
+	done := make(chan struct{})
 	o.hardened = done
 	o.server.background.Go(func() {
 		// Else the server has failed, or is being shut down.
@@ -232,7 +253,6 @@ func (o *own) turn(ctx context.Context) error {
 			close(done)
 		}
 	})
-	return nil
 }
 
 // Publishing waits for an answer after so many messages, or bytes, because JetStream
@@ -354,7 +374,7 @@ func (l *Log) resume(ctx context.Context, o *own) error {
 	} else if err := o.follow(); err != nil {
 		return err
 	}
-	o.torn, o.last = nil, r.last()
+	o.stored(r.last())
 	return nil
 }
 
@@ -382,6 +402,10 @@ func (o *own) close() {
 
 // closeFiles closes what was opened. What matters was synced.
 func (o *own) closeFiles() {
+	o.ended = true
+	if o.rests != nil {
+		o.rests.Stop()
+	}
 	_ = o.journal.Close()
 	if o.blocks != nil {
 		_ = o.blocks.close()
