@@ -13,16 +13,17 @@ type State struct {
 	sequence uint64
 	view     *snapshot
 	volatile bool
+	trace    *Trace
 }
 
 // NewState returns the state before the first event.
-func NewState() *State { return &State{index: newIndex()} }
+func NewState() *State { return &State{index: newIndex(), trace: &Trace{}} }
 
 // NewVolatileState returns the state of a log for volatile objects before its
 // first event. That log forgets: there may be gaps, an object may be there
 // though its last event is not, and what became of it meanwhile counts for
 // nothing.
-func NewVolatileState() *State { return &State{index: newIndex(), volatile: true} }
+func NewVolatileState() *State { return &State{index: newIndex(), trace: &Trace{}, volatile: true} }
 
 // Sequence is that of the last event folded.
 func (s *State) Sequence() uint64 { return s.sequence }
@@ -34,7 +35,7 @@ func (s *State) Len() int { return s.index.objects.Len() }
 // it.
 func (s *State) View() Reader {
 	if s.view == nil {
-		s.view = &snapshot{index: s.index.copy(), sequence: s.sequence}
+		s.view = &snapshot{index: s.index.copy(), sequence: s.sequence, trace: s.trace}
 	}
 	return s.view
 }
@@ -49,14 +50,24 @@ func (s *State) StartAt(sequence uint64) {
 
 // Put files an object as a snapshot or a test has it, without an event.
 func (s *State) Put(e *Entry) {
-	s.index.put(e)
+	s.put(e)
 	s.view = nil
 }
 
 // Remove drops an object without an event.
 func (s *State) Remove(ref events.Ref) {
-	s.index.remove(ref)
+	s.remove(ref)
 	s.view = nil
+}
+
+func (s *State) put(e *Entry) {
+	s.index.put(e)
+	s.trace = s.trace.leave(e.Ref)
+}
+
+func (s *State) remove(ref events.Ref) {
+	s.index.remove(ref)
+	s.trace = s.trace.leave(ref)
 }
 
 // NewEntry returns a version of an object. raw is its canonical JSON and belongs
@@ -118,9 +129,9 @@ func (s *State) fold(ev *events.Event) (Change, error) {
 		return Change{}, err
 	}
 	if after == nil {
-		s.index.remove(ev.Object)
+		s.remove(ev.Object)
 	} else {
-		s.index.put(after)
+		s.put(after)
 	}
 	return Change{Event: ev, Before: before, After: after}, nil
 }
@@ -128,9 +139,9 @@ func (s *State) fold(ev *events.Event) (Change, error) {
 func (s *State) undo(changes []Change) {
 	for i := len(changes) - 1; i >= 0; i-- {
 		if c := changes[i]; c.Before != nil {
-			s.index.put(c.Before)
+			s.put(c.Before)
 		} else {
-			s.index.remove(c.After.Ref)
+			s.remove(c.After.Ref)
 		}
 	}
 }

@@ -17,13 +17,6 @@ type index struct {
 	objects *btree.BTreeG[*Entry]
 	owned   *btree.BTreeG[link]
 	onNode  *btree.BTreeG[link]
-	stamps  *btree.BTreeG[stamp]
-}
-
-// stamp is the Stamp of a node's pods.
-type stamp struct {
-	node string
-	is   *Stamp
 }
 
 // link files an object under a key that is not its own.
@@ -37,7 +30,6 @@ func newIndex() index {
 		objects: btree.NewBTreeGOptions(func(a, b *Entry) bool { return a.Ref.Compare(b.Ref) < 0 }, unlocked),
 		owned:   btree.NewBTreeGOptions(linkLess, unlocked),
 		onNode:  btree.NewBTreeGOptions(linkLess, unlocked),
-		stamps:  btree.NewBTreeGOptions(func(a, b stamp) bool { return a.node < b.node }, unlocked),
 	}
 }
 
@@ -53,7 +45,7 @@ func linkLess(a, b link) bool {
 }
 
 func (x index) copy() index {
-	return index{objects: x.objects.Copy(), owned: x.owned.Copy(), onNode: x.onNode.Copy(), stamps: x.stamps.Copy()}
+	return index{objects: x.objects.Copy(), owned: x.owned.Copy(), onNode: x.onNode.Copy()}
 }
 
 func (x index) get(ref events.Ref) *Entry {
@@ -79,7 +71,6 @@ func (x index) put(e *Entry) *Entry {
 	}
 	if isPod(e.Ref) {
 		x.onNode.Set(link{e.node, e})
-		x.touch(e.node)
 	}
 	return before
 }
@@ -101,14 +92,6 @@ func (x index) unlink(before, after *Entry) {
 	}
 	if isPod(before.Ref) && (after == nil || after.node != before.node) {
 		x.onNode.Delete(link{before.node, before})
-		x.touch(before.node)
-	}
-}
-
-// touch stamps the pods of a node anew.
-func (x index) touch(node string) {
-	if node != "" {
-		x.stamps.Set(stamp{node, new(Stamp)})
 	}
 }
 
@@ -159,6 +142,7 @@ func linked(tree *btree.BTreeG[link], key string) iter.Seq[*Entry] {
 type snapshot struct {
 	index    index
 	sequence uint64
+	trace    *Trace
 }
 
 func (s *snapshot) Sequence() uint64                  { return s.sequence }
@@ -171,11 +155,8 @@ func (s *snapshot) OnNode(node string) iter.Seq[*Entry] {
 	return linked(s.index.onNode, node)
 }
 
-// Stamp implements Stamped.
-func (s *snapshot) Stamp(node string) *Stamp {
-	found, _ := s.index.stamps.Get(stamp{node: node})
-	return found.is
-}
+// Trace implements Traced.
+func (s *snapshot) Trace() *Trace { return s.trace }
 
 func (s *snapshot) Resources() iter.Seq[events.Ref] { return s.index.resources() }
 func (s *snapshot) List(group, resource, namespace string) iter.Seq[*Entry] {

@@ -29,14 +29,3 @@ type Reader interface {
 	// are bound to none), in the order of events.Ref.Compare.
 	OnNode(node string) iter.Seq[*Entry]
 }
-
-// Stamped is a Reader that tells cheaply whether the pods on a node are others than
-// in another view.
-type Stamped interface {
-	// Stamp is the same in two views only if all pods on the node are the same
-	// versions in both. It is nil where there never was one.
-	Stamp(node string) *Stamp
-}
-
-// Stamp stands for the pods on a node: it is told from others by its address.
-type Stamp struct{ _ byte }

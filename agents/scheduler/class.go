@@ -16,14 +16,10 @@ import (
 
 // batch is one pass over the queue.
 type batch struct {
-	policy   *policy
-	memo     *memo
-	profiles map[string]*profile
-	hosts    []host
-	classes  map[string]*class
-	// taken lists the hosts that got pods in this pass, in order: a class looks
-	// again at those only.
-	taken []int
+	*memo
+	trace   *projections.Trace // of the view
+	classes map[string]*class
+	taken   []taking
 
 	// The rest is for pods that have to do with others. See neighbours.
 	view       runner.View
@@ -34,10 +30,17 @@ type batch struct {
 	parsed     map[*v1.Pod]*terms
 }
 
+// taking is what a pod that is bound in a batch takes of a host.
+type taking struct {
+	host    int
+	request *request
+}
+
 // take counts a pod of the class against a host.
 func (b *batch) take(h int, p *v1.Pod, c *class) {
 	b.hosts[h].take(&c.request)
-	b.taken = append(b.taken, h)
+	b.recounted = append(b.recounted, h)
+	b.taken = append(b.taken, taking{h, &c.request})
 	b.bound = append(b.bound, resident{p, h})
 }
 
@@ -46,7 +49,7 @@ func (b *batch) take(h int, p *v1.Pod, c *class) {
 // are of one class.
 type class struct {
 	*profile
-	batch *batch
+	memo  *memo
 	looks []look
 	// totals are the hosts' scores, weighted, and none of a host that is refused:
 	// side by side, because all of them are gone through for each pod.
@@ -58,7 +61,7 @@ type class struct {
 	// refused counts the hosts by reason, feasible those without one.
 	refused  []int
 	feasible int
-	seen     int // how much of batch.taken it has looked at
+	seen     int // how much of memo.recounted it has looked at
 }
 
 // profile is the part of a class that depends on nothing but its pods and the
@@ -67,8 +70,11 @@ type profile struct {
 	request request
 	// others is the order of request.others, after which reasons are numbered.
 	others []v1.ResourceName
-	// static holds how each host appears before its pods are counted.
+	// static holds how each host appears before its pods are counted, or, once there is
+	// the class, as it does to that.
 	static []look
+	// class is that of pods that have nothing to do with others, which outlasts a batch.
+	class *class
 }
 
 // look is how a host appears to a class.
@@ -181,10 +187,17 @@ func classKey(p *v1.Pod, related bool, spread []v1.TopologySpreadConstraint, vol
 }
 
 func newClass(b *batch, key string, p *v1.Pod, volumes []*projections.Entry) *class {
-	c := &class{batch: b, seen: len(b.taken), profile: b.profile(key, func() *profile { return newProfile(b, p, volumes) })}
-	c.looks = slices.Clone(c.static)
+	made := b.profile(key, func() *profile { return newProfile(b, p, volumes) })
+	if made.class != nil {
+		return made.class
+	}
+	c := &class{memo: b.memo, seen: len(b.recounted), profile: made, looks: made.static, neighbours: b.neighbours(p)}
+	if c.neighbours == nil {
+		made.class = c
+	} else {
+		c.looks = slices.Clone(c.looks)
+	}
 	c.totals = make([]int64, len(c.looks))
-	c.neighbours = b.neighbours(p)
 	c.refused = make([]int, others+len(c.others))
 	for i := range c.looks {
 		c.count(c.looks[i].reasons, 1)

@@ -58,10 +58,10 @@ func (c *class) explain(chosen int) []byte {
 	for _, i := range best {
 		l := &c.looks[i]
 		s := score{
-			Node: c.batch.hosts[i].node.Name, Total: c.ranking[i],
+			Node: c.memo.hosts[i].node.Name, Total: c.ranking[i],
 			Taints: l.taints, Affinity: l.affinity, Images: l.images, Balanced: l.balanced,
 		}
-		switch c.batch.policy.Fit {
+		switch c.memo.policy.Fit {
 		case MostAllocated:
 			s.Most = &l.fit
 		case RequestedToCapacityRatio:

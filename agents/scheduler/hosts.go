@@ -4,12 +4,10 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 
-	"github.com/reprise-run/reprise/agents/runner"
-	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/projections"
 )
 
@@ -41,113 +39,29 @@ func (h *host) take(r *request) {
 	h.ports = append(h.ports, r.ports...)
 }
 
-// memo remembers what was computed from versions of nodes and pods. It changes
-// nothing but the time that deciding takes.
-type memo struct {
-	policy *policy
-
-	mu    sync.Mutex
-	hosts map[string]*known // by the node's name
-	// profiles are by class and for these versions of the nodes; for others there
-	// is another map.
-	profiles map[string]*profile
-	order    []*projections.Entry
-}
-
-// known is a host with what the pods on it take up, and what that was computed from.
-type known struct {
-	host
-	picky bool
-	stamp *projections.Stamp // nil: not known
-	on    map[string]*podFacts
+// release is the reverse of take.
+func (h *host) release(r *request) {
+	h.pods--
+	h.used = h.used.subtract(r.amounts)
+	h.cpuScore -= r.cpuScore
+	h.memoryScore -= r.memoryScore
+	for _, p := range r.ports {
+		i := slices.Index(h.ports, p)
+		h.ports = slices.Delete(h.ports, i, i+1)
+	}
 }
 
 // podFacts is what a version of a bound pod takes up.
 type podFacts struct {
 	entry   *projections.Entry
-	pod     *v1.Pod
-	over    bool
+	over    bool // it takes up nothing any more
 	picky   bool
 	request *request
 }
 
-func newMemo(p *policy) *memo {
-	return &memo{policy: p, hosts: map[string]*known{}, profiles: map[string]*profile{}}
-}
-
-// batch returns a pass over the nodes in the order of their names, with what the
-// pods that are bound to them take up.
-func (m *memo) batch(v runner.View, waiting []waitingPod) *batch {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	picky := slices.ContainsFunc(waiting, func(p waitingPod) bool { return isPicky(p.pod) })
-	var hosts []host
-	var order []*projections.Entry
-	for e := range v.List("", "nodes", "") {
-		order = append(order, e)
-		k := m.host(v, e)
-		picky = picky || k.picky
-		h := k.host
-		h.ports = slices.Clip(h.ports) // what is taken of it in this batch is not to be seen by the next
-		hosts = append(hosts, h)
-	}
-	if !slices.Equal(order, m.order) {
-		m.order = order
-		m.profiles = map[string]*profile{}
-		maps.DeleteFunc(m.hosts, func(name string, _ *known) bool { return v.Get(events.Ref{Resource: "nodes", Name: name}) == nil })
-	}
-	return &batch{
-		policy: m.policy, memo: m, profiles: m.profiles, hosts: hosts, classes: map[string]*class{},
-		view: v, picky: picky, topologies: map[string]*topology{}, parsed: map[*v1.Pod]*terms{},
-	}
-}
-
-// host returns a host as it is in the view. It adds up only what its pods take up if
-// these are others than when it last did, where the view can tell.
-func (m *memo) host(v runner.View, e *projections.Entry) *known {
-	var stamp *projections.Stamp
-	if s, ok := v.Reader.(projections.Stamped); ok {
-		stamp = s.Stamp(e.Ref.Name)
-	}
-	before := m.hosts[e.Ref.Name]
-	if before == nil {
-		before = &known{}
-	}
-	if before.entry == e && before.stamp == stamp && stamp != nil {
-		return before
-	}
-	k := &known{stamp: stamp, on: make(map[string]*podFacts, len(before.on))}
-	if k.nodeFacts = before.nodeFacts; k.entry != e {
-		k.nodeFacts = factsOf(e)
-	}
-	for p := range v.OnNode(e.Ref.Name) {
-		f := podFactsOf(p, before.on[p.UID])
-		k.on[p.UID] = f
-		if !f.over {
-			k.take(f.request)
-			k.picky = k.picky || f.picky
-		}
-	}
-	m.hosts[e.Ref.Name] = k
-	return k
-}
-
-// maxProfiles bounds how many classes are remembered.
-const maxProfiles = 1000
-
-// profile returns what was made for a class of pods.
-func (b *batch) profile(class string, make func() *profile) *profile {
-	b.memo.mu.Lock()
-	defer b.memo.mu.Unlock()
-	if p, ok := b.profiles[class]; ok {
-		return p
-	}
-	if len(b.profiles) >= maxProfiles {
-		clear(b.profiles)
-	}
-	p := make()
-	b.profiles[class] = p
-	return p
+// isAlike says whether two versions of a pod are the same to all but themselves.
+func (f *podFacts) isAlike(o *podFacts) bool {
+	return f.request == o.request && f.over == o.over && f.picky == o.picky && f.entry.Node() == o.entry.Node()
 }
 
 func factsOf(e *projections.Entry) nodeFacts {
@@ -168,6 +82,13 @@ func factsOf(e *projections.Entry) nodeFacts {
 	return f
 }
 
+// looksAlike says whether a node is the same to all pods in two versions, but for how much
+// there is of it. Most changes are of its conditions.
+func looksAlike(a, b *nodeFacts) bool {
+	return a.node.Spec.Unschedulable == b.node.Spec.Unschedulable && maps.Equal(a.node.Labels, b.node.Labels) &&
+		equality.Semantic.DeepEqual(a.node.Spec.Taints, b.node.Spec.Taints) && maps.Equal(a.images, b.images)
+}
+
 // podFactsOf is what a pod takes up, given what another version of it did, if there
 // is one.
 func podFactsOf(e *projections.Entry, before *podFacts) *podFacts {
@@ -175,8 +96,8 @@ func podFactsOf(e *projections.Entry, before *podFacts) *podFacts {
 		return before
 	}
 	p := projections.As[v1.Pod](e)
-	f := &podFacts{entry: e, pod: p, over: isOver(p), picky: isPicky(p)}
-	if before != nil && asksAlike(before.pod, p) {
+	f := &podFacts{entry: e, over: isOver(p), picky: isPicky(p)}
+	if before != nil && asksAlike(projections.As[v1.Pod](before.entry), p) {
 		f.request = before.request
 	} else {
 		r := requestsOf(p)

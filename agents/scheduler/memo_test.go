@@ -18,7 +18,7 @@ func TestRemembersNothingThatMatters(t *testing.T) {
 		state := randomCluster(r, seed%2 == 0)
 		s := New("")
 		var seen []runner.View
-		for step := range 12 {
+		for step := range 24 {
 			v := runner.View{Reader: state.View()}
 			seen = append(seen, v)
 			now := time.Unix(int64(step), 0)
@@ -29,11 +29,22 @@ func TestRemembersNothingThatMatters(t *testing.T) {
 				}
 			}
 			fold(t, state, s.Decide(v, item, now).Decisions)
-			switch name := fmt.Sprintf("p%d", r.Intn(40)); r.Intn(3) {
+			node := fmt.Sprintf("n%d", r.Intn(6))
+			switch name := fmt.Sprintf("p%d", r.Intn(40)); r.Intn(6) {
 			case 0:
 				state.Remove(events.Ref{Resource: "pods", Namespace: "ns", Name: name})
 			case 1:
 				put(state, "pods", "ns", name, "Pod", `"app":"a1"`, `"spec":{"nodeName":"n1","containers":[{"name":"c","image":"i"}]},"status":{"phase":"Succeeded"}`)
+			case 2:
+				state.Remove(events.Ref{Resource: "nodes", Name: node})
+			case 3:
+				put(state, "nodes", "", node, "Node", fmt.Sprintf(`"zone":"z%d","host":"h"`, r.Intn(3)), fmt.Sprintf(
+					`"spec":{},"status":{"allocatable":{"cpu":"%dm","memory":"4Gi","pods":"%d"},"images":[{"names":["i:latest"],"sizeBytes":%d}]}`,
+					r.Intn(4)*1000, r.Intn(12), r.Intn(3)<<30))
+			case 4:
+				put(state, "pods", "ns", name, "Pod", `"app":"a1"`, fmt.Sprintf(
+					`"spec":{"nodeName":%q,"containers":[{"name":"c","image":"i","resources":{"requests":{"cpu":"%dm","x/y":"%d"}},"ports":[{"containerPort":1,"hostPort":%d}]}]},"status":{"phase":"Running"}`,
+					node, r.Intn(900), r.Intn(3), 1+r.Intn(2)))
 			default:
 				put(state, "pods", "ns", name, "Pod", `"app":"a1"`, fmt.Sprintf(
 					`"spec":{"containers":[{"name":"c","image":"i","resources":{"requests":{"cpu":"%dm"}}}]},"status":{"phase":"Pending"}`, r.Intn(900)))

@@ -23,11 +23,11 @@ func (c *class) pick(pod uint64) int {
 	c.catchUp()
 	best, most, fewest, hash := none, int64(none+1), int64(0), uint64(0)
 	for i, total := range c.ranking {
-		pods := c.batch.hosts[i].pods
+		pods := c.memo.hosts[i].pods
 		if total < most || total == most && best != none && pods > fewest {
 			continue
 		}
-		h := mix(pod ^ c.batch.hosts[i].hash)
+		h := mix(pod ^ c.memo.hosts[i].hash)
 		if best == none || total > most || pods < fewest || h > hash {
 			best, most, fewest, hash = i, total, pods, h
 		}
@@ -35,10 +35,10 @@ func (c *class) pick(pod uint64) int {
 	return best
 }
 
-// catchUp looks again at the hosts that got pods since the class looked last.
+// catchUp looks again at the hosts for which pods were counted since the class looked last.
 func (c *class) catchUp() {
-	for ; c.seen < len(c.batch.taken); c.seen++ {
-		c.lookAgain(c.batch.taken[c.seen])
+	for ; c.seen < len(c.memo.recounted); c.seen++ {
+		c.lookAgain(c.memo.recounted[c.seen])
 	}
 	c.ranking = c.totals
 	if c.neighbours != nil {
@@ -48,7 +48,7 @@ func (c *class) catchUp() {
 
 // lookAgain brings up to date how a host appears, after pods were bound to it.
 func (c *class) lookAgain(i int) {
-	l, h := &c.looks[i], &c.batch.hosts[i]
+	l, h := &c.looks[i], &c.memo.hosts[i]
 	if l.static != 0 {
 		return
 	}
@@ -59,14 +59,14 @@ func (c *class) lookAgain(i int) {
 		c.totals[i] = none
 		return
 	}
-	l.fit = c.batch.policy.fitScore(h, &c.request)
+	l.fit = c.memo.policy.fitScore(h, &c.request)
 	l.balanced = 0
 	if c.request.cpu != 0 || c.request.memory != 0 {
 		with := balance(h.used.cpu+c.request.cpu, h.used.memory+c.request.memory, h)
 		without := balance(h.used.cpu, h.used.memory, h)
 		l.balanced = 50 + (50+nearest(100*(with-without), whole))/2
 	}
-	p := c.batch.policy
+	p := c.memo.policy
 	c.totals[i] = p.taints*l.taints + p.affinity*l.affinity + p.images*l.images + p.fit*l.fit + p.balanced*l.balanced
 }
 

@@ -25,7 +25,7 @@ func (n *neighbours) rank(c *class) []int64 {
 	n.scorePods(n.ranking)
 	for h := range n.ranking {
 		if n.ranking[h] != none {
-			n.ranking[h] += c.batch.policy.spread*n.views[h].spread + c.batch.policy.pods*n.views[h].pods
+			n.ranking[h] += c.memo.policy.spread*n.views[h].spread + c.memo.policy.pods*n.views[h].pods
 		}
 	}
 	return n.ranking

@@ -113,6 +113,20 @@ func (a amounts) add(b amounts) amounts {
 	return sum
 }
 
+// subtract returns a less b, which was added before; a's map is not touched.
+func (a amounts) subtract(b amounts) amounts {
+	rest := amounts{cpu: a.cpu - b.cpu, memory: a.memory - b.memory, storage: a.storage - b.storage, others: a.others}
+	if len(b.others) > 0 {
+		rest.others = maps.Clone(a.others)
+		for name, n := range b.others {
+			if rest.others[name] -= n; rest.others[name] == 0 {
+				delete(rest.others, name)
+			}
+		}
+	}
+	return rest
+}
+
 func portsOf(p *v1.Pod) []port {
 	var all []port
 	add := func(containers []v1.Container) {

@@ -81,6 +81,8 @@ func (s *Scheduler) Decide(v runner.View, item runner.Item, now time.Time) runne
 	if len(waiting) == 0 {
 		return r
 	}
+	s.memo.mu.Lock()
+	defer s.memo.mu.Unlock()
 	b := s.memo.batch(v, waiting)
 	for bound := true; bound && len(waiting) > 0; {
 		var decisions []events.Decision
@@ -98,6 +100,7 @@ func (s *Scheduler) Decide(v runner.View, item runner.Item, now time.Time) runne
 			r.Decisions = append(r.Decisions, d)
 		}
 	}
+	b.end()
 	return r
 }
 

@@ -30,22 +30,27 @@ func BenchmarkDecide(b *testing.B) {
 	}
 }
 
-// BenchmarkOneWaits decides about one pod in a large cluster in which, since the last
-// decision, a pod of some node has changed.
+// BenchmarkOneWaits decides about one pod in clusters of several sizes in which, since the
+// last decision, a pod of some node has changed.
 func BenchmarkOneWaits(b *testing.B) {
-	state := state(1000, 20_000, 1)
-	s := New("")
-	item := runner.Item{Ref: queue}
-	s.Decide(runner.View{Reader: state.View()}, item, time.Unix(0, 0))
-	i := 0
-	for b.Loop() {
-		ref := events.Ref{Resource: "pods", Namespace: "shop", Name: fmt.Sprintf("web-%d", i%20_000)}
-		e := state.View().Get(ref)
-		state.Put(projections.NewEntry(ref, e.UID, e.Created, e.Sequence+1, e.Raw))
-		i++
-		if r := s.Decide(runner.View{Reader: state.View()}, item, time.Unix(0, 0)); len(r.Decisions) != 1 {
-			b.Fatalf("%d decisions", len(r.Decisions))
-		}
+	for _, size := range []struct{ nodes, bound int }{{200, 2000}, {1000, 20_000}, {5000, 100_000}} {
+		b.Run(fmt.Sprintf("nodes=%d/bound=%d", size.nodes, size.bound), func(b *testing.B) {
+			state := state(size.nodes, size.bound, 1)
+			s := New("")
+			item := runner.Item{Ref: queue}
+			s.Decide(runner.View{Reader: state.View()}, item, time.Unix(0, 0))
+			i := 0
+			b.ReportAllocs()
+			for b.Loop() {
+				ref := events.Ref{Resource: "pods", Namespace: "shop", Name: fmt.Sprintf("web-%d", i%size.bound)}
+				e := state.View().Get(ref)
+				state.Put(projections.NewEntry(ref, e.UID, e.Created, e.Sequence+1, e.Raw))
+				i++
+				if r := s.Decide(runner.View{Reader: state.View()}, item, time.Unix(0, 0)); len(r.Decisions) != 1 {
+					b.Fatalf("%d decisions", len(r.Decisions))
+				}
+			}
+		})
 	}
 }
 

@@ -77,11 +77,11 @@ func (v openView) List(group, resource, namespace string) iter.Seq[*projections.
 	}
 }
 
-// Stamp implements projections.Stamped, as far as what it reads does: what is sealed
-// of a pod is not what the stamp is looked at for.
-func (v openView) Stamp(node string) *projections.Stamp {
-	if s, ok := v.Reader.(projections.Stamped); ok {
-		return s.Stamp(node)
+// Trace implements projections.Traced, as far as what it reads does: pods and nodes are
+// not sealed.
+func (v openView) Trace() *projections.Trace {
+	if t, ok := v.Reader.(projections.Traced); ok {
+		return t.Trace()
 	}
 	return nil
 }
