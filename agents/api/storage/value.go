@@ -25,10 +25,13 @@ type opaque struct {
 }
 
 // toLog returns the document that the log keeps for a value, and the UID of the
-// object that it is, if it has one.
+// object that it is, if it has one. The document is the value if that is canonical.
 func toLog(value []byte) (doc []byte, uid string, err error) {
 	if len(value) > 0 && value[0] == '{' {
-		doc, err := events.Canonical(value)
+		doc := value
+		if !events.IsCanonical(value) {
+			doc, err = events.Canonical(value)
+		}
 		if kind, ok := events.Text(events.Lookup(doc, "kind")); err == nil && ok && kind != "" {
 			uid, _ := events.Text(events.Lookup(doc, "metadata", "uid"))
 			return doc, uid, nil
