@@ -138,7 +138,7 @@ func aGateForMany(t *testing.T, s *running) {
 		}
 		return made[0], nil
 	}
-	var made [3]events.Event
+	var made [5]events.Event
 	for i := range made {
 		var err error
 		if made[i], err = make(fmt.Sprintf("web-6d4cf56db6-%d", i)); err != nil {

@@ -10,12 +10,14 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/apiserver/pkg/admission"
@@ -40,13 +42,15 @@ import (
 // as a request; of it the lane learns what reading the body and keeping account of
 // who set which field came to, and casts the next in that mould. What may come out
 // otherwise the next time is done each time, by upstream's own code: authorization,
-// admission, the defaults and the validation of the registry. It is also the short
-// way for deletions of pods, for which there is nothing to learn.
+// admission, and, unless the pod comes out of admission as one before it did (see
+// cast), the registry's strategy and validation. It is also the short way for
+// deletions of pods, for which there is nothing to learn.
 type lane struct {
 	authorizer authorizer.UnconditionalAuthorizer
 	admission  admission.Interface
 	pods       rest.Creater
 	store      *genericregistry.Store // that pods is made of
+	codec      runtime.Codec          // with which it encodes
 	backend    *storage.Backend
 	interfaces admission.ObjectInterfaces
 	seed       maphash.Seed
@@ -59,7 +63,9 @@ type lane struct {
 type mould struct {
 	before, behind []byte // of the name's value, in the body
 	manager        string
-	pod            *core.Pod // as the body reads, with the fields' manager
+	pod            *core.Pod                 // as the body reads
+	fields         metav1.ManagedFieldsEntry // of the fields' manager, but for the time
+	cast           atomic.Pointer[cast]      // nil before a pod has come of the mould
 }
 
 // maxMoulds is how many are kept: more than there are ReplicaSets that create pods
@@ -76,7 +82,7 @@ func newLane(c genericapiserver.CompletedConfig, b *storage.Backend) (*lane, err
 		return nil, err
 	}
 	return &lane{
-		authorizer: c.Authorization.Authorizer, admission: c.AdmissionControl, pods: stored.Pod, store: stored.Pod.Store, backend: b,
+		authorizer: c.Authorization.Authorizer, admission: c.AdmissionControl, pods: stored.Pod, store: stored.Pod.Store, codec: stored.Pod.Storage.Codec, backend: b,
 		interfaces: admission.NewObjectInterfacesFromScheme(legacyscheme.Scheme),
 		seed:       maphash.MakeSeed(), moulds: map[uint64]*mould{},
 	}, nil
@@ -123,8 +129,8 @@ func (l *lane) learn(c runner.Command, actor events.Actor, answer []byte) {
 		return
 	}
 	rest.WipeObjectMetaSystemFields(pod)
-	pod.ManagedFields = made.ManagedFields
-	m := &mould{manager: actor.String(), pod: pod}
+	pod.ManagedFields = nil
+	m := &mould{manager: actor.String(), pod: pod, fields: made.ManagedFields[0]}
 	m.before, m.behind, _ = events.Around(bytes.Clone(c.Body), "metadata", "name")
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -175,6 +181,7 @@ func (l *lane) create(ctx context.Context, who user.Info, m *mould, c runner.Com
 	pod := m.pod.DeepCopy()
 	pod.Name = c.Object.Name
 	now := metav1.NewTime(time.Now().UTC())
+	pod.ManagedFields = []metav1.ManagedFieldsEntry{m.fields}
 	pod.ManagedFields[0].Time = &now
 
 	options := &metav1.CreateOptions{TypeMeta: metav1.TypeMeta{APIVersion: "meta.k8s.io/v1", Kind: "CreateOptions"}, FieldManager: m.manager}
@@ -190,7 +197,15 @@ func (l *lane) create(ctx context.Context, who user.Info, m *mould, c runner.Com
 		}
 		pod.OwnerReferences = distinct(pod.OwnerReferences)
 	}
-	_, err = l.pods.Create(ctx, pod, rest.AdmissionToValidateObjectFunc(admit, attributes, l.interfaces), options)
+	validate := rest.AdmissionToValidateObjectFunc(admit, attributes, l.interfaces)
+	if c := m.cast.Load(); c != nil && c.fits(pod) {
+		return true, l.pour(ctx, c, pod, validate)
+	}
+	admitted := pod.DeepCopy()
+	made, err := l.pods.Create(ctx, pod, validate, options)
+	if err == nil {
+		m.cast.Store(castOf(admitted, made.(*core.Pod), l.codec))
+	}
 	return true, err
 }
 

@@ -44,9 +44,9 @@ func quickly(t *testing.T, m mutation) (*core.Pod, error) {
 		return authorizer.DecisionAllow, "", nil
 	})
 	r := &registry{}
-	l := &lane{authorizer: allow, admission: m, pods: r}
+	l := &lane{authorizer: allow, admission: m, pods: r, codec: podCodec}
 	of := &mould{manager: "controller:replicaset", pod: &core.Pod{ObjectMeta: metav1.ObjectMeta{
-		Namespace: "shop", ManagedFields: []metav1.ManagedFieldsEntry{{}},
+		Namespace:       "shop",
 		OwnerReferences: []metav1.OwnerReference{{Kind: "ReplicaSet", Name: "web", UID: "u-web", Controller: new(true)}},
 	}}}
 	c := runner.Command{Verb: runner.Create, Object: events.Ref{Resource: "pods", Namespace: "shop", Name: "web-1"}}
