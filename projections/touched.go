@@ -178,7 +178,7 @@ func decodeField(value []byte, field reflect.Value) error {
 	if value == nil {
 		return nil
 	}
-	return json.Unmarshal(value, field.Addr().Interface(), stored)
+	return json.Unmarshal(value, field.Addr().Interface(), sharing)
 }
 
 // fields are where the fields of a struct lie by their names in JSON; nil if they

@@ -103,7 +103,7 @@ func (e *Entry) make(t reflect.Type, m *memo) (any, error) {
 		}
 		v = reflect.New(t)
 	}
-	return v.Interface(), decode(e.Raw, v.Interface())
+	return v.Interface(), decode(e.Raw, v.Interface(), sharing)
 }
 
 // What is stored is canonical, so there is no need to look for these again.
@@ -112,8 +112,8 @@ var stored = json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.Allow
 // decode decodes a stored object into a Go type of the Kubernetes API. What the
 // quicker reader does not take, such as a number that is written in another way, the
 // standard one may.
-func decode(raw []byte, into any) error {
-	if json.Unmarshal(raw, into, stored) == nil {
+func decode(raw []byte, into any, how json.Options) error {
+	if json.Unmarshal(raw, into, how) == nil {
 		return nil
 	}
 	reflect.ValueOf(into).Elem().SetZero()
@@ -161,19 +161,32 @@ func (e *Entry) decodeMeta(m *memo) (*metav1.ObjectMeta, error) {
 	if value == nil {
 		return &o.Metadata, nil
 	}
-	return &o.Metadata, decode(value, &o.Metadata)
+	return &o.Metadata, decode(value, &o.Metadata, sharing)
 }
 
 // Intact returns an error if somebody has changed what is decoded, which all who read
-// the entry share, and in part those who read other versions. It is for tests.
+// the entry share, and in part those who read other versions and other objects. It is
+// for tests.
 func (e *Entry) Intact() error {
-	m, read := e.memo.Load(), NewEntry(e.Ref, e.UID, e.Created, e.Sequence, e.Raw)
-	switch {
-	case m == nil:
-	case m.object != nil && !reflect.DeepEqual(m.object, read.typed(reflect.TypeOf(m.object).Elem())):
-		return &shapeError{e, "was changed after it had been decoded", fmt.Errorf("it is now %+v", m.object)}
-	case m.meta != nil && !reflect.DeepEqual(m.meta, read.Meta()):
-		return &shapeError{e, "was changed after its metadata had been decoded", fmt.Errorf("they are now %+v", m.meta)}
+	m := e.memo.Load()
+	if m == nil {
+		return nil
+	}
+	if m.object != nil {
+		read := reflect.New(reflect.TypeOf(m.object).Elem()).Interface()
+		if err := decode(e.Raw, read, stored); err != nil || !reflect.DeepEqual(m.object, read) {
+			return &shapeError{e, "was changed after it had been decoded", fmt.Errorf("it is now %+v (%v)", m.object, err)}
+		}
+	}
+	if m.meta != nil {
+		var read metav1.ObjectMeta
+		var err error
+		if value := events.Lookup(e.Raw, "metadata"); value != nil {
+			err = decode(value, &read, stored)
+		}
+		if err != nil || !reflect.DeepEqual(m.meta, &read) {
+			return &shapeError{e, "was changed after its metadata had been decoded", fmt.Errorf("they are now %+v (%v)", m.meta, err)}
+		}
 	}
 	return nil
 }

@@ -1,0 +1,69 @@
+package projections_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"unsafe"
+
+	apps "k8s.io/api/apps/v1"
+	core "k8s.io/api/core/v1"
+
+	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/projections"
+)
+
+// What is shared with other objects is what an object's bytes say, and is decoded from
+// the bytes that it was not decoded from before as from those that it was.
+func TestPartsAreWhatTheBytesSay(t *testing.T) {
+	t.Run("pods", parts[core.Pod]("pods"))
+	t.Run("nodes", parts[core.Node]("nodes"))
+	t.Run("deployments", parts[apps.Deployment]("deployments"))
+}
+
+func parts[T any](plural string) func(*testing.T) {
+	return func(t *testing.T) {
+		for seed := range uint64(200) {
+			doc := document(t, random[T](seed%150))
+			var want T
+			if err := json.Unmarshal(doc, &want); err != nil {
+				t.Fatal(err)
+			}
+			e := projections.NewEntry(events.Ref{Resource: plural, Name: "one"}, "1", 1, 1, doc)
+			same(t, "object", projections.As[T](e), &want)
+			if err := e.Intact(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// Pods of one template share what they have in common, and who changes that is found out
+// by each of them.
+func TestSiblingsShare(t *testing.T) {
+	sibling := func(name string) *projections.Entry {
+		doc := strings.ReplaceAll(podDoc, "web-7c9-abcde", name)
+		return projections.NewEntry(events.Ref{Resource: "pods", Namespace: "shop", Name: name}, name, 1, 1, []byte(doc))
+	}
+	a, b := sibling("web-7c9-a"), sibling("web-7c9-b")
+	one, other := projections.As[core.Pod](a), projections.As[core.Pod](b)
+	if one.Name == other.Name {
+		t.Fatal("they have one name")
+	}
+	if unsafe.SliceData(one.OwnerReferences) != unsafe.SliceData(other.OwnerReferences) ||
+		one.Spec.Volumes[0].Projected != other.Spec.Volumes[0].Projected || one.Spec.SecurityContext != other.Spec.SecurityContext {
+		t.Fatal("they do not share what is the same")
+	}
+	for _, e := range []*projections.Entry{a, b} {
+		if err := e.Intact(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	one.Labels["app"] = "changed"
+	defer func() { one.Labels["app"] = "web" }()
+	for _, e := range []*projections.Entry{a, b} {
+		if e.Intact() == nil {
+			t.Errorf("%s does not see that its labels were changed", e.Ref)
+		}
+	}
+}
