@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -28,8 +27,6 @@ import (
 const (
 	// sharing is how many hollow nodes share one connection.
 	sharing = 250
-	// hollowGC is how much larger than what is in use the heap may grow, in percent.
-	hollowGC = 300
 	// joining is how many hollow nodes join at a time.
 	joining = 32
 )
@@ -111,9 +108,7 @@ func (o *agentOptions) run(ctx context.Context) error {
 			return fmt.Errorf("--profile: %w", err)
 		}
 	}
-	// Heaps of hollow nodes are small, and what collecting them costs is not: it is
-	// time that the servers do not have.
-	debug.SetGCPercent(hollowGC)
+	go hollowHeadroom.keep(ctx)
 	if o.profiles != "" {
 		if err := serveProfiles(ctx, o.profiles); err != nil {
 			return err
