@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -96,7 +97,7 @@ func awaitNode(ctx context.Context, p live.Projection, name string) (bool, error
 		if err == nil {
 			_, err = changes.Next(ctx)
 		}
-		if err != nil {
+		if err != nil && !errors.Is(err, live.ErrTooOld) {
 			return false, err
 		}
 	}

@@ -28,8 +28,9 @@ type Options struct {
 }
 
 // pending is how many messages may wait to be applied: if there are more, NATS
-// drops some, and the node begins anew.
-const pending = 4096
+// drops some, and the node begins anew. They are a few for each of its pods, and room
+// for them is kept for as long as the node lives.
+const pending = 1024
 
 // follower keeps a mirror up to date. Its state belongs to the goroutine of run.
 type follower struct {

@@ -11,8 +11,8 @@ import (
 	"github.com/reprise-run/reprise/projections/live"
 )
 
-// recent is about how many changes a mirror keeps for those who follow it.
-const recent = 4096
+// behind is by how many changes a follower may fall behind.
+const behind = 4096
 
 // Mirror is the node's share of the cluster, as its feed tells it. Its sequence
 // says up to where the node knows everything that concerns it; what the feed
@@ -28,23 +28,29 @@ type Mirror struct {
 	mu    sync.Mutex
 	state *projections.State
 	view  projections.Reader
-	steps []step
-	floor uint64        // changes after this sequence are in steps
-	moved chan struct{} // closed and replaced at each step
-	ended error
+	// last is the newest step, and coming the one that is to come. Older ones are kept
+	// by the followers that have yet to take them, and by nobody else: the versions of
+	// objects in them are most of what a node would remember.
+	last, coming *step
+	floor        uint64        // the sequence before last
+	count        uint64        // of all changes ever shown
+	moved        chan struct{} // closed and replaced at each step
+	ended        error
 }
 
 // step is what one message, or a few that belong together, changed.
 type step struct {
 	sequence uint64
+	place    uint64 // how many changes there were before it
 	changes  []projections.Change
+	next     *step // nil while it is to come
 }
 
 var _ live.Projection = (*Mirror)(nil)
 
 func newMirror() *Mirror {
-	m := &Mirror{state: projections.NewState(), moved: make(chan struct{})}
-	m.view = m.state.View()
+	m := &Mirror{state: projections.NewState(), moved: make(chan struct{}), coming: &step{}}
+	m.view, m.last = m.state.View(), m.coming
 	return m
 }
 
@@ -93,20 +99,25 @@ func (m *Mirror) Wait(ctx context.Context, sequence uint64) error {
 	}
 }
 
-// Changes is live.Projection's.
+// Changes is live.Projection's. Who has just taken a view may miss one step that
+// comes before it asks, and not more.
 func (m *Mirror) Changes(_ context.Context, after uint64) (live.Changes, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if after < m.floor {
+	switch {
+	case after < m.floor:
 		return nil, live.ErrTooOld
+	case after < m.last.sequence:
+		return &position{mirror: m, at: m.last, after: after}, nil
 	}
-	return &position{mirror: m, after: after}, nil
+	return &position{mirror: m, at: m.coming, after: after}, nil
 }
 
 // position is a follower's place.
 type position struct {
 	mirror *Mirror
-	after  uint64
+	at     *step  // the first that it has not taken
+	after  uint64 // it wants no changes up to here
 }
 
 // Next is live.Changes's.
@@ -128,16 +139,15 @@ func (p *position) take() ([]projections.Change, <-chan struct{}, error) {
 	m := p.mirror
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if p.after < m.floor {
+	if m.count-p.at.place > behind && p.at != m.last {
 		return nil, nil, live.ErrTooOld
 	}
 	var out []projections.Change
-	for _, s := range m.steps {
-		if s.sequence > p.after {
-			out = append(out, s.changes...)
+	for ; p.at.next != nil; p.at = p.at.next {
+		if p.at.sequence > p.after {
+			out = append(out, p.at.changes...)
 		}
 	}
-	p.after = max(p.after, m.view.Sequence())
 	if len(out) == 0 && m.ended != nil {
 		return nil, nil, m.ended
 	}
@@ -201,15 +211,10 @@ func (m *Mirror) show(sequence uint64, changes []projections.Change) {
 	m.state.StartAt(max(sequence, m.view.Sequence()))
 	m.view = m.state.View()
 	if len(changes) > 0 {
-		m.steps = append(m.steps, step{m.view.Sequence(), changes})
-		held := 0
-		for i := len(m.steps) - 1; i >= 0; i-- {
-			if held += len(m.steps[i].changes); held > recent && i < len(m.steps)-1 {
-				m.floor = m.steps[i].sequence
-				m.steps = append([]step(nil), m.steps[i+1:]...)
-				break
-			}
-		}
+		m.count += uint64(len(changes))
+		m.floor, m.last = m.last.sequence, m.coming
+		m.coming = &step{place: m.count}
+		m.last.sequence, m.last.changes, m.last.next = m.view.Sequence(), changes, m.coming
 	}
 	m.change()
 }

@@ -98,7 +98,8 @@ func (m message) bytes() []byte {
 	return out
 }
 
-// parse reads what bytes wrote. The objects stay in data.
+// parse reads what bytes wrote. An object stays in data if it is most of it: else it
+// would keep the others in memory for as long as it lives.
 func parse(data []byte) (m message, err error) {
 	line, rest, _ := bytes.Cut(data, []byte("\n"))
 	if err := json.Unmarshal(line, &m); err != nil {
@@ -110,6 +111,9 @@ func parse(data []byte) (m message, err error) {
 			return m, fmt.Errorf("%s should have %d bytes, and %d are left", events.Ref(p.Ref), p.Size, len(rest))
 		}
 		p.Raw, rest = rest[:p.Size:p.Size], rest[p.Size:]
+		if p.Size < len(data)/4*3 {
+			p.Raw = bytes.Clone(p.Raw)
+		}
 	}
 	if len(rest) > 0 {
 		return m, fmt.Errorf("%d bytes are nobody's", len(rest))
