@@ -115,9 +115,13 @@ type Agent struct {
 	slots  chan struct{}
 	log    *slog.Logger
 
+	running sync.WaitGroup
+
 	mu      sync.Mutex
 	workers map[types.UID]*worker
-	running sync.WaitGroup
+	// wake starts the goroutine of a worker that rests. It is nil while the agent does
+	// not run.
+	wake func(*worker)
 }
 
 // New returns an agent that is ready to run.
@@ -171,7 +175,9 @@ func New(o Options) (*Agent, error) {
 func (a *Agent) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer a.running.Wait()
+	defer a.waking(nil)
 	defer cancel()
+	a.waking(func(w *worker) { a.start(func() { w.run(ctx) }) })
 	if err := a.register(ctx); err != nil {
 		return err
 	}
@@ -199,6 +205,12 @@ func (a *Agent) start(f func()) {
 	}()
 }
 
+func (a *Agent) waking(wake func(*worker)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.wake = wake
+}
+
 // kick makes a pod's worker look again.
 func (a *Agent) kick(uid types.UID) {
 	a.mu.Lock()
@@ -208,28 +220,37 @@ func (a *Agent) kick(uid types.UID) {
 	}
 }
 
+// knows says whether a pod has a worker.
+func (a *Agent) knows(uid types.UID) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.workers[uid] != nil
+}
+
 // see makes sure that a pod has a worker, and has it look.
-func (a *Agent) see(ctx context.Context, uid types.UID, ref events.Ref) {
+func (a *Agent) see(uid types.UID, ref events.Ref) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	w := a.workers[uid]
 	if w == nil {
 		w = newWorker(a, uid, ref)
 		a.workers[uid] = w
-		a.start(func() { w.run(ctx) })
 	}
 	w.kick()
 }
 
-// done removes the worker of a pod of which nothing is left, unless it was asked
-// to look again meanwhile.
-func (a *Agent) done(w *worker) bool {
+// rest ends the goroutine of a worker that has nothing to do, unless it was asked to
+// look again meanwhile. The worker of a pod of which nothing is left goes with it.
+func (a *Agent) rest(w *worker, gone bool) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if len(w.kicked) > 0 {
 		return false
 	}
-	delete(a.workers, w.uid)
+	w.awake = false
+	if gone {
+		delete(a.workers, w.uid)
+	}
 	return true
 }
 

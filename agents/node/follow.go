@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"slices"
-	"strings"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -55,7 +55,7 @@ func (a *Agent) discover(ctx context.Context) error {
 	known := a.all()
 	for _, uid := range left {
 		if !slices.Contains(known, uid) {
-			a.see(ctx, uid, events.Ref{})
+			a.see(uid, events.Ref{})
 		}
 	}
 	return nil
@@ -63,7 +63,7 @@ func (a *Agent) discover(ctx context.Context) error {
 
 func (a *Agent) discoverView(ctx context.Context) {
 	for e := range a.o.Projection.View().OnNode(a.o.Name) {
-		a.see(ctx, types.UID(e.UID), e.Ref)
+		a.see(types.UID(e.UID), e.Ref)
 	}
 }
 
@@ -73,7 +73,7 @@ func (a *Agent) discoverRuntime(ctx context.Context) error {
 		return err
 	}
 	for _, b := range boxes.Items {
-		a.see(ctx, types.UID(b.Metadata.Uid), podRef(b.Metadata.Namespace, b.Metadata.Name))
+		a.see(types.UID(b.Metadata.Uid), podRef(b.Metadata.Namespace, b.Metadata.Name))
 	}
 	return nil
 }
@@ -127,7 +127,7 @@ func (a *Agent) concerns(ctx context.Context, c projections.Change) {
 	switch e.Ref.Resource {
 	case "pods":
 		if e.Node() == a.o.Name {
-			a.see(ctx, types.UID(e.UID), e.Ref)
+			a.see(types.UID(e.UID), e.Ref)
 		}
 	case "configmaps", "secrets", "persistentvolumeclaims", "persistentvolumes":
 		for pod := range a.o.Projection.View().OnNode(a.o.Name) {
@@ -199,14 +199,14 @@ func (a *Agent) watchRuntime(ctx context.Context) {
 // relist compares what the runtime has with what it had, and has those pods
 // looked at of which something changed unsaid.
 func (a *Agent) relist(ctx context.Context) {
-	before := map[types.UID]string{}
+	seed, before := maphash.MakeSeed(), map[types.UID]uint64{}
 	for round := 1; a.sleep(ctx, relisting); round++ {
-		if err := a.discoverRuntime(ctx); err != nil {
+		now, strangers, err := a.inventory(ctx, seed)
+		if err != nil {
 			continue // Whoever needs it says so.
 		}
-		now, err := a.inventory(ctx)
-		if err != nil {
-			continue
+		for uid, ref := range strangers {
+			a.see(uid, ref)
 		}
 		for _, uid := range a.all() {
 			if now[uid] != before[uid] || round%lookings == 0 {
@@ -217,29 +217,37 @@ func (a *Agent) relist(ctx context.Context) {
 	}
 }
 
-// inventory is what the runtime has of each pod, as text to compare.
-func (a *Agent) inventory(ctx context.Context) (map[types.UID]string, error) {
+// inventory is what the runtime has of each pod, as a number to compare, and which
+// pods of those have no worker.
+func (a *Agent) inventory(ctx context.Context, seed maphash.Seed) (now map[types.UID]uint64, strangers map[types.UID]events.Ref, err error) {
 	boxes, err := a.o.Containers.ListPodSandbox(ctx, &runtimeapi.ListPodSandboxRequest{})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	list, err := a.o.Containers.ListContainers(ctx, &runtimeapi.ListContainersRequest{})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	lines := map[types.UID][]string{}
+	now, strangers = map[types.UID]uint64{}, map[types.UID]events.Ref{}
+	// They come in any order, so that what is one of each is added up.
+	add := func(uid types.UID, id string, state int32) {
+		now[uid] += maphash.Comparable(seed, held{id, state})
+	}
 	for _, b := range boxes.Items {
 		uid := types.UID(b.Metadata.Uid)
-		lines[uid] = append(lines[uid], b.Id+" "+b.State.String())
+		add(uid, b.Id, int32(b.State))
+		if !a.knows(uid) {
+			strangers[uid] = podRef(b.Metadata.Namespace, b.Metadata.Name)
+		}
 	}
 	for _, c := range list.Containers {
-		uid := types.UID(c.Labels[kubelettypes.KubernetesPodUIDLabel])
-		lines[uid] = append(lines[uid], c.Id+" "+c.State.String())
+		add(types.UID(c.Labels[kubelettypes.KubernetesPodUIDLabel]), c.Id, int32(c.State))
 	}
-	out := map[types.UID]string{}
-	for uid, l := range lines {
-		slices.Sort(l)
-		out[uid] = strings.Join(l, "\n")
-	}
-	return out, nil
+	return now, strangers, nil
+}
+
+// held is what the runtime has of a sandbox or container.
+type held struct {
+	id    string
+	state int32
 }

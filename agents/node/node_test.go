@@ -16,6 +16,7 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"k8s.io/utils/clock"
 
 	"github.com/reprise-run/reprise/agents/node"
@@ -36,8 +37,10 @@ type bubble struct {
 	gate    events.Proposer
 	faults  *faulty
 	runtime *hollow.Runtime
-	root    string
-	stop    func()
+	// containers is what the agent has of it, itself unless a test sets it.
+	containers runtimeapi.RuntimeServiceClient
+	root       string
+	stop       func()
 }
 
 // inBubble runs a test in time of its own. It draws its faults from the seed.
@@ -71,7 +74,7 @@ func inBubbleOf(t *testing.T, seed uint64, profile hollow.Profile, test func(b *
 		running.Go(func() { timeline.Run(ctx) })
 		b.gate = committer.Route{History: history, Volatile: leases}
 		b.faults = &faulty{Proposer: b.gate, random: rand.New(rand.NewPCG(seed, 0))}
-		b.seen = b.view
+		b.seen, b.containers = b.view, b.runtime
 		synctest.Wait()
 		b.start()
 		test(b)
@@ -87,7 +90,7 @@ func inBubbleOf(t *testing.T, seed uint64, profile hollow.Profile, test func(b *
 func (b *bubble) start() {
 	b.t.Helper()
 	a, err := node.New(node.Options{Name: "n1", Version: "test", Projection: b.seen, Proposer: b.faults,
-		Containers: b.runtime, Images: b.runtime, RootDir: b.root, Addresses: []string{"10.0.0.1"},
+		Containers: b.containers, Images: b.runtime, RootDir: b.root, Addresses: []string{"10.0.0.1"},
 		Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		b.t.Fatal(err)

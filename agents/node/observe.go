@@ -21,8 +21,8 @@ import (
 // seen keeps what the runtime said of a sandbox or container for as long as its
 // state is the same, so that a look costs two calls.
 type seen struct {
-	sandboxes  map[string]plan.Sandbox
-	containers map[string]seenContainer
+	sandboxes  []plan.Sandbox
+	containers []seenContainer
 }
 
 type seenContainer struct {
@@ -30,8 +30,22 @@ type seenContainer struct {
 	plan.Container
 }
 
-func newSeen() *seen {
-	return &seen{sandboxes: map[string]plan.Sandbox{}, containers: map[string]seenContainer{}}
+func (s *seen) sandbox(id string) (found plan.Sandbox, known bool) {
+	for i := range s.sandboxes {
+		if s.sandboxes[i].ID == id {
+			return s.sandboxes[i], true
+		}
+	}
+	return found, false
+}
+
+func (s *seen) container(id string) (found seenContainer, known bool) {
+	for i := range s.containers {
+		if s.containers[i].ID == id {
+			return s.containers[i], true
+		}
+	}
+	return found, false
 }
 
 // image is what the node has of an image.
@@ -63,13 +77,13 @@ func (w *worker) sandboxes(ctx context.Context, p *plan.Pod, label map[string]st
 	if err != nil {
 		return err
 	}
-	now := map[string]plan.Sandbox{}
+	var now []plan.Sandbox
 	for _, b := range boxes.Items {
 		if w.ref.Name == "" {
 			w.ref = podRef(b.Metadata.Namespace, b.Metadata.Name)
 		}
 		ready := b.State == runtimeapi.PodSandboxState_SANDBOX_READY
-		s, known := w.seen.sandboxes[b.Id]
+		s, known := w.seen.sandbox(b.Id)
 		if !known || s.Ready != ready || ready && len(s.IPs) == 0 {
 			s = plan.Sandbox{ID: b.Id, Attempt: b.Metadata.Attempt, Ready: ready, Created: time.Unix(0, b.CreatedAt)}
 			st, err := w.a.o.Containers.PodSandboxStatus(ctx, &runtimeapi.PodSandboxStatusRequest{PodSandboxId: b.Id})
@@ -81,10 +95,10 @@ func (w *worker) sandboxes(ctx context.Context, p *plan.Pod, label map[string]st
 			}
 			s.IPs = addresses(st.Status)
 		}
-		now[b.Id] = s
-		p.Sandboxes = append(p.Sandboxes, s)
+		now = append(now, s)
 	}
 	w.seen.sandboxes = now
+	p.Sandboxes = now
 	return nil
 }
 
@@ -104,9 +118,9 @@ func (w *worker) containers(ctx context.Context, p *plan.Pod, label map[string]s
 	if err != nil {
 		return err
 	}
-	now := map[string]seenContainer{}
+	now := seen{sandboxes: w.seen.sandboxes}
 	for _, c := range list.Containers {
-		s, known := w.seen.containers[c.Id]
+		s, known := w.seen.container(c.Id)
 		if !known || s.state != c.State {
 			st, err := w.a.o.Containers.ContainerStatus(ctx, &runtimeapi.ContainerStatusRequest{ContainerId: c.Id})
 			if grpcstatus.Code(err) == codes.NotFound {
@@ -118,15 +132,16 @@ func (w *worker) containers(ctx context.Context, p *plan.Pod, label map[string]s
 			s = seenContainer{state: st.Status.State, Container: w.container(c, st.Status)}
 			s.Killed = w.a.probes.Verdict(c.Id).Unhealthy
 		}
-		now[c.Id] = s
+		now.containers = append(now.containers, s)
 		p.Containers = append(p.Containers, s.Container)
 	}
-	for id := range w.seen.containers {
-		if _, there := now[id]; !there {
+	for i := range w.seen.containers {
+		id := w.seen.containers[i].ID
+		if _, there := now.container(id); !there {
 			w.a.probes.Forget(id)
 		}
 	}
-	w.seen.containers = now
+	w.seen = now
 	return nil
 }
 
@@ -194,7 +209,7 @@ func (w *worker) needed(ctx context.Context, p *plan.Pod) error {
 				return err
 			}
 			if err == nil && st.Image != nil {
-				w.images[c.Image] = describe(st.Image)
+				put(&w.images, c.Image, describe(st.Image))
 			}
 		}
 		_, p.Images[c.Image] = w.images[c.Image], w.images[c.Image].id != ""

@@ -16,17 +16,18 @@ import (
 	"github.com/reprise-run/reprise/projections"
 )
 
-// worker looks after one pod. All but kicked and stale belongs to the goroutine
-// of run.
+// worker looks after one pod. It has a goroutine while there is something to do or to
+// wait for, to which all but kicked, awake and stale belongs.
 type worker struct {
 	a      *Agent
 	uid    types.UID
 	ref    events.Ref
 	kicked chan struct{}
+	awake  bool // whether it has a goroutine; a.mu guards it
 	// stale says that objects that the pod's volumes are made from have changed.
 	stale atomic.Bool
 
-	seen     *seen
+	seen     seen
 	doing    map[string]context.CancelFunc
 	failures map[string]plan.Failure
 	pulled   map[string]bool
@@ -46,21 +47,23 @@ type result struct {
 }
 
 func newWorker(a *Agent, uid types.UID, ref events.Ref) *worker {
-	return &worker{
-		a: a, uid: uid, ref: ref, kicked: make(chan struct{}, 1), seen: newSeen(),
-		doing: map[string]context.CancelFunc{}, failures: map[string]plan.Failure{}, pulled: map[string]bool{},
-		images: map[string]image{}, results: make(chan result, busy),
-	}
+	return &worker{a: a, uid: uid, ref: ref, kicked: make(chan struct{}, 1), results: make(chan result)}
 }
 
+// kick has the worker look, and wakes it if it rests. It is called with a.mu held.
 func (w *worker) kick() {
 	select {
 	case w.kicked <- struct{}{}:
 	default:
 	}
+	if !w.awake && w.a.wake != nil {
+		w.awake = true
+		w.a.wake(w)
+	}
 }
 
-// run looks after the pod until nothing is left of it.
+// run looks after the pod until there is nothing to do and nothing to wait for but
+// news, or nothing is left of it.
 func (w *worker) run(ctx context.Context) {
 	timer := w.a.o.Clock.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -76,7 +79,7 @@ func (w *worker) run(ctx context.Context) {
 		}
 		w.collect()
 		wake, gone := w.step(ctx)
-		if gone && w.a.done(w) {
+		if (gone || wake.IsZero() && len(w.doing) == 0) && w.a.rest(w, gone) {
 			return
 		}
 		if !timer.Stop() {
@@ -222,26 +225,29 @@ func (w *worker) do(ctx context.Context, action plan.Action, p plan.Pod) {
 		return
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	w.doing[key] = cancel
+	put(&w.doing, key, cancel)
 	t := &task{a: w.a, Action: action, pod: p.Desired, uid: w.uid, ref: w.ref, p: p, image: w.image(action)}
 	go func() {
 		defer cancel()
 		r := result{action: action}
-		// To end a container may take its whole grace period, and keeps the
-		// machine from nothing.
-		if action.Kind != plan.KillContainer {
-			select {
-			case w.a.slots <- struct{}{}:
-				defer func() { <-w.a.slots }()
-			case <-ctx.Done():
-				r.err = ctx.Err()
-				w.results <- r
-				return
-			}
-		}
-		r.refresh, r.err = t.run(ctx)
+		r.refresh, r.err = w.a.inSlot(ctx, action, t.run)
 		w.results <- r
 	}()
+}
+
+// inSlot carries an action out when a slot is free.
+func (a *Agent) inSlot(ctx context.Context, action plan.Action, run func(context.Context) (time.Time, error)) (refresh time.Time, err error) {
+	// To end a container may take its whole grace period, and keeps the machine from
+	// nothing.
+	if action.Kind != plan.KillContainer {
+		select {
+		case a.slots <- struct{}{}:
+			defer func() { <-a.slots }()
+		case <-ctx.Done():
+			return refresh, ctx.Err()
+		}
+	}
+	return run(ctx)
 }
 
 // finish takes note of how an action went.
@@ -258,12 +264,12 @@ func (w *worker) finish(r result) {
 		w.refresh = r.refresh
 	}
 	if r.action.Kind == plan.RunContainer {
-		clear(w.images) // The next attempt is to find what the name means then.
+		w.images = nil // The next attempt is to find what the name means then.
 	}
 	if r.err != nil {
 		f, before := failure(r.action, r.err), w.failures[key]
 		f.Count, f.At = before.Count+1, w.a.o.Clock.Now()
-		w.failures[key] = f
+		put(&w.failures, key, f)
 		if f.Message != before.Message {
 			w.a.log.Info("a step of a pod failed", "pod", w.ref, "step", r.action.String(), "error", r.err)
 		}
@@ -272,11 +278,20 @@ func (w *worker) finish(r result) {
 	delete(w.failures, key)
 	switch r.action.Kind {
 	case plan.PullImage:
-		w.pulled[key] = true
+		put(&w.pulled, key, true)
 		delete(w.images, r.action.Image)
 	case plan.PrepareVolumes:
 		w.mounted = true
 	case plan.Clean:
 		w.mounted = false
 	}
+}
+
+// put sets an element of a map that is made with its first: most pods at rest need
+// none of them.
+func put[V any](m *map[string]V, key string, v V) {
+	if *m == nil {
+		*m = map[string]V{}
+	}
+	(*m)[key] = v
 }
