@@ -23,6 +23,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/reprise-run/reprise/cmd/load"
 	"github.com/reprise-run/reprise/cmd/load/clusters"
 	"github.com/reprise-run/reprise/cmd/load/costs"
@@ -64,7 +66,7 @@ func run(ctx context.Context, args []string) error {
 	of := f.String("sides", "reprise", "reprise, upstream, or both, separated by a comma")
 	arguments := f.String("server", "", "arguments for `reprise server`, separated by spaces")
 	output := f.String("o", "", "a file to write the results to, as JSON")
-	f.StringVar(&b.profile, "profile", "", "a file to write a CPU profile of the server of Reprise to, in the scenario deploy")
+	f.StringVar(&b.profile, "profile", "", "a file to write a CPU profile of the server of Reprise to, in the scenario deploy; that of the nodes goes beside it, as FILE.nodes")
 	f.DurationVar(&b.profiled, "profiled", 20*time.Second, "for how long to profile: from the first request on, and the pods stay as long")
 	f.IntVar(&b.rounds, "rounds", 1, "how often each side has its turn")
 	f.StringVar(&b.dist, "dist", "dist", "where the programs are: below bin, and below peer")
@@ -138,7 +140,12 @@ func (b *bench) turn(ctx context.Context, s load.Scenario, name string) (result 
 		return load.Run(ctx, c.Target, s, b.Options)
 	}
 	o := b.Options
-	o.Beside = func(ctx context.Context) error { return b.take(ctx, c.Profiles) }
+	o.Beside = func(ctx context.Context) error {
+		both, ctx := errgroup.WithContext(ctx)
+		both.Go(func() error { return b.take(ctx, c.Profiles, b.profile) })
+		both.Go(func() error { return b.take(ctx, c.NodesProfiles, b.profile+".nodes") })
+		return both.Wait()
+	}
 	if result, err = load.Run(ctx, c.Target, s, o); err == nil {
 		err = b.explain(result)
 	}
@@ -146,7 +153,7 @@ func (b *bench) turn(ctx context.Context, s load.Scenario, name string) (result 
 }
 
 // take writes a profile.
-func (b *bench) take(ctx context.Context, from string) error {
+func (b *bench) take(ctx context.Context, from, to string) error {
 	address := fmt.Sprintf("%sprofile?seconds=%d", from, int(b.profiled.Seconds()))
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
@@ -157,7 +164,7 @@ func (b *bench) take(ctx context.Context, from string) error {
 		return err
 	}
 	defer answer.Body.Close()
-	out, err := os.Create(b.profile)
+	out, err := os.Create(to)
 	if err != nil {
 		return err
 	}

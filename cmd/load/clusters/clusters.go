@@ -41,8 +41,9 @@ type Cluster struct {
 	load.Target
 	// Kubeconfig is the path of one for an administrator.
 	Kubeconfig string
-	// Profiles is where the control plane answers `go tool pprof`, if it does.
-	Profiles string
+	// Profiles is where the control plane answers `go tool pprof`, if it does, and
+	// NodesProfiles where those do that stand for the nodes that are to stay.
+	Profiles, NodesProfiles string
 
 	o         Options
 	processes []*process // in the order of their start

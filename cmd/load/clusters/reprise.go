@@ -20,12 +20,12 @@ func Reprise(ctx context.Context, o Options) (*Cluster, error) {
 }
 
 func (c *Cluster) reprise(ctx context.Context) error {
-	free, err := addresses(3)
+	free, err := addresses(4)
 	if err != nil {
 		return err
 	}
 	data, run := filepath.Join(c.o.Dir, "data"), filepath.Join(c.o.Dir, "run")
-	c.Profiles = "http://" + free[2] + "/debug/pprof/"
+	c.Profiles, c.NodesProfiles = "http://"+free[2]+"/debug/pprof/", "http://"+free[3]+"/debug/pprof/"
 	c.Data, c.Kubeconfig = []string{data}, filepath.Join(data, "admin.kubeconfig")
 	args := append([]string{"server", "--data-dir", data, "--run-dir", run, "--listen", free[0], "--nats-listen", free[1], "--pprof", free[2]}, c.o.Arguments...)
 	if _, err := c.start(c.Control, "server", "reprise", args...); err != nil {
@@ -34,10 +34,10 @@ func (c *Cluster) reprise(ctx context.Context) error {
 	if err := c.use(ctx); err != nil {
 		return err
 	}
-	hollow := func(name, prefix string, n int) (*process, error) {
-		return c.start(c.Nodes, name, "reprise", "agent", "--data-dir", data, "--run-dir", run, "--hollow", strconv.Itoa(n), "--name-prefix", prefix)
+	hollow := func(name, prefix string, n int, more ...string) (*process, error) {
+		return c.start(c.Nodes, name, "reprise", append([]string{"agent", "--data-dir", data, "--run-dir", run, "--hollow", strconv.Itoa(n), "--name-prefix", prefix}, more...)...)
 	}
-	if _, err := hollow("agent", "kept-", c.o.Nodes-c.o.Lost); err != nil || c.o.Lost == 0 {
+	if _, err := hollow("agent", "kept-", c.o.Nodes-c.o.Lost, "--pprof", free[3]); err != nil || c.o.Lost == 0 {
 		return err
 	}
 	lost, err := hollow("lost-agent", "lost-", c.o.Lost)
