@@ -51,11 +51,13 @@ var idleHooks = []string{
 // moment of it.
 type chain struct {
 	handler http.Handler
-	stop    func()
+	// ready returns once it can be used, and fails if it does not become so.
+	ready func(context.Context) error
+	stop  func()
 }
 
-// startChain returns once the chain is ready. One that does not become so is stopped.
-func startChain(o Options, sequence uint64) (c *chain, err error) {
+// startChain makes a chain and has it start. What it returns is not ready yet.
+func startChain(o Options, sequence uint64) (_ *chain, err error) {
 	life, end := context.WithCancel(context.Background())
 	b := newBackend(life, o, sequence)
 	address, unregister := storage.Register(fmt.Sprintf("past-%p", b), b.client)
@@ -92,16 +94,15 @@ func startChain(o Options, sequence uint64) (c *chain, err error) {
 	inside := &http.Server{Handler: insideChain(server, complete.Aggregator.GenericConfig)}
 	go func() { _ = inside.Serve(pipe) }()
 	server.RunPostStartHooks(life)
-	c = &chain{handler: server.Handler.Director, stop: func() {
-		undo()
-		_ = inside.Close()
-		server.Destroy()
-	}}
-	if err := ready(pipe, o.Patience); err != nil {
-		c.stop()
-		return nil, err
-	}
-	return c, nil
+	return &chain{
+		handler: server.Handler.Director,
+		ready:   func(ctx context.Context) error { return ready(ctx, pipe, o.Patience) },
+		stop: func() {
+			undo()
+			_ = inside.Close()
+			server.Destroy()
+		},
+	}, nil
 }
 
 // chainConfig configures upstream's servers to do nothing but read.

@@ -30,7 +30,7 @@ func (unreadable) ListFrom(ctx context.Context, _ events.Ref, _ string, sequence
 func TestChainThatIsNeverReady(t *testing.T) {
 	base := runtime.NumGoroutine()
 	for range 2 {
-		_, err := startChain(Options{Reader: unreadable{}, Patience: 2 * time.Second}, 1)
+		_, err := newChains(Options{Reader: unreadable{}, Patience: 2 * time.Second}).startInTurn(1)
 		if err == nil || !strings.Contains(err.Error(), "do not become ready") {
 			t.Fatalf("%v", err)
 		}

@@ -27,8 +27,11 @@ type chains struct {
 	freed   chan struct{} // closed and made anew when there may be room for a chain
 	closed  bool
 	// starting is held by the one chain that is being started: it takes a processor
-	// for a second.
+	// for a second. See alone.
 	starting chan struct{}
+	starts   sync.WaitGroup
+	life     context.Context // ends when it is closed
+	end      context.CancelFunc
 }
 
 // epoch stands for a set of custom resource definitions.
@@ -56,13 +59,17 @@ type failure struct {
 const (
 	// again is how long a start that failed is not tried again.
 	again = time.Minute
+	// alone is how long a chain that was made has the processor for itself until it is
+	// ready. One that takes longer may hang, and does not hold up others.
+	alone = 3 * time.Second
 	// roomPatience is how long a request waits until a chain is no longer in use.
 	roomPatience = 5 * time.Second
 )
 
 func newChains(o Options) *chains {
+	life, end := context.WithCancel(context.Background())
 	return &chains{
-		options: o, start: startChain, epochs: lru.New(1024),
+		life: life, end: end, options: o, start: startChain, epochs: lru.New(1024),
 		running: map[epoch]*kept{}, failed: map[epoch]failure{}, freed: make(chan struct{}), starting: make(chan struct{}, 1),
 	}
 }
@@ -154,7 +161,7 @@ func (c *chains) take(e epoch, sequence uint64) (k, drop *kept, freed <-chan str
 		}
 		k = &kept{epoch: e, started: make(chan struct{})}
 		c.running[e] = k
-		go c.bring(k, sequence)
+		c.starts.Go(func() { c.bring(k, sequence) })
 	}
 	k.users++
 	k.used = time.Now()
@@ -193,9 +200,7 @@ func (c *chains) free() {
 
 // bring starts a chain.
 func (c *chains) bring(k *kept, sequence uint64) {
-	c.starting <- struct{}{}
-	defer func() { <-c.starting }()
-	chain, err := c.startUnlessClosed(sequence)
+	chain, err := c.startInTurn(sequence)
 	c.mu.Lock()
 	k.chain, k.err = chain, err
 	if k.err != nil {
@@ -219,6 +224,23 @@ func (c *chains) bring(k *kept, sequence uint64) {
 func (c *chains) forget() {
 	now := time.Now()
 	maps.DeleteFunc(c.failed, func(_ epoch, f failure) bool { return !now.Before(f.until) })
+}
+
+// startInTurn returns a chain that is ready. One that does not become so is stopped.
+func (c *chains) startInTurn(sequence uint64) (*chain, error) {
+	c.starting <- struct{}{}
+	next := sync.OnceFunc(func() { <-c.starting })
+	defer next()
+	chain, err := c.startUnlessClosed(sequence)
+	if err != nil {
+		return nil, err
+	}
+	defer time.AfterFunc(alone, next).Stop()
+	if err := chain.ready(c.life); err != nil {
+		chain.stop()
+		return nil, err
+	}
+	return chain, nil
 }
 
 func (c *chains) startUnlessClosed(sequence uint64) (*chain, error) {
@@ -261,10 +283,11 @@ func (c *chains) retire(k *kept) {
 	k.chain.stop()
 }
 
-// close stops all chains, and waits for one that is being started.
+// close stops all chains, also those that are being started.
 func (c *chains) close() {
 	c.mu.Lock()
 	c.closed = true
+	c.end()
 	var all []*kept
 	for e, k := range c.running {
 		if k.idle != nil {
@@ -279,6 +302,5 @@ func (c *chains) close() {
 	for _, k := range all {
 		k.chain.stop()
 	}
-	c.starting <- struct{}{}
-	<-c.starting
+	c.starts.Wait()
 }

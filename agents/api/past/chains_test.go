@@ -29,6 +29,8 @@ func (tens) ListAt(_ context.Context, _, _, _ string, sequence uint64) iter.Seq2
 type fleet struct {
 	*chains
 	fail error
+	// hangs is where a chain begins that does not become ready.
+	hangs uint64
 
 	mu               sync.Mutex
 	started, stopped []uint64
@@ -43,7 +45,18 @@ func newFleet() *fleet {
 			return nil, f.fail
 		}
 		f.note(&f.started, sequence)
-		return &chain{stop: func() { f.note(&f.stopped, sequence) }}, nil
+		return &chain{
+			ready: func(ctx context.Context) error {
+				if sequence != f.hangs {
+					return nil
+				}
+				ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+				defer cancel()
+				<-ctx.Done()
+				return ctx.Err()
+			},
+			stop: func() { f.note(&f.stopped, sequence) },
+		}, nil
 	}
 	return f
 }
@@ -105,7 +118,9 @@ func TestChains(t *testing.T) {
 			f.use(t, 40)() // It waits for the one that comes free.
 			f.expect(t, "10 20 30 40", "20 30")
 		},
-		"a start that fails is tried again, but not at once": testFailedStart,
+		"a start that fails is tried again, but not at once":          testFailedStart,
+		"one that hangs holds up others for a moment, and is stopped": testHangingStart,
+		"closing does not wait for one that hangs":                    testClosingWhileOneHangs,
 		"who gives up does not stop the start": func(t *testing.T, f *fleet) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 			defer cancel()
@@ -159,4 +174,35 @@ func testFailedStart(t *testing.T, f *fleet) {
 	time.Sleep(time.Minute)
 	f.use(t, 10)()
 	f.expect(t, "20 10", "20")
+}
+
+func testHangingStart(t *testing.T, f *fleet) {
+	f.hangs = 10
+	failed := make(chan error)
+	go func() {
+		_, _, err := f.at(t.Context(), 10)
+		failed <- err
+	}()
+	synctest.Wait()
+	began := time.Now()
+	f.use(t, 20)()
+	if took := time.Since(began); took > 6*time.Second {
+		t.Errorf("another one took %s", took)
+	}
+	if err := <-failed; !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("it is %v", err)
+	}
+	f.expect(t, "10 20", "20 10")
+}
+
+func testClosingWhileOneHangs(t *testing.T, f *fleet) {
+	f.hangs = 10
+	go func() { _, _, _ = f.at(t.Context(), 10) }()
+	time.Sleep(2 * time.Second)
+	began := time.Now()
+	f.close()
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("it took %s", took)
+	}
+	f.expect(t, "10", "10")
 }

@@ -21,8 +21,8 @@ const schemaPatience = 10 * time.Second
 // ready waits until a chain says that it is, and has published the schemas of all
 // custom resources of its epoch: upstream does that by and by, and until then there
 // is no explaining or validating them.
-func ready(pipe *bufconn.Listener, patience time.Duration) error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+func ready(ctx context.Context, pipe *bufconn.Listener, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	ask := http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return pipe.DialContext(ctx) },
