@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"unicode/utf8"
 )
 
@@ -27,12 +28,20 @@ const maxDepth = 10_000
 // rest on: they work on the bytes and decode nothing.
 func Canonical(doc []byte) ([]byte, error) {
 	var space [48]span
-	r := rewriter{checker: checker{doc: doc}, out: make([]byte, 0, len(doc)), members: space[:0]}
-	if r.document() {
+	spare := spares.Get().(*[]byte)
+	r := rewriter{checker: checker{doc: doc}, out: make([]byte, 0, len(doc)), members: space[:0], spare: *spare}
+	done := r.document()
+	if *spare = r.spare; cap(*spare) <= large {
+		spares.Put(spare)
+	}
+	if done {
 		return r.out, nil
 	}
 	return decoded(doc)
 }
+
+// spares are where members are put in order.
+var spares = sync.Pool{New: func() any { return new([]byte) }}
 
 // decoded is Canonical by way of Go's decoder.
 func decoded(doc []byte) ([]byte, error) {

@@ -1,10 +1,12 @@
 package runner
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"sync"
 
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/projections"
@@ -122,12 +124,24 @@ const nameAlphabet = "bcdfghjklmnpqrstvwxz2456789"
 // Encode returns a typed object as canonical JSON. The types of the Kubernetes API always
 // encode, so a failure is a bug in the decider.
 func Encode(o any) []byte {
-	raw, err := json.Marshal(o)
+	b := encoded.Get().(*bytes.Buffer)
+	b.Reset()
+	err := json.NewEncoder(b).Encode(o)
+	var raw []byte
 	if err == nil {
-		raw, err = events.Canonical(raw)
+		raw, err = events.Canonical(b.Bytes())
 	}
 	if err != nil {
 		panic(fmt.Sprintf("cannot encode %T: %v", o, err))
 	}
+	if b.Cap() <= maxEncoded {
+		encoded.Put(b)
+	}
 	return raw
 }
+
+// encoded are buffers for what Encode makes canonical. One that held a large object is
+// not kept.
+var encoded = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+const maxEncoded = 64 << 10
