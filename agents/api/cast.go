@@ -3,7 +3,6 @@ package api
 import (
 	"bytes"
 	"context"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +15,7 @@ import (
 	storeerr "k8s.io/apiserver/pkg/storage/errors"
 	"k8s.io/kubernetes/pkg/apis/core"
 
+	"github.com/reprise-run/reprise/agents/api/quick"
 	"github.com/reprise-run/reprise/events"
 )
 
@@ -45,7 +45,7 @@ func castOf(admitted, made *core.Pod, codec runtime.Codec) *cast {
 	want := *admitted
 	want.UID, want.CreationTimestamp, want.Generation = made.UID, made.CreationTimestamp, made.Generation
 	want.Status = core.PodStatus{Phase: made.Status.Phase, QOSClass: made.Status.QOSClass}
-	if len(made.ManagedFields) != 1 || made.ManagedFields[0].Time == nil || !reflect.DeepEqual(&want, made) ||
+	if len(made.ManagedFields) != 1 || made.ManagedFields[0].Time == nil || !quick.Equal(&want, made) ||
 		slices.ContainsFunc(made.Spec.Volumes, func(v core.Volume) bool { return v.Ephemeral != nil }) { // their claims are named after the pod
 		return nil
 	}
@@ -122,7 +122,7 @@ func (c *cast) fits(pod *core.Pod) bool {
 	fields := [1]metav1.ManagedFieldsEntry{c.admitted.ManagedFields[0]}
 	fields[0].Time = pod.ManagedFields[0].Time
 	want.Name, want.ManagedFields = pod.Name, fields[:]
-	if reflect.DeepEqual(&want, pod) {
+	if quick.Equal(&want, pod) {
 		return true
 	}
 	for _, name := range renamed {

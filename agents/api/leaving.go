@@ -12,6 +12,7 @@ import (
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
 	"k8s.io/kubernetes/pkg/apis/core"
 
+	"github.com/reprise-run/reprise/agents/api/quick"
 	"github.com/reprise-run/reprise/agents/api/storage"
 	"github.com/reprise-run/reprise/agents/runner"
 	"github.com/reprise-run/reprise/events"
@@ -122,7 +123,7 @@ func (l *leaving) after(pod *core.Pod) ([]byte, error) {
 	rest := *pod
 	rest.DeletionTimestamp, rest.DeletionGracePeriodSeconds = was.DeletionTimestamp, was.DeletionGracePeriodSeconds
 	rest.Finalizers, rest.Generation = was.Finalizers, was.Generation
-	if !reflect.DeepEqual(&rest, l.pod) {
+	if !quick.Equal(&rest, l.pod) {
 		return nil, errOtherwise
 	}
 	return events.ApplyOps(l.seen.Raw, deletionOps(was, is))

@@ -27,8 +27,12 @@ type Shared struct {
 	above  value.Transformer
 
 	mu    sync.Mutex
-	whole map[string]struct{} // the pods, by uid, in which nothing is left to be filled in
+	whole map[string]struct{}      // the pods, by uid, in which nothing is left to be filled in
+	alike map[string]*core.PodSpec // that of the last of these, by what names are made of
 }
+
+// maxAlike is how many specs are kept to compare others with.
+const maxAlike = 512
 
 // NewShared returns a decoder for what is stored as c says, of which example is what
 // upstream holds. It fails if there is nothing to be shared.
@@ -47,7 +51,7 @@ func NewShared(c *storagebackend.ConfigForResource, example apiruntime.Object) (
 	}
 	s := &Shared{
 		kind: kind, stored: reflect.TypeOf(stored).Elem(), blank: reflect.TypeOf(example).Elem(),
-		codec: c.Codec, above: c.Transformer, whole: map[string]struct{}{},
+		codec: c.Codec, above: c.Transformer, whole: map[string]struct{}{}, alike: map[string]*core.PodSpec{},
 	}
 	if s.stored == s.blank {
 		return nil, fmt.Errorf("upstream holds a %s as it is stored, and might change it", kind)
@@ -77,19 +81,44 @@ func (s *Shared) Share(e, before *projections.Entry) (apiruntime.Object, error) 
 // upstream knows besides.
 func (s *Shared) fill(e, before *projections.Entry, object apiruntime.Object) apiruntime.Object {
 	pod, isPod := object.(*core.Pod)
-	if isPod && before != nil && s.isWhole(before) && sameSpec(pod, before) && agree(&pod.Status) {
-		return object
+	if isPod && agree(&pod.Status) {
+		if before != nil && s.isWhole(before) && sameSpec(&pod.Spec, &projections.As[core.Pod](before).Spec) {
+			return object
+		}
+		if like := s.like(pod); like != nil && sameSpec(&pod.Spec, like) {
+			s.remember(e, pod)
+			return object
+		}
 	}
 	filled, changed := fillIn(object)
 	switch {
 	case changed:
 		s.Forget(e)
 	case isPod:
-		s.mu.Lock()
-		s.whole[e.UID] = struct{}{}
-		s.mu.Unlock()
+		s.remember(e, pod)
 	}
 	return filled
+}
+
+// like is the spec of a pod, in which nothing is left to be filled in, whose name was
+// made like this one's; nil if none is known.
+func (s *Shared) like(pod *core.Pod) *core.PodSpec {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.alike[pod.GenerateName]
+}
+
+// remember notes that nothing is left to be filled in.
+func (s *Shared) remember(e *projections.Entry, pod *core.Pod) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.whole[e.UID] = struct{}{}
+	if len(s.alike) >= maxAlike {
+		clear(s.alike)
+	}
+	if pod.GenerateName != "" {
+		s.alike[pod.GenerateName] = &pod.Spec
+	}
 }
 
 // fillIn returns an object with upstream's defaults. Unless they change something it
@@ -108,7 +137,7 @@ func fillIn(object apiruntime.Object) (filled apiruntime.Object, changed bool) {
 	next := *pod
 	pod.Spec.DeepCopyInto(&next.Spec)
 	legacyscheme.Scheme.Default(&next)
-	if reflect.DeepEqual(&next.Spec, &pod.Spec) && agree(&pod.Status) {
+	if Equal(&next.Spec, &pod.Spec) && agree(&pod.Status) {
 		return object, false
 	}
 	return &next, true
@@ -121,16 +150,15 @@ func (s *Shared) isWhole(e *projections.Entry) bool {
 	return whole
 }
 
-// sameSpec says whether two versions of a pod have the same spec but for the node, by
-// which upstream fills in nothing.
-func sameSpec(pod *core.Pod, before *projections.Entry) bool {
-	was, is := &projections.As[core.Pod](before).Spec, &pod.Spec
-	if was.NodeName != is.NodeName {
-		bound := *was
-		bound.NodeName = is.NodeName
-		was = &bound
+// sameSpec says whether two specs are the same but for the node, by which upstream
+// fills in nothing.
+func sameSpec(a, b *core.PodSpec) bool {
+	if a.NodeName != b.NodeName {
+		bound := *b
+		bound.NodeName = a.NodeName
+		b = &bound
 	}
-	return reflect.DeepEqual(was, is)
+	return Equal(a, b)
 }
 
 // agree says whether upstream would fill in nothing in a status: its addresses are as

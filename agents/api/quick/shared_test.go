@@ -76,10 +76,12 @@ func share(t *testing.T, shared *quick.Shared, codec runtime.Codec, docs [][]byt
 		e := s.View().Get(ref)
 		want, err := runtime.Decode(codec, e.Raw)
 		must(t, err)
-		got, err := shared.Share(e, before)
-		must(t, err)
-		if !reflect.DeepEqual(got, want) {
-			t.Fatalf("it is shared as\n%#v\nand read by upstream as\n%#v\n%s", got, want, e.Raw)
+		for _, before := range []*projections.Entry{before, nil} { // nil: as if it were new
+			got, err := shared.Share(e, before)
+			must(t, err)
+			if !reflect.DeepEqual(got, want) {
+				t.Fatalf("it is shared as\n%#v\nand read by upstream as\n%#v\n%s", got, want, e.Raw)
+			}
 		}
 		before, all = e, append(all, e)
 	}
@@ -103,6 +105,7 @@ func TestSharedPods(t *testing.T) {
 		for range 12 {
 			var other core.Pod
 			fill.Fill(&other)
+			other.GenerateName = pod.GenerateName // pods of one make
 			switch r.Intn(6) {
 			case 0:
 				pod.Spec = other.Spec
