@@ -78,18 +78,21 @@ func Read(dir, stream string) (all []Record, err error) {
 
 // read returns the highest generation too, and whether the files follow each other.
 func read(dir, stream string) (all []Record, newest uint64, whole bool, err error) {
-	var parts [2][]Record
-	var heads [2]head
-	var damage [2]error
+	var contents [2][]byte
 	for i, path := range Paths(dir, stream) {
-		content, err := os.ReadFile(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
+		contents[i], err = os.ReadFile(path)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, 0, false, fmt.Errorf("cannot read what was to be appended: %w", err)
 		}
-		parts[i], heads[i], err = parse(content, stream)
+	}
+	heads, err := headsOf(contents, dir, stream)
+	if err != nil {
+		return nil, 0, false, err
+	}
+	var parts [2][]Record
+	var damage [2]error
+	for i, path := range Paths(dir, stream) {
+		parts[i], err = parse(contents[i], heads[i], stream)
 		if errors.Is(err, events.ErrDamaged) {
 			damage[i] = fmt.Errorf("%s: %w", path, err)
 		} else if err != nil {
@@ -119,13 +122,9 @@ func read(dir, stream string) (all []Record, newest uint64, whole bool, err erro
 }
 
 // parse reads a file up to the first record that is not whole, which must be its end.
-func parse(content []byte, stream string) (all []Record, h head, err error) {
-	if len(content) < headSize {
-		return nil, head{}, nil
-	}
-	h, ok := parseHead(content)
-	if !ok {
-		return nil, head{}, nil
+func parse(content []byte, h head, stream string) (all []Record, err error) {
+	if h.generation == 0 {
+		return nil, nil
 	}
 	sum := checksum(stream, h.generation)
 	for b := content[headSize:]; ; {
@@ -136,13 +135,13 @@ func parse(content []byte, stream string) (all []Record, h head, err error) {
 				last = all[n-1].Last()
 			}
 			if after, found := find(b, sum, last); found {
-				return nil, h, fmt.Errorf("what was appended after sequence %d cannot be read, and is followed by what was appended after %d: %w", last, after, events.ErrDamaged)
+				return nil, fmt.Errorf("what was appended after sequence %d cannot be read, and is followed by what was appended after %d: %w", last, after, events.ErrDamaged)
 			}
-			return all, h, nil
+			return all, nil
 		}
 		r, err := parseRecord(payload)
 		if err != nil {
-			return nil, h, err
+			return nil, err
 		}
 		all = append(all, r)
 		b = b[recordHead+len(payload):]
