@@ -16,7 +16,10 @@ import (
 type audience struct {
 	members map[string]*member
 	// wanters are the members by what they want.
-	wanters map[events.Ref]map[*member]bool
+	wanters map[events.Ref][]*member
+	// needs are those of an object that were found last: pods of one template need
+	// the same, so they share them.
+	needs []events.Ref
 	// folded is up to where the members have been told of changes.
 	folded uint64
 }
@@ -28,14 +31,44 @@ type member struct {
 	// joined is the sequence of the view that the member began with: changes up
 	// to there do not concern it.
 	joined uint64
-	// wants counts the reasons for each thing to be known; edges are those that
-	// each gives in turn.
-	wants map[events.Ref]int
-	edges map[events.Ref][]events.Ref
-	// sent is what the node has been told, by the object's sequence.
-	sent map[events.Ref]uint64
+	// stakes are in what it may know, and in what it has been told.
+	stakes map[events.Ref]*stake
 	// dirty is what has to be looked at before the next message.
 	dirty refSet
+}
+
+// stake is what a member has to do with an object, or with all of a resource.
+type stake struct {
+	// reasons counts why it may be known; edges are what it is a reason for in turn.
+	reasons int
+	edges   []events.Ref
+	// sent is the sequence of the object as the node has been told of it, or 0.
+	sent uint64
+}
+
+// stake returns the member's stake in something, which may be a new one.
+func (m *member) stake(r events.Ref) *stake {
+	s := m.stakes[r]
+	if s == nil {
+		s = &stake{}
+		m.stakes[r] = s
+	}
+	return s
+}
+
+// reasons counts why the member may know something.
+func (m *member) reasons(r events.Ref) int {
+	if s := m.stakes[r]; s != nil {
+		return s.reasons
+	}
+	return 0
+}
+
+// tidy drops a stake that is none any more.
+func (m *member) tidy(r events.Ref, s *stake) {
+	if s.reasons == 0 && s.sent == 0 {
+		delete(m.stakes, r)
+	}
 }
 
 // delta is what a node has to be told.
@@ -50,16 +83,13 @@ func (d delta) empty() bool { return len(d.puts) == 0 && len(d.removes) == 0 }
 type lookup func(events.Ref) *projections.Entry
 
 func newAudience() *audience {
-	return &audience{members: map[string]*member{}, wanters: map[events.Ref]map[*member]bool{}}
+	return &audience{members: map[string]*member{}, wanters: map[events.Ref][]*member{}}
 }
 
 // join adds a node, or starts it anew, and returns all that it may know.
 func (a *audience) join(view projections.Reader, node string, network bool) delta {
 	a.leave(node)
-	m := &member{
-		node: node, network: network, joined: view.Sequence(),
-		wants: map[events.Ref]int{}, edges: map[events.Ref][]events.Ref{}, sent: map[events.Ref]uint64{},
-	}
+	m := &member{node: node, network: network, joined: view.Sequence(), stakes: map[events.Ref]*stake{}}
 	a.members[node] = m
 	for _, r := range roots(node, network) {
 		a.want(m, r, view.Get)
@@ -79,11 +109,23 @@ func (a *audience) leave(node string) {
 		return
 	}
 	delete(a.members, node)
-	for r := range m.wants {
-		delete(a.wanters[r], m)
-		if len(a.wanters[r]) == 0 {
-			delete(a.wanters, r)
+	for r, s := range m.stakes {
+		if s.reasons > 0 {
+			a.forget(m, r)
 		}
+	}
+}
+
+// forget takes a member out of those who want something.
+func (a *audience) forget(m *member, r events.Ref) {
+	all := a.wanters[r]
+	at := slices.Index(all, m)
+	all[at] = all[len(all)-1]
+	all[len(all)-1] = nil
+	if all = all[:len(all)-1]; len(all) == 0 {
+		delete(a.wanters, r)
+	} else {
+		a.wanters[r] = all
 	}
 }
 
@@ -139,7 +181,7 @@ func (a *audience) concerned(c projections.Change) []*member {
 	ref := c.Event.Object
 	var out []*member
 	for _, r := range covers(ref) {
-		for m := range a.wanters[r] {
+		for _, m := range a.wanters[r] {
 			if !slices.Contains(out, m) {
 				out = append(out, m)
 			}
@@ -175,53 +217,54 @@ func (a *audience) pod(m *member, ref events.Ref, get lookup) {
 	e := get(ref)
 	bound := e != nil && e.Node() == m.node
 	switch {
-	case bound && m.wants[ref] == 0:
+	case bound && m.reasons(ref) == 0:
 		a.want(m, ref, get)
-	case !bound && m.wants[ref] > 0:
+	case !bound && m.reasons(ref) > 0:
 		a.unwant(m, ref)
 	}
 }
 
 func (a *audience) want(m *member, r events.Ref, get lookup) {
-	m.wants[r]++
-	if m.wants[r] > 1 {
+	s := m.stake(r)
+	s.reasons++
+	if s.reasons > 1 {
 		return
 	}
-	if a.wanters[r] == nil {
-		a.wanters[r] = map[*member]bool{}
-	}
-	a.wanters[r][m] = true
+	a.wanters[r] = append(a.wanters[r], m)
 	m.dirty.add(r)
 	a.revisit(m, r, get)
 }
 
 func (a *audience) unwant(m *member, r events.Ref) {
-	m.wants[r]--
-	if m.wants[r] > 0 {
+	s := m.stake(r)
+	s.reasons--
+	if s.reasons > 0 {
 		return
 	}
-	delete(m.wants, r)
-	delete(a.wanters[r], m)
-	if len(a.wanters[r]) == 0 {
-		delete(a.wanters, r)
-	}
+	a.forget(m, r)
 	m.dirty.add(r)
-	for _, next := range m.edges[r] {
+	edges := s.edges
+	s.edges = nil
+	m.tidy(r, s)
+	for _, next := range edges {
 		a.unwant(m, next)
 	}
-	delete(m.edges, r)
 }
 
 // revisit follows what a wanted object refers to, now that it has changed.
 func (a *audience) revisit(m *member, r events.Ref, get lookup) {
-	if m.wants[r] == 0 || r.Name == "" {
+	s := m.stakes[r]
+	if s == nil || s.reasons == 0 || r.Name == "" {
 		return
 	}
-	before, after := m.edges[r], Needs(get(r))
+	before, after := s.edges, Needs(get(r))
 	if slices.Equal(before, after) {
 		return
 	}
-	m.edges[r] = after
+	if slices.Equal(after, a.needs) {
+		after = a.needs
+	}
+	s.edges, a.needs = after, after
 	for _, next := range after {
 		a.want(m, next, get)
 	}
@@ -232,7 +275,7 @@ func (a *audience) revisit(m *member, r events.Ref, get lookup) {
 
 func (m *member) mayKnow(r events.Ref) bool {
 	for _, c := range covers(r) {
-		if m.wants[c] > 0 {
+		if m.reasons(c) > 0 {
 			return true
 		}
 	}
@@ -251,8 +294,8 @@ func (m *member) settle(view projections.Reader, get lookup) delta {
 		for e := range view.List(r.Group, r.Resource, r.Namespace) {
 			look.add(e.Ref)
 		}
-		for known := range m.sent {
-			if wide := covers(known); slices.Contains(wide[1:], r) {
+		for known, s := range m.stakes {
+			if wide := covers(known); s.sent > 0 && slices.Contains(wide[1:], r) {
 				look.add(known)
 			}
 		}
@@ -265,13 +308,14 @@ func (m *member) settle(view projections.Reader, get lookup) delta {
 		if m.mayKnow(r) {
 			e = get(r)
 		}
-		at, known := m.sent[r]
+		s := m.stakes[r]
 		switch {
-		case e == nil && known:
-			delete(m.sent, r)
+		case e == nil && s != nil && s.sent > 0:
+			s.sent = 0
+			m.tidy(r, s)
 			d.removes = append(d.removes, r)
-		case e != nil && (!known || at < e.Sequence):
-			m.sent[r] = e.Sequence
+		case e != nil && (s == nil || s.sent < e.Sequence):
+			m.stake(r).sent = e.Sequence
 			d.puts = append(d.puts, e)
 		}
 	}

@@ -1,6 +1,8 @@
 package feed
 
 import (
+	"slices"
+
 	v1 "k8s.io/api/core/v1"
 	podutil "k8s.io/kubernetes/pkg/api/v1/pod"
 
@@ -40,16 +42,21 @@ func Needs(e *projections.Entry) []events.Ref {
 }
 
 func podNeeds(pod *v1.Pod) []events.Ref {
-	set := refSet{}
-	in := func(resource, name string) {
-		if name != "" {
-			set.add(events.Ref{Resource: resource, Namespace: pod.Namespace, Name: name})
+	refs := make([]events.Ref, 0, 8)
+	add := func(r events.Ref) {
+		if !slices.Contains(refs, r) {
+			refs = append(refs, r)
 		}
 	}
-	set.add(events.Ref{Resource: "namespaces", Name: pod.Namespace})
+	in := func(resource, name string) {
+		if name != "" {
+			add(events.Ref{Resource: resource, Namespace: pod.Namespace, Name: name})
+		}
+	}
+	add(events.Ref{Resource: "namespaces", Name: pod.Namespace})
 	// For the environment variables of services, and that of the API.
-	set.add(events.Ref{Resource: "services", Namespace: pod.Namespace})
-	set.add(events.Ref{Resource: "services", Namespace: "default", Name: "kubernetes"})
+	add(events.Ref{Resource: "services", Namespace: pod.Namespace})
+	add(events.Ref{Resource: "services", Namespace: "default", Name: "kubernetes"})
 	in("serviceaccounts", pod.Spec.ServiceAccountName)
 	podutil.VisitPodSecretNames(pod, func(name string) bool { in("secrets", name); return true })
 	podutil.VisitPodConfigmapNames(pod, func(name string) bool { in("configmaps", name); return true })
@@ -62,9 +69,9 @@ func podNeeds(pod *v1.Pod) []events.Ref {
 		}
 	}
 	if class := pod.Spec.RuntimeClassName; class != nil {
-		set.add(events.Ref{Group: "node.k8s.io", Resource: "runtimeclasses", Name: *class})
+		add(events.Ref{Group: "node.k8s.io", Resource: "runtimeclasses", Name: *class})
 	}
-	return set.refs
+	return refs
 }
 
 func volumeNeeds(pv *v1.PersistentVolume) []events.Ref {
