@@ -72,6 +72,8 @@ var sharing = func() json.Options {
 		of[[]metav1.OwnerReference](),
 		of[[]metav1.ManagedFieldsEntry](),
 		of[*metav1.FieldsV1](),
+		of[[]core.Container](),
+		of[[]core.Volume](),
 		of[[]core.Toleration](),
 		of[[]core.EnvVar](),
 		of[[]core.ContainerPort](),
