@@ -15,11 +15,16 @@ type Traced interface {
 
 // Trace is a place in the order in which the pods and nodes of one State have changed.
 // Each change hangs on the place before it. Nobody holds them but the views, and who
-// remembers one: what came before the oldest that is held is garbage.
+// remembers one: what came before the oldest that is held is garbage. Now and then a trace
+// begins anew, so that who remembers one for long does not hold all that comes after it.
 type Trace struct {
 	object events.Ref // whose change led here
+	number int
 	next   atomic.Pointer[Trace]
 }
+
+// reach is how many changes hang together.
+const reach = 1 << 17
 
 // To names the pods and nodes that may be other versions at a later place: all others are
 // the same ones. It says false if that place is not among the next, at most so many.
@@ -41,8 +46,10 @@ func (t *Trace) leave(object events.Ref) *Trace {
 	if !isPod(object) && !isNode(object) {
 		return t
 	}
-	after := &Trace{object: object}
-	t.next.Store(after)
+	after := &Trace{object: object, number: t.number + 1}
+	if after.number%reach != 0 {
+		t.next.Store(after)
+	}
 	return after
 }
 

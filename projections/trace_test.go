@@ -2,6 +2,7 @@ package projections_test
 
 import (
 	"maps"
+	"math"
 	"testing"
 
 	"github.com/reprise-run/reprise/events"
@@ -61,5 +62,29 @@ func TestTrace(t *testing.T) {
 		if named < 1000 {
 			t.Errorf("seed %d: only %d changes are named", seed, named)
 		}
+	}
+}
+
+// A trace does not hold on to all that has changed since: it ends, and who remembers the
+// place before that finds out.
+func TestTraceEnds(t *testing.T) {
+	s := projections.NewState()
+	ref := events.Ref{Resource: "pods", Namespace: "ns", Name: "p"}
+	trace := func() *projections.Trace { return s.View().(projections.Traced).Trace() }
+	known, begun := trace(), 0
+	for i := range uint64(300_000) {
+		s.Put(&projections.Entry{Ref: ref, Sequence: i})
+		now := trace()
+		changed, ok := known.To(now, math.MaxInt)
+		if ok && (len(changed) != 1 || changed[0] != ref) {
+			t.Fatalf("change %d: %v were named", i, changed)
+		}
+		if !ok {
+			begun++
+		}
+		known = now
+	}
+	if begun != 2 {
+		t.Errorf("the trace began anew %d times", begun)
 	}
 }
