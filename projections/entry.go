@@ -50,6 +50,9 @@ func Standing(r Reader, object events.Ref) (raw []byte, outline events.Outline, 
 // for what is no pod. It decodes nothing.
 func (e *Entry) Node() string { return e.node }
 
+// Lookup is events.Lookup in the object, for less.
+func (e *Entry) Lookup(names ...string) []byte { return e.outline.Lookup(e.Raw, names...) }
+
 // Change is one folded event: the object before it and after it. Before is nil
 // for a creation, After for a removal.
 type Change struct {

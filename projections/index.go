@@ -174,7 +174,7 @@ func isPod(r events.Ref) bool { return r.Resource == "pods" && r.Group == "" }
 // link reads from an object what it is filed under beside its name.
 func (e *Entry) link() {
 	controlled := false
-	for _, owner := range events.Elements(events.Lookup(e.Raw, "metadata", "ownerReferences")) {
+	for _, owner := range events.Elements(e.Lookup("metadata", "ownerReferences")) {
 		// One that begins with "/" is nobody's, and would be taken for one of the
 		// keys of uncontrolled: anybody may write it into an object.
 		if uid := plainString(events.Lookup(owner, "uid")); uid != "" && uid[0] != '/' {
@@ -186,6 +186,6 @@ func (e *Entry) link() {
 		e.owners = append(e.owners, uncontrolled(e.Ref.Group, e.Ref.Resource, e.Ref.Namespace))
 	}
 	if isPod(e.Ref) {
-		e.node = plainString(events.Lookup(e.Raw, "spec", "nodeName"))
+		e.node = plainString(e.Lookup("spec", "nodeName"))
 	}
 }

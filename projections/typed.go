@@ -157,7 +157,7 @@ func (e *Entry) decodeMeta(m *memo) (*metav1.ObjectMeta, error) {
 			}
 		}
 	}
-	value := events.Lookup(e.Raw, "metadata")
+	value := e.Lookup("metadata")
 	if value == nil {
 		return &o.Metadata, nil
 	}

@@ -16,7 +16,7 @@ import (
 
 // ended says whether all that ran of a pod has ended for good.
 func ended(pod *projections.Entry) bool {
-	phase, _ := events.Text(events.Lookup(pod.Raw, "status", "phase"))
+	phase, _ := events.Text(pod.Lookup("status", "phase"))
 	return phase == string(core.PodFailed) || phase == string(core.PodSucceeded)
 }
 

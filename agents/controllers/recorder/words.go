@@ -117,7 +117,7 @@ func ofContainer(c projections.Change) []note {
 		return nil
 	}
 	if c.Event.Type == "container.started" {
-		if raw := c.Entry().Raw; !isAmong(events.Lookup(raw, "spec", "containers"), said.Container) && !isAmong(events.Lookup(raw, "spec", "initContainers"), said.Container) {
+		if e := c.Entry(); !isAmong(e.Lookup("spec", "containers"), said.Container) && !isAmong(e.Lookup("spec", "initContainers"), said.Container) {
 			return nil
 		}
 		return []note{containerNote(c, said.Container, false, "Started", "Container started")}
@@ -152,7 +152,7 @@ func waiting(c projections.Change, pod *v1.Pod, s v1.ContainerStatus) []note {
 func containerNote(c projections.Change, container string, warning bool, reason, message string) note {
 	about := pointTo(c.Entry())
 	about.FieldPath = "spec.containers{" + container + "}"
-	if isAmong(events.Lookup(c.Entry().Raw, "spec", "initContainers"), container) {
+	if isAmong(c.Entry().Lookup("spec", "initContainers"), container) {
 		about.FieldPath = "spec.initContainers{" + container + "}"
 	}
 	return note{About: about, Warning: warning, Reason: reason, Message: message, Component: kubelet, Host: c.Entry().Node(), Sequence: c.Event.Sequence}
@@ -241,7 +241,7 @@ func messageOf(pod *v1.Pod, t v1.PodConditionType) string {
 // pointTo is a reference to a version of an object.
 func pointTo(e *projections.Entry) v1.ObjectReference {
 	r := v1.ObjectReference{Namespace: e.Ref.Namespace, Name: e.Ref.Name, UID: types.UID(e.UID), ResourceVersion: strconv.FormatUint(e.Sequence, 10)}
-	r.APIVersion, _ = events.Text(events.Lookup(e.Raw, "apiVersion"))
-	r.Kind, _ = events.Text(events.Lookup(e.Raw, "kind"))
+	r.APIVersion, _ = events.Text(e.Lookup("apiVersion"))
+	r.Kind, _ = events.Text(e.Lookup("kind"))
 	return r
 }
