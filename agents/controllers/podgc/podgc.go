@@ -8,7 +8,6 @@ package podgc
 
 import (
 	"slices"
-	"strings"
 	"time"
 
 	core "k8s.io/api/core/v1"
@@ -36,10 +35,13 @@ func New(o Options) runner.Decider {
 	if o.Ended == 0 {
 		o.Ended = defaultEnded
 	}
-	return decider{o}
+	return decider{o, &memo{}}
 }
 
-type decider struct{ Options }
+type decider struct {
+	Options
+	memo *memo
+}
 
 func (decider) Actor() events.Actor { return events.Actor{Kind: "controller", Name: "podgc"} }
 
@@ -64,16 +66,32 @@ func (decider) Concerns(v runner.View, c projections.Change) []events.Ref {
 	}
 	switch c.Event.Fact() {
 	case "succeeded", "failed", "status-updated":
-		return []events.Ref{all, c.After.Ref}
-	case "created", "bound", "terminating", "updated":
+		if countsAsEnded(c.After) {
+			return []events.Ref{all, c.After.Ref}
+		}
 		return []events.Ref{c.After.Ref}
+	case "created", "bound", "terminating", "updated":
+		if isStranded(v, c.After) {
+			return []events.Ref{c.After.Ref}
+		}
 	case "":
-		if hasEnded(projections.As[core.Pod](c.After)) {
+		if countsAsEnded(c.After) {
 			return []events.Ref{all, c.After.Ref}
 		}
 		return []events.Ref{c.After.Ref}
 	}
 	return nil
+}
+
+// isStranded says whether no node will do anything about a pod, or be asked to: most pods
+// that are created or bound are as they should be. What changes that later is about their
+// node, or about them.
+func isStranded(v runner.View, e *projections.Entry) bool {
+	if e.Node() == "" {
+		return e.Meta().DeletionTimestamp != nil
+	}
+	node := v.Get(objects.Node(e.Node()))
+	return node == nil || e.Meta().DeletionTimestamp != nil && outOfService(projections.As[core.Node](node))
 }
 
 // Decide removes one pod, or the oldest of those that have ended.
@@ -85,18 +103,13 @@ func (d decider) Decide(v runner.View, item runner.Item, now time.Time) runner.R
 	if e == nil {
 		return runner.Result{}
 	}
-	pod := projections.As[core.Pod](e)
-	switch node := v.Get(objects.Node(pod.Spec.NodeName)); {
-	case pod.Spec.NodeName == "":
-		if pod.DeletionTimestamp != nil {
-			return runner.Result{Commands: []runner.Command{force(e, item.Because)}}
-		}
-	case node == nil:
-		return abandon(e, pod, item.Because, now, true)
-	case pod.DeletionTimestamp != nil && outOfService(projections.As[core.Node](node)):
-		return abandon(e, pod, item.Because, now, false)
+	if !isStranded(v, e) {
+		return runner.Result{}
 	}
-	return runner.Result{}
+	if e.Node() == "" {
+		return runner.Result{Commands: []runner.Command{force(e, item.Because)}}
+	}
+	return abandon(e, projections.As[core.Pod](e), item.Because, now, v.Get(objects.Node(e.Node())) == nil)
 }
 
 // abandon gives up a pod that no node will speak for again: first it is said to
@@ -119,41 +132,9 @@ func abandon(e *projections.Entry, pod *core.Pod, because uint64, now time.Time,
 	return runner.Result{Decisions: []events.Decision{d}}
 }
 
-// trim deletes the oldest of the pods that have ended, beyond what is kept. Those
-// that were evicted go first, for nobody looks at what they did.
-func (d decider) trim(v runner.View, because uint64) runner.Result {
-	var ended []*projections.Entry
-	for e := range v.List("", "pods", "") {
-		if pod := projections.As[core.Pod](e); hasEnded(pod) && pod.DeletionTimestamp == nil {
-			ended = append(ended, e)
-		}
-	}
-	extra := len(ended) - d.Ended
-	if extra <= 0 {
-		return runner.Result{}
-	}
-	slices.SortStableFunc(ended, func(a, b *projections.Entry) int {
-		x, y := projections.As[core.Pod](a), projections.As[core.Pod](b)
-		if evicted(x) != evicted(y) {
-			if evicted(x) {
-				return -1
-			}
-			return 1
-		}
-		return x.CreationTimestamp.Compare(y.CreationTimestamp.Time)
-	})
-	var r runner.Result
-	for _, e := range ended[:min(extra, burst)] {
-		r.Commands = append(r.Commands, force(e, because))
-	}
-	return r
-}
-
 func force(e *projections.Entry, because uint64) runner.Command {
 	return runner.Command{Verb: runner.Delete, Object: e.Ref, UID: e.UID, Because: because, GracePeriod: new(int64)}
 }
-
-func evicted(pod *core.Pod) bool { return strings.EqualFold(pod.Status.Reason, "Evicted") }
 
 func hasEnded(pod *core.Pod) bool {
 	return pod.Status.Phase == core.PodSucceeded || pod.Status.Phase == core.PodFailed
