@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/reprise-run/reprise/agents/api"
+	"github.com/reprise-run/reprise/agents/api/seal"
 	"github.com/reprise-run/reprise/agents/api/seal/sealtest"
 	"github.com/reprise-run/reprise/agents/api/storage/storagetest"
 	"github.com/reprise-run/reprise/events"
@@ -196,5 +197,53 @@ func TestClearSecretsAreSealedAtStart(t *testing.T) {
 	}
 	if strings.Count(said.String(), "objects lay unencrypted") != 1 || !strings.Contains(said.String(), "objects=1") {
 		t.Errorf("it said %s", &said)
+	}
+}
+
+// TestAnAlteredSecretHidesNoOther reads and deletes a Secret whose value was altered in
+// the log, among others.
+func TestAnAlteredSecretHidesNoOther(t *testing.T) {
+	keeper := sealtest.Keeper(t, memvault.New(time.Now), sealtest.Config(t, "secrets", "one"))
+	s := start(t, func(o *api.Options) { o.Sealer = keeper })
+	ctx := t.Context()
+	s.namespace(t, "shop")
+	secrets := s.CoreV1().Secrets("shop")
+	for _, name := range []string{"bad", "good"} {
+		if _, err := secrets.Create(ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name}, StringData: map[string]string{"a": "secret-of-" + name}}, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	view := s.history.View()
+	good := view.Get(events.Ref{Resource: "secrets", Namespace: "shop", Name: "good"})
+	bad := view.Get(events.Ref{Resource: "secrets", Namespace: "shop", Name: "bad"})
+	// What is sealed for one object does not open in another.
+	patch := fmt.Sprintf(`[{"op":"replace","path":"/data/a","value":%s}]`, events.Lookup(good.Raw, "data", "a"))
+	if _, err := s.history.Propose(ctx, events.Proposal{Actor: events.Actor{Kind: "api"}, Basis: view.Sequence(), Decision: events.Decision{Changes: []events.Change{{
+		Type: "secret.data-changed", Object: bad.Ref, UID: bad.UID, Data: []byte(patch),
+	}}}}); err != nil {
+		t.Fatal(err)
+	}
+	list, err := s.CoreV1().Secrets("").List(ctx, metav1.ListOptions{FieldSelector: "metadata.namespace=shop"})
+	if err != nil || len(list.Items) != 2 {
+		t.Fatalf("%v, %v", list, err)
+	}
+	if got := list.Items[1]; string(got.Data["a"]) != "secret-of-good" {
+		t.Errorf("the other one is %v", got)
+	}
+	got, err := secrets.Get(ctx, "bad", metav1.GetOptions{})
+	if err != nil || len(got.Data["a"]) != 0 || !strings.Contains(got.Annotations[seal.Unreadable], "or delete it") {
+		t.Errorf("it is %v, %v", got, err)
+	}
+	if _, err := secrets.Patch(ctx, "bad", types.StrategicMergePatchType, []byte(`{"metadata":{"labels":{"a":"b"}}}`), metav1.PatchOptions{}); err != nil {
+		t.Errorf("a label: %v", err)
+	}
+	if err := secrets.Delete(ctx, "bad", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := secrets.List(ctx, metav1.ListOptions{}); err != nil || len(list.Items) != 1 {
+		t.Errorf("after its deletion: %v, %v", list, err)
+	}
+	if _, err := secrets.Create(ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "bad"}, StringData: map[string]string{"a": "anew"}}, metav1.CreateOptions{}); err != nil {
+		t.Errorf("made anew: %v", err)
 	}
 }

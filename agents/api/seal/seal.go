@@ -47,6 +47,9 @@ const Unreadable = "reprise.run/unreadable"
 
 const unreadableText = "its values cannot be decrypted now; the server's log says why"
 
+const alteredText = "its values were altered in the log, or moved there, and cannot be decrypted; " +
+	"write all of them anew, or delete it; `reprise history` tells who wrote them"
+
 // ErrErased says that the key of an object is no longer there.
 var ErrErased = errors.New("its key was destroyed")
 
@@ -245,12 +248,17 @@ func (k *Keeper) Open(ctx context.Context, r events.Ref, uid string, doc []byte)
 	return opened, nil
 }
 
-// Reveal is Open for objects of the past: where the key is gone it returns the
-// document with empty values and the annotation Erased.
+// Reveal is Open for who can do with less: where the key is gone it returns the document
+// with empty values and the annotation Erased, and where values were altered with the
+// annotation Unreadable, which says what to do. Trying again would not help with either.
 func (k *Keeper) Reveal(ctx context.Context, r events.Ref, uid string, doc []byte) ([]byte, error) {
 	opened, err := k.Open(ctx, r, uid, doc)
-	if errors.Is(err, ErrErased) {
+	switch {
+	case errors.Is(err, ErrErased):
 		return blank(r, doc, Erased, erasedText)
+	case errors.Is(err, errAltered):
+		k.log.Error("an object cannot be decrypted; it is shown without its values", "object", r.String(), "error", err)
+		return blank(r, doc, Unreadable, alteredText)
 	}
 	return opened, err
 }
