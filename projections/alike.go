@@ -3,6 +3,7 @@ package projections
 import (
 	"errors"
 	"hash/maphash"
+	"reflect"
 	"sync/atomic"
 
 	"github.com/go-json-experiment/json"
@@ -59,9 +60,45 @@ func (a *alike[T]) read(d *jsontext.Decoder, into *T) error {
 	if err := json.Unmarshal(raw, &value, a.inside); err != nil {
 		return err
 	}
+	clip(reflect.ValueOf(&value).Elem())
 	place.Store(&part[T]{string(raw), value})
 	*into = value
 	return nil
+}
+
+// clip leaves no room behind the elements of the lists in a value: what is appended to
+// one of them, by whoever copied it, must not come to lie where others append too.
+func clip(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			clip(v.Elem())
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if f := v.Field(i); f.CanSet() {
+				clip(f)
+			}
+		}
+	case reflect.Slice:
+		v.SetCap(v.Len())
+		if k := v.Type().Elem().Kind(); k == reflect.Struct || k == reflect.Pointer || k == reflect.Slice {
+			for i := range v.Len() {
+				clip(v.Index(i))
+			}
+		}
+	}
+}
+
+// how are the options with which an object is decoded. Parts are shared by what there
+// are many of, made from templates. Not by ConfigMaps and Secrets, whose values must not
+// be remembered when their objects are gone.
+func (e *Entry) how() json.Options {
+	switch e.Ref.Resource {
+	case "pods", "nodes", "replicasets", "deployments":
+		return sharing
+	}
+	return stored
 }
 
 // sharing are the options that decode a stored object and share its parts.

@@ -59,11 +59,28 @@ func TestSiblingsShare(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if cap(one.Spec.Containers[0].VolumeMounts) != len(one.Spec.Containers[0].VolumeMounts) || cap(one.OwnerReferences) != len(one.OwnerReferences) {
+		t.Error("who appends to a list of theirs writes into the other's")
+	}
 	one.Labels["app"] = "changed"
 	defer func() { one.Labels["app"] = "web" }()
 	for _, e := range []*projections.Entry{a, b} {
 		if e.Intact() == nil {
 			t.Errorf("%s does not see that its labels were changed", e.Ref)
 		}
+	}
+}
+
+// What a ConfigMap or a Secret says is remembered by nothing but itself.
+func TestValuesAreNotShared(t *testing.T) {
+	config := func(name string) map[string]string {
+		e := projections.NewEntry(events.Ref{Resource: "configmaps", Namespace: "shop", Name: name}, name, 1, 1,
+			[]byte(`{"data":{"a":"b"},"metadata":{"name":"`+name+`"}}`))
+		return projections.As[core.ConfigMap](e).Data
+	}
+	one := config("one")
+	one["a"] = "changed"
+	if got := config("other")["a"]; got != "b" {
+		t.Errorf("the other has %q of the first", got)
 	}
 }

@@ -122,9 +122,9 @@ func (t touched) decode(e *Entry, v reflect.Value) error {
 		}
 		value := e.outline.Lookup(e.Raw, m[0])
 		if slices.Contains(t, member{m[0]}) || len(value) == 0 || value[0] != '{' || fieldsFor(field.Type()) == nil {
-			err = decodeField(value, field)
+			err = decodeField(value, field, e.how())
 		} else {
-			err = t[i:].decodeWithin(m[0], value, field)
+			err = t[i:].decodeWithin(m[0], value, field, e.how())
 		}
 		if err != nil {
 			return err
@@ -134,7 +134,7 @@ func (t touched) decode(e *Entry, v reflect.Value) error {
 }
 
 // decodeWithin reads those members of the value of a member that are touched.
-func (t touched) decodeWithin(first string, value []byte, v reflect.Value) error {
+func (t touched) decodeWithin(first string, value []byte, v reflect.Value, how json.Options) error {
 	for _, m := range t {
 		if m[0] != first {
 			continue
@@ -153,7 +153,7 @@ func (t touched) decodeWithin(first string, value []byte, v reflect.Value) error
 		}
 		field, known, err := namedField(v, string(name[1:len(name)-1]))
 		if err == nil && known {
-			err = decodeField(value, field)
+			err = decodeField(value, field, how)
 		}
 		if err != nil {
 			return err
@@ -173,12 +173,12 @@ func (t touched) has(first string, name []byte) bool {
 }
 
 // decodeField reads a value, which is nil if there is none.
-func decodeField(value []byte, field reflect.Value) error {
+func decodeField(value []byte, field reflect.Value, how json.Options) error {
 	field.SetZero()
 	if value == nil {
 		return nil
 	}
-	return json.Unmarshal(value, field.Addr().Interface(), sharing)
+	return json.Unmarshal(value, field.Addr().Interface(), how)
 }
 
 // fields are where the fields of a struct lie by their names in JSON; nil if they

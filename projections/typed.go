@@ -103,7 +103,7 @@ func (e *Entry) make(t reflect.Type, m *memo) (any, error) {
 		}
 		v = reflect.New(t)
 	}
-	return v.Interface(), decode(e.Raw, v.Interface(), sharing)
+	return v.Interface(), decode(e.Raw, v.Interface(), e.how())
 }
 
 // What is stored is canonical, so there is no need to look for these again.
