@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	quick "github.com/go-json-experiment/json"
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -47,7 +48,7 @@ func (n note) item() events.Ref {
 
 func parseItem(ref events.Ref) (note, bool) {
 	var n note
-	err := json.Unmarshal([]byte(ref.Name), &n)
+	err := quick.Unmarshal([]byte(ref.Name), &n)
 	return n, err == nil && n.Reason != ""
 }
 
