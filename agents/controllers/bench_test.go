@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 	"testing"
@@ -21,6 +22,7 @@ import (
 	"github.com/reprise-run/reprise/agents/controllers/deployment"
 	"github.com/reprise-run/reprise/agents/controllers/garbage"
 	"github.com/reprise-run/reprise/agents/controllers/namespace"
+	"github.com/reprise-run/reprise/agents/controllers/podgc"
 	"github.com/reprise-run/reprise/agents/controllers/recorder"
 	"github.com/reprise-run/reprise/agents/controllers/replicaset"
 	"github.com/reprise-run/reprise/agents/controllers/serviceaccount"
@@ -56,6 +58,32 @@ func BenchmarkPods(b *testing.B) {
 	}
 	ready += b.N
 	c.ready(b, ready)
+	b.ReportMetric(float64((used(b)-before).Microseconds())/float64(b.N), "cpu-us/pod")
+	b.ReportMetric(float64(c.history.View().Sequence()-last)/float64(b.N), "events/pod")
+}
+
+// BenchmarkEnds measures what the end of a pod costs a server, from the deletion of
+// its Deployment to its removal, on the same parts. Nodes say what theirs do: that the
+// containers ended, and then that the pod is gone.
+func BenchmarkEnds(b *testing.B) {
+	const nodes, size = 100, 100
+	c := newBenchCluster(b)
+	for i := range nodes {
+		c.node(b, fmt.Sprint("n", i))
+	}
+	var names []string
+	for n := 0; n < b.N; n += size {
+		names = append(names, fmt.Sprint("web", n))
+		c.deploy(b, names[len(names)-1], min(size, b.N-n))
+	}
+	c.ready(b, b.N)
+	b.ReportAllocs()
+	b.ResetTimer()
+	before, last := used(b), c.history.View().Sequence()
+	for _, name := range names {
+		must(b, c.AppsV1().Deployments("default").Delete(b.Context(), name, metav1.DeleteOptions{}))
+	}
+	c.gone(b)
 	b.ReportMetric(float64((used(b)-before).Microseconds())/float64(b.N), "cpu-us/pod")
 	b.ReportMetric(float64(c.history.View().Sequence()-last)/float64(b.N), "events/pod")
 }
@@ -124,6 +152,7 @@ func newBenchCluster(b *testing.B) *benchCluster {
 	c.Interface = kubernetes.NewForConfigOrDie(config)
 	for _, d := range []runner.Decider{
 		scheduler.New(""), deployment.New(), replicaset.New(), namespace.New(), garbage.New(), serviceaccount.New(), recorder.New(),
+		podgc.New(podgc.Options{}),
 	} {
 		r := runner.New(d, runner.Options{Projection: c.history, Volatile: c.volatile, Proposer: c.proposer, Gate: s.Gate(), Logger: quiet, Version: "bench"})
 		keep(func() { _ = r.Run(ctx) })
@@ -199,6 +228,25 @@ func (c *benchCluster) ready(b *testing.B, want int) {
 	}
 }
 
+// gone waits until there is no pod.
+func (c *benchCluster) gone(b *testing.B) {
+	ctx, cancel := context.WithTimeout(b.Context(), 10*time.Minute)
+	defer cancel()
+	view := c.history.View()
+	changes, err := c.history.Changes(ctx, view.Sequence())
+	must(b, err)
+	left := len(slices.Collect(view.List("", "pods", "")))
+	for left > 0 {
+		batch, err := changes.Next(ctx)
+		must(b, err)
+		for _, c := range batch {
+			if c.Event.Type == "pod.removed" {
+				left--
+			}
+		}
+	}
+}
+
 func anyDeployment(batch []projections.Change) bool {
 	for _, c := range batch {
 		if c.Event.Object.Resource == "deployments" {
@@ -208,7 +256,8 @@ func anyDeployment(batch []projections.Change) bool {
 	return false
 }
 
-// nodes says of each pod that is bound that it is ready, as its node would.
+// nodes says of each pod that is bound that it is ready, and of one that is to go that
+// its containers ended and that it is gone, as its node would.
 func (c *benchCluster) nodes(ctx context.Context) error {
 	changes, err := c.history.Changes(ctx, c.history.View().Sequence())
 	if err != nil {
@@ -221,20 +270,39 @@ func (c *benchCluster) nodes(ctx context.Context) error {
 			return err
 		}
 		for _, change := range batch {
-			if change.Event.Type != "pod.bound" {
+			if !isForNode(change) {
 				continue
 			}
 			slots <- struct{}{}
 			go func() {
 				defer func() { <-slots }()
-				node := hollow(projections.As[corev1.Pod](change.After).Spec.NodeName)
-				now := time.Now().UTC().Truncate(time.Millisecond)
-				item := runner.Item{Ref: change.After.Ref, Because: change.Event.Sequence}
-				for _, d := range node.Decide(runner.View{Reader: c.history.View()}, item, now).Decisions {
-					_, _ = c.proposer.Propose(ctx, events.Proposal{Decision: d, Actor: node.Actor(), Basis: change.Event.Sequence, Now: now})
-				}
+				c.act(ctx, change)
 			}()
 		}
+	}
+}
+
+// isForNode says whether the node of a pod has something to do after a change.
+func isForNode(c projections.Change) bool {
+	switch c.Event.Type {
+	case "pod.bound", "pod.succeeded":
+		return true
+	}
+	return c.Before != nil && c.After != nil && c.After.Ref.GroupResource() == "pods" &&
+		c.Before.Meta().DeletionTimestamp == nil && c.After.Meta().DeletionTimestamp != nil
+}
+
+// act does what the node of a pod does after a change of it.
+func (c *benchCluster) act(ctx context.Context, change projections.Change) {
+	e, because := change.After, change.Event.Sequence
+	pod, now := projections.As[corev1.Pod](e), time.Now().UTC().Truncate(time.Millisecond)
+	node := hollow(pod.Spec.NodeName)
+	decisions := node.Decide(runner.View{Reader: c.history.View()}, runner.Item{Ref: e.Ref, Because: because}, now).Decisions
+	if pod.DeletionTimestamp != nil && pod.Status.Phase == corev1.PodRunning {
+		decisions = []events.Decision{runner.Patch(e, "pod.succeeded", because, runner.Set("/status/phase", corev1.PodSucceeded))}
+	}
+	for _, d := range decisions {
+		_, _ = c.proposer.Propose(ctx, events.Proposal{Decision: d, Actor: node.Actor(), Basis: because, Now: now})
 	}
 }
 
