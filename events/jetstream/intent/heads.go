@@ -4,51 +4,80 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"hash"
 
 	"github.com/reprise-run/reprise/events"
 )
 
 // A head is written at once with the first record behind it, and lies in one sector of
 // the disk, so that no crash leaves a part of it. One that cannot be read is damaged, and
-// must not take with it what was acknowledged. Its generation is that by whose key the
-// first record is whole.
+// must not take with it what was acknowledged. If two of its parts agree, they say what it
+// was. Else its generation is that by whose key the first record is whole.
 
 // headsOf returns the heads of both files; that of a file in which nothing was written
 // has generation 0.
 func headsOf(contents [2][]byte, dir, stream string) (heads [2]head, err error) {
-	var good [2]bool
+	var known [2]bool
 	for i, content := range contents {
-		if len(content) < headSize {
-			continue
-		}
-		var h head
-		if h, good[i] = parseHead(content); good[i] {
-			heads[i] = h
+		if known[i] = len(content) < headSize; !known[i] {
+			heads[i], known[i] = parseHead(content)
 		}
 	}
 	for i, content := range contents {
-		if good[i] || len(content) < headSize {
-			continue
+		if !known[i] {
+			heads[i], known[i] = guess(content, stream, heads[1-i].generation)
 		}
-		other := heads[1-i].generation
-		h, ok := guess(content, stream, other)
-		if !ok && !blank(content, stream, other) {
+	}
+	for i, content := range contents {
+		if !known[i] && !blank(content, i, stream, heads[1-i]) {
 			return heads, fmt.Errorf("the head of %s cannot be read, nor which records follow it, so that it is not known whether the log has all that was acknowledged: put back a copy of the data directory: %w", Paths(dir, stream)[i], events.ErrDamaged)
 		}
-		heads[i] = h
 	}
 	return heads, nil
 }
 
-// blank says that nothing was written to a file, or that of the first append to it a crash
-// took the beginning.
-func blank(content []byte, stream string, other uint64) bool {
-	if len(bytes.TrimLeft(content[:headSize], "\x00")) > 0 {
-		return false
+// parseHead reads that at the beginning of b. One of its parts may be damaged: its
+// checksum tells what the others should be, and they are like no others.
+func parseHead(b []byte) (head, bool) {
+	generation := binary.BigEndian.Uint64(b[len(magic):])
+	oldest := binary.BigEndian.Uint64(b[len(magic)+8:])
+	read := head{generation, oldest}
+	for _, h := range []head{read, {generation, generation}, {generation, generation - 1}, {oldest, oldest}, {oldest + 1, oldest}} {
+		if sum := appendHead(nil, h)[headSize-8:]; h.generation > 0 && bytes.Equal(b[headSize-8:headSize], sum) {
+			return h, true
+		}
 	}
-	_, more := find(content[headSize:], checksum(stream, other+1), 0)
-	return !more
+	if string(b[:len(magic)]) == magic && generation > 0 && (oldest == generation || oldest == generation-1) {
+		return read, true
+	}
+	return head{}, false
 }
+
+// sector is the least that a disk writes whole or not at all.
+const sector = 512
+
+// blank says that nothing was ever written to a file, or that a crash took the beginning of
+// the first append to it, which was not acknowledged then; other is the head of the other
+// file. It leaves zeros only in a file that was never used before.
+func blank(content []byte, file int, stream string, other head) bool {
+	if !zeros(content[:min(sector, len(content))]) || other.oldest < other.generation {
+		return false // who turned from it to the other file had used it
+	}
+	if file == first {
+		// Its head was on disk before anything was appended, be it to the other file.
+		return other.generation == 0 && zeros(content)
+	}
+	// Whole records are those of earlier generations, or followed the one without its
+	// beginning, which was acknowledged before they were written.
+	sums := []hash.Hash64{checksum(stream, other.generation+1)}
+	for n := uint64(1); n < other.generation && n <= mostApart; n++ {
+		sums = append(sums, checksum(stream, other.generation-n))
+	}
+	_, used := find(content[headSize:], 0, sums...)
+	return !used
+}
+
+func zeros(b []byte) bool { return len(bytes.TrimLeft(b, "\x00")) == 0 }
 
 // mostApart is how far the generations of the two files are sought apart: each start and
 // each turn adds one.

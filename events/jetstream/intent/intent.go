@@ -134,7 +134,7 @@ func parse(content []byte, h head, stream string) (all []Record, err error) {
 			if n := len(all); n > 0 {
 				last = all[n-1].Last()
 			}
-			if after, found := find(b, sum, last); found {
+			if after, found := find(b, last, sum); found {
 				return nil, fmt.Errorf("what was appended after sequence %d cannot be read, and is followed by what was appended after %d: %w", last, after, events.ErrDamaged)
 			}
 			return all, nil
@@ -163,23 +163,37 @@ func payload(b []byte, sum hash.Hash64) ([]byte, bool) {
 	return p, sum.Sum64() == binary.BigEndian.Uint64(b[4:])
 }
 
-// find looks for a record anywhere behind the beginning of b, and returns the sequence
-// before it, which must be higher than one.
-func find(b []byte, sum hash.Hash64, than uint64) (after uint64, found bool) {
+// find looks for a record anywhere behind the beginning of b, whole by one of the keys, and
+// returns the sequence before it, which must be higher than one, 0 if that is not known.
+func find(b []byte, than uint64, sums ...hash.Hash64) (after uint64, found bool) {
 	for at := 1; at < len(b)-recordHead-8-eventHead; at++ {
 		// No hash is made of what cannot be a record.
 		size, after := int64(binary.BigEndian.Uint32(b[at:])), binary.BigEndian.Uint64(b[at+recordHead:])
-		if size < 8+eventHead || size > int64(len(b)-at-recordHead) || after <= than || after > than+mostLost {
+		if size < 8+eventHead || size > int64(len(b)-at-recordHead) || than > 0 && (after <= than || after-than > mostLost) {
 			continue
 		}
-		if first := int64(binary.BigEndian.Uint32(b[at+recordHead+8:])); first > size-8-eventHead {
+		if !addsUp(b[at+recordHead+8 : int64(at+recordHead)+size]) {
 			continue
 		}
-		if _, ok := payload(b[at:], sum); ok {
-			return after, true
+		for _, sum := range sums {
+			if _, ok := payload(b[at:], sum); ok {
+				return after, true
+			}
 		}
 	}
 	return 0, false
+}
+
+// addsUp says that the lengths of a record's events do.
+func addsUp(b []byte) bool {
+	for len(b) >= eventHead {
+		n := int64(binary.BigEndian.Uint32(b))
+		if n > int64(len(b)-eventHead) {
+			return false
+		}
+		b = b[eventHead+n:]
+	}
+	return len(b) == 0
 }
 
 // mostLost is how many events what cannot be read has at most.
@@ -241,12 +255,6 @@ func appendHead(b []byte, h head) []byte {
 	b = binary.BigEndian.AppendUint64(append(b, magic...), h.generation)
 	b = binary.BigEndian.AppendUint64(b, h.oldest)
 	return binary.BigEndian.AppendUint64(b, highwayhash.Sum64(b[len(b)-headSize+8:], make([]byte, highwayhash.Size)))
-}
-
-func parseHead(b []byte) (h head, ok bool) {
-	h.generation = binary.BigEndian.Uint64(b[len(magic):])
-	h.oldest = binary.BigEndian.Uint64(b[len(magic)+8:])
-	return h, string(b[:headSize]) == string(appendHead(nil, h))
 }
 
 func checksum(stream string, generation uint64) hash.Hash64 {

@@ -18,6 +18,9 @@ type Options struct {
 	Unsynced bool
 }
 
+// first is the file that is written first, by Reset.
+const first = 1
+
 // step is how much a file grows at once, if it is to hold more than that.
 const step = 1 << 20
 
