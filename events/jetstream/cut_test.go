@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/events/jetstream/blockfile"
@@ -54,6 +55,7 @@ func TestPowerCuts(t *testing.T) {
 // What the journal does not have is not cut off.
 func TestBlocksAreNotCutBeyondTheJournal(t *testing.T) {
 	l := openNew(t)
+	l.own.quiet = time.Hour
 	var chain [32]byte
 	all := appendTo(t, l, nil, decision(&chain, 0, 3))
 	all = appendTo(t, l, all, decision(&chain, 3, 3))

@@ -61,6 +61,7 @@ func TestBlocksWithAGapAreNotTakenForWhole(t *testing.T) {
 // JetStream does not tell that it could not write before something else is appended.
 func TestWhatIsNeverWrittenFailsTheServer(t *testing.T) {
 	l := openNew(t)
+	l.own.quiet = time.Hour
 	var chain [32]byte
 	appendTo(t, l, nil, decision(&chain, 0, 3))
 	l.own.overdue = time.Millisecond

@@ -52,8 +52,22 @@ func (s *Server) look() error {
 }
 
 // lost says that JetStream says that it does not have an event: what it could not write it
-// forgets, also if it has answered.
+// forgets, also if it has answered. It says so too when it could not look, as while it is
+// shut down, and so is asked twice.
 func (s *Server) lost(ctx context.Context, name string, sequence uint64) bool {
+	if !s.lacks(ctx, name, sequence) || !s.lacks(ctx, name, sequence) {
+		return false
+	}
+	select {
+	case <-s.closed:
+		return false
+	default:
+		return true
+	}
+}
+
+// lacks is lost, asked once.
+func (s *Server) lacks(ctx context.Context, name string, sequence uint64) bool {
 	nc, err := s.Connect()
 	if err != nil {
 		return false

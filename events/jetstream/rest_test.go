@@ -93,7 +93,14 @@ func TestALogAtRestIsOnDisk(t *testing.T) {
 			}
 		}
 		l.own.mu.Lock()
-		<-l.own.hardened
+		hardened := l.own.hardened
+		l.own.mu.Unlock()
+		select {
+		case <-hardened:
+		case <-l.own.server.Failed():
+			t.Fatal(l.own.server.Err())
+		}
+		l.own.mu.Lock()
 		files := l.own.blocks.files
 		all = append(all, files[len(files)-1].read)
 		l.own.mu.Unlock()
