@@ -181,8 +181,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := a.register(ctx); err != nil {
 		return err
 	}
-	follow := a.o.Projection.View().Sequence()
-	if err := a.discover(ctx); err != nil {
+	changes, err := a.discover(ctx)
+	if err != nil {
 		return err
 	}
 	a.start(func() { a.renew(ctx) })
@@ -194,7 +194,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if a.o.Listener != nil {
 		a.start(func() { a.serve(ctx) })
 	}
-	return a.follow(ctx, follow)
+	return a.follow(ctx, changes)
 }
 
 func (a *Agent) start(f func()) {

@@ -26,8 +26,9 @@ const (
 	lookings  = 6
 )
 
-// discover finds all pods that the cluster, the runtime or the disk has.
-func (a *Agent) discover(ctx context.Context) error {
+// discover finds all pods that the cluster, the runtime or the disk has, and returns
+// what changes of the cluster from there.
+func (a *Agent) discover(ctx context.Context) (live.Changes, error) {
 	for {
 		err := a.discoverRuntime(ctx)
 		if err == nil {
@@ -35,36 +36,54 @@ func (a *Agent) discover(ctx context.Context) error {
 		}
 		a.log.Warn("the container runtime does not answer; trying again", "error", err)
 		if !a.sleep(ctx, time.Second) {
-			return ctx.Err()
+			return nil, ctx.Err()
 		}
 	}
 	left, err := a.disk.Pods()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if a.o.Cgroups != nil {
 		uids, err := a.o.Cgroups.Pods()
 		if err != nil {
-			return fmt.Errorf("cannot list the control groups of pods: %w", err)
+			return nil, fmt.Errorf("cannot list the control groups of pods: %w", err)
 		}
 		for _, uid := range uids {
 			left = append(left, types.UID(uid))
 		}
 	}
-	a.discoverView(ctx)
+	changes, err := a.discoverView(ctx)
+	if err != nil {
+		return nil, err
+	}
 	known := a.all()
 	for _, uid := range left {
 		if !slices.Contains(known, uid) {
 			a.see(uid, events.Ref{})
 		}
 	}
-	return nil
+	return changes, nil
 }
 
-func (a *Agent) discoverView(ctx context.Context) {
+// discoverView finds the pods that the cluster has, and returns what changes from
+// there. It begins to follow before it looks, as a projection may keep no more of the
+// past than those who follow have yet to hear.
+func (a *Agent) discoverView(ctx context.Context) (live.Changes, error) {
+	changes, err := a.o.Projection.Changes(ctx, a.o.Projection.View().Sequence())
+	for errors.Is(err, live.ErrTooOld) {
+		changes, err = a.o.Projection.Changes(ctx, a.o.Projection.View().Sequence())
+	}
+	if err != nil {
+		return nil, err
+	}
+	// What changed before is not told: it may be anything that these pods depend on.
+	for _, uid := range a.all() {
+		a.refresh(uid)
+	}
 	for e := range a.o.Projection.View().OnNode(a.o.Name) {
 		a.see(types.UID(e.UID), e.Ref)
 	}
+	return changes, nil
 }
 
 func (a *Agent) discoverRuntime(ctx context.Context) error {
@@ -83,37 +102,20 @@ func podRef(namespace, name string) events.Ref {
 }
 
 // follow has each pod looked at when something that it depends on changes.
-func (a *Agent) follow(ctx context.Context, after uint64) error {
-	for {
-		changes, err := a.o.Projection.Changes(ctx, after)
-		if err == nil {
-			after, err = a.drain(ctx, changes, after)
-		}
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, live.ErrTooOld):
-			// Look at everything, and follow from there.
-			after = a.o.Projection.View().Sequence()
-			a.discoverView(ctx)
-			for _, uid := range a.all() {
-				a.kick(uid)
-			}
-		default:
-			return fmt.Errorf("cannot follow the cluster: %w", err)
-		}
-	}
-}
-
-func (a *Agent) drain(ctx context.Context, changes live.Changes, after uint64) (uint64, error) {
+func (a *Agent) follow(ctx context.Context, changes live.Changes) error {
 	for {
 		batch, err := changes.Next(ctx)
+		if errors.Is(err, live.ErrTooOld) {
+			changes, err = a.discoverView(ctx)
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
 		if err != nil {
-			return after, err
+			return fmt.Errorf("cannot follow the cluster: %w", err)
 		}
 		for _, c := range batch {
 			a.concerns(ctx, c)
-			after = c.Event.Sequence
 		}
 	}
 }

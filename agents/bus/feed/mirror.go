@@ -100,7 +100,8 @@ func (m *Mirror) Wait(ctx context.Context, sequence uint64) error {
 }
 
 // Changes is live.Projection's. Who has just taken a view may miss one step that
-// comes before it asks, and not more.
+// comes before it asks, and not more: it should ask at once, and do what takes long
+// then.
 func (m *Mirror) Changes(_ context.Context, after uint64) (live.Changes, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
