@@ -237,6 +237,47 @@ func TestLostMessagesAreNoticed(t *testing.T) {
 	sees(t, m, c.append(), "pods/shop/mine", "pods/shop/second")
 }
 
+// What waits to be applied takes no room from a snapshot, and a snapshot may be larger
+// than the room there is.
+func TestSnapshotsFindRoom(t *testing.T) {
+	c := newCluster(t)
+	nc, err := c.nats.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	f := newFollower(nc, c.node, Options{Log: slog.New(slog.DiscardHandler)}, 1)
+	f.in <- &nats.Msg{Data: []byte("of an older subscription")}
+	if _, err := nc.ChanSubscribe(c.node.Feed(), f.in); err != nil {
+		t.Fatal(err)
+	}
+	const messages = 5
+	if _, err := nc.Subscribe(c.node.Call("feed"), func(m *nats.Msg) {
+		var asked call
+		err := json.Unmarshal(m.Data, &asked)
+		for i := uint64(1); i <= messages && err == nil; i++ {
+			// The next one comes when this one is taken, and then the answer.
+			if err = nc.Publish(c.node.Feed(), message{Epoch: asked.Epoch, Number: i, Sequence: i}.bytes()); err == nil {
+				err = f.mirror.Wait(t.Context(), i)
+			}
+		}
+		if err == nil {
+			err = m.Respond(encode(answer{Server: "s", Number: messages, Sequence: messages}))
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.snapshot(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if at := f.mirror.View().Sequence(); at != messages {
+		t.Errorf("the mirror is at %d, want %d", at, messages)
+	}
+}
+
 func TestLargeSnapshotsAreSplit(t *testing.T) {
 	c := newCluster(t)
 	defer c.serve()()

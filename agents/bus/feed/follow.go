@@ -28,9 +28,13 @@ type Options struct {
 }
 
 // pending is how many messages may wait to be applied: if there are more, NATS
-// drops some, and the node begins anew. They are a few for each of its pods, and room
-// for them is kept for as long as the node lives.
-const pending = 1024
+// drops some, and the node begins anew. Room for them is kept for as long as the node
+// lives. They are a few for each of its pods, and, if it asks for the network, one for
+// each change of any Service or EndpointSlice.
+const (
+	pending        = 1024
+	pendingNetwork = 4096
+)
 
 // follower keeps a mirror up to date. Its state belongs to the goroutine of run.
 type follower struct {
@@ -70,8 +74,11 @@ func Follow(ctx context.Context, nc *nats.Conn, node bus.Node, opts Options) (*M
 	if opts.Every == 0 {
 		opts.Every = 15 * time.Second
 	}
-	f := &follower{nc: nc, node: node, opts: opts, mirror: newMirror(), in: make(chan *nats.Msg, pending), answers: make(chan progress)}
-	f.mirror.ask = f.check
+	room := pending
+	if opts.Network {
+		room = pendingNetwork
+	}
+	f := newFollower(nc, node, opts, room)
 	sub, err := nc.ChanSubscribe(node.Feed(), f.in)
 	if err != nil {
 		return nil, fmt.Errorf("cannot subscribe to the node's feed: %w", err)
@@ -88,6 +95,12 @@ func Follow(ctx context.Context, nc *nats.Conn, node bus.Node, opts Options) (*M
 		_ = sub.Unsubscribe()
 	}()
 	return f.mirror, nil
+}
+
+func newFollower(nc *nats.Conn, node bus.Node, opts Options, room int) *follower {
+	f := &follower{nc: nc, node: node, opts: opts, mirror: newMirror(), in: make(chan *nats.Msg, room), answers: make(chan progress)}
+	f.mirror.ask = f.check
+	return f
 }
 
 // begin asks for a snapshot until it is there.
@@ -120,26 +133,48 @@ func (f *follower) snapshot(ctx context.Context) error {
 	sub := &subscription{epoch: nuid.Next()}
 	f.current.Store(sub)
 	f.number, f.parts = 0, nil
-	a, err := f.ask(ctx, f.node.Call("feed"), sub.epoch, f.mirror.View().Sequence())
-	if err != nil {
-		return err
-	}
-	f.current.Store(&subscription{epoch: sub.epoch, server: a.Server})
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	for f.number < a.Number {
+	f.discard()
+	asking, cancel := context.WithCancel(ctx)
+	defer cancel()
+	answered := make(chan progress, 1)
+	sequence := f.mirror.View().Sequence()
+	go func() {
+		a, err := f.ask(asking, f.node.Call("feed"), sub.epoch, sequence)
+		answered <- progress{sub, a, err}
+	}()
+	// The server sends the snapshot and then answers, so that it is taken meanwhile.
+	var end uint64
+	var late <-chan time.Time
+	for late == nil || f.number < end {
 		select {
 		case m := <-f.in:
 			if !f.take(m) {
 				return errors.New("a message of the snapshot is lost")
 			}
-		case <-deadline.C:
+		case p := <-answered:
+			if p.err != nil {
+				return p.err
+			}
+			f.current.Store(&subscription{epoch: sub.epoch, server: p.answer.Server})
+			end, late = p.answer.Number, time.After(patience)
+		case <-late:
 			return errors.New("the snapshot does not come")
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 	return nil
+}
+
+// discard makes room for a snapshot: what waits is of the time before it was asked for.
+func (f *follower) discard() {
+	for {
+		select {
+		case <-f.in:
+		default:
+			return
+		}
+	}
 }
 
 func (f *follower) ask(ctx context.Context, subject, epoch string, sequence uint64) (answer, error) {
