@@ -76,13 +76,19 @@ func TestEqualInUnusualValues(t *testing.T) {
 		Limit  resource.Quantity
 		At     metav1.Time
 		Array  [2]string
+		List   v1.ResourceList
+		Inner  core.ResourceList
+		hidden map[string]string
 	}
+	large := resource.MustParse("123456789012345678901234567890")
 	now := time.Unix(1e9, 0)
 	all := []odd{
 		{}, {Any: 1}, {Any: "1"}, {Any: []string{}}, {Any: []string(nil)}, {Any: (*int)(nil)}, {Object: &v1.Pod{}}, {Object: &v1.Node{}},
 		{Floats: []float64{}}, {Floats: []float64{0.5}}, {Names: map[string][]string{}}, {Names: map[string][]string{"a": nil}},
 		{Names: map[string][]string{"a": {}}}, {Names: map[string][]string{"b": nil}}, {Limit: resource.MustParse("1")}, {Limit: resource.MustParse("1000m")},
-		{Limit: resource.MustParse("1Ki")}, {At: metav1.NewTime(now)}, {At: metav1.NewTime(now.UTC())}, {Array: [2]string{"a"}}, {Array: [2]string{"", "a"}},
+		{Limit: resource.MustParse("1Ki")}, {List: v1.ResourceList{}}, {List: v1.ResourceList{"cpu": resource.MustParse("1")}}, {List: v1.ResourceList{"cpu": resource.MustParse("1000m")}},
+		{List: v1.ResourceList{"cpu": large}}, {List: v1.ResourceList{"cpu": large.DeepCopy()}}, {List: v1.ResourceList{"memory": large}}, {Inner: core.ResourceList{"cpu": large.DeepCopy()}},
+		{hidden: map[string]string{"a": "b"}}, {hidden: map[string]string{"a": "c"}}, {At: metav1.NewTime(now)}, {At: metav1.NewTime(now.UTC())}, {Array: [2]string{"a"}}, {Array: [2]string{"", "a"}},
 	}
 	for i := range all {
 		for j := range all {
@@ -94,7 +100,13 @@ func TestEqualInUnusualValues(t *testing.T) {
 }
 
 func TestEqualMakesNoGarbage(t *testing.T) {
-	pod := &core.Pod{Spec: core.PodSpec{Containers: []core.Container{{Name: "a", Args: []string{"b"}, SecurityContext: &core.SecurityContext{}}}}}
+	pod := &core.Pod{
+		ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web", "tier": "front"}},
+		Spec: core.PodSpec{Containers: []core.Container{{
+			Name: "a", Args: []string{"b"}, SecurityContext: &core.SecurityContext{},
+			Resources: core.ResourceRequirements{Requests: core.ResourceList{"cpu": resource.MustParse("100m"), "memory": resource.MustParse("64Mi")}},
+		}}},
+	}
 	other := pod.DeepCopy()
 	if n := testing.AllocsPerRun(100, func() { quick.Equal(pod, other) }); n != 0 {
 		t.Errorf("%v allocations", n)
