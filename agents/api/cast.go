@@ -178,7 +178,8 @@ func volumeNames(spec *core.PodSpec, name string) (at []*string) {
 	return at
 }
 
-// pour creates a pod that fits the cast, as the registry would.
+// pour creates a pod that fits the cast, as the registry would. If the name is taken by a
+// pod that is being deleted, the registry would also say so.
 func (l *lane) pour(ctx context.Context, c *cast, pod *core.Pod, validate rest.ValidateObjectFunc) error {
 	rest.FillObjectMetaSystemFields(pod)
 	pod.Generation, pod.Status = c.generation, c.status
@@ -190,5 +191,6 @@ func (l *lane) pour(ctx context.Context, c *cast, pod *core.Pod, validate rest.V
 	if err == nil && !made {
 		err = upstreamstorage.NewKeyExistsError(ref.Text(), 0)
 	}
-	return storeerr.InterpretCreateError(err, podResource.GroupResource(), pod.Name)
+	err = storeerr.InterpretCreateError(err, podResource.GroupResource(), pod.Name)
+	return rest.CheckGeneratedNameError(ctx, l.store.CreateStrategy, err, pod)
 }
