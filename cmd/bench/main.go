@@ -66,7 +66,7 @@ func run(ctx context.Context, args []string) error {
 	of := f.String("sides", "reprise", "reprise, upstream, or both, separated by a comma")
 	arguments := f.String("server", "", "arguments for `reprise server`, separated by spaces")
 	output := f.String("o", "", "a file to write the results to, as JSON")
-	f.StringVar(&b.profile, "profile", "", "a file to write a CPU profile of the server of Reprise to, in the scenario deploy; that of the nodes goes beside it, as FILE.nodes")
+	f.StringVar(&b.profile, "profile", "", "a file to write a CPU profile of the server of Reprise to, in the scenarios deploy and watchers; that of the nodes goes beside it, as FILE.nodes")
 	f.DurationVar(&b.profiled, "profiled", 20*time.Second, "for how long to profile: from the first request on, and the pods stay as long")
 	f.IntVar(&b.rounds, "rounds", 1, "how often each side has its turn")
 	f.StringVar(&b.dist, "dist", "dist", "where the programs are: below bin, and below peer")
@@ -136,7 +136,7 @@ func (b *bench) turn(ctx context.Context, s load.Scenario, name string) (result 
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, c.Stop()) }()
-	if b.profile == "" || c.Profiles == "" || s.Kind != load.Deploy {
+	if b.profile == "" || c.Profiles == "" || s.Kind != load.Deploy && s.Kind != load.Watchers {
 		return load.Run(ctx, c.Target, s, b.Options)
 	}
 	o := b.Options

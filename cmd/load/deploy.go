@@ -91,12 +91,7 @@ func (r *run) measuredStart(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	beside := make(chan error, 1)
-	if r.Beside != nil {
-		go func() { beside <- r.Beside(ctx) }()
-	} else {
-		close(beside)
-	}
+	beside := r.beside(ctx)
 	late := r.under(ctx, r.start)
 	if late != nil && !errors.Is(late, errTime) {
 		return late
@@ -113,6 +108,17 @@ func (r *run) measuredStart(ctx context.Context) error {
 	r.up(from, to, running)
 	r.Say("%s: %d pods are ready after %v", r.target.Side, running, to.at.Sub(from.at).Round(100*time.Millisecond))
 	return late
+}
+
+// beside starts what runs beside the load, and returns how that ends.
+func (r *run) beside(ctx context.Context) <-chan error {
+	ended := make(chan error, 1)
+	if r.Beside == nil {
+		close(ended)
+		return ended
+	}
+	go func() { ended <- r.Beside(ctx) }()
+	return ended
 }
 
 // roll is the scenario of a rolling update: every pod is replaced.

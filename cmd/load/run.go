@@ -40,8 +40,8 @@ type Options struct {
 	Probes float64
 	// Leave leaves what was made, for those who remove the whole cluster anyway.
 	Leave bool
-	// Beside, if it is not nil, runs while pods become ready, and they are deleted
-	// when it is done: a profile is taken so.
+	// Beside, if it is not nil, runs while pods become ready, in the scenarios Deploy
+	// and Watchers, and they are deleted when it is done: a profile is taken so.
 	Beside func(context.Context) error
 	// Say hears how it goes on, if it is not nil.
 	Say func(format string, args ...any)

@@ -203,6 +203,7 @@ func (r *run) watchers(ctx context.Context) error {
 		return err
 	}
 	heard, want := 0, 0
+	beside := r.beside(ctx)
 	late := r.under(ctx, func(ctx context.Context) error {
 		if err := r.start(ctx); err != nil {
 			return err
@@ -222,6 +223,9 @@ func (r *run) watchers(ctx context.Context) error {
 	}
 	to, err := r.read(ctx)
 	if err != nil {
+		return err
+	}
+	if err := <-beside; err != nil {
 		return err
 	}
 	r.steps(r.scenario.Pods, from.at, "request", r.asks())

@@ -38,7 +38,8 @@ var anywhere = []rule{
 	{"secrets: seal and reveal", []string{ours + "agents/api/seal"}},
 	{"watch caches: decode and keep", []string{"k8s.io/apiserver/pkg/storage/etcd3.(*watchChan)", "k8s.io/apiserver/pkg/storage/etcd3.(*concurrentOrderedEventProcessing)",
 		"k8s.io/apiserver/pkg/storage/etcd3.decodeObj", "k8s.io/apiserver/pkg/storage/cacher.(*Cacher)", "k8s.io/apiserver/pkg/storage/cacher.(*watchCache)", ours + "agents/api/storage.(*watch"}},
-	{"watches of clients: encode and send", []string{"k8s.io/apiserver/pkg/endpoints/handlers.(*WatchServer)", "k8s.io/apiserver/pkg/endpoints/handlers.handleWatch", "k8s.io/apiserver/pkg/storage/cacher.(*cacheWatcher)"}},
+	{"watches of clients: encode and send", []string{"k8s.io/apiserver/pkg/endpoints/handlers.(*WatchServer)", "k8s.io/apiserver/pkg/endpoints/handlers.handleWatch", "k8s.io/apiserver/pkg/storage/cacher.(*cacheWatcher)",
+		ours + "agents/api/watchers.(*queue)", ours + "agents/api/watchers.(*feed)"}},
 }
 
 // innermost are looked for from the leaf of the stack to its root.
