@@ -31,6 +31,7 @@ import (
 	"github.com/reprise-run/reprise/agents/api/quick"
 	"github.com/reprise-run/reprise/agents/api/storage"
 	"github.com/reprise-run/reprise/agents/api/upstream"
+	"github.com/reprise-run/reprise/agents/api/watchers"
 	"github.com/reprise-run/reprise/events"
 )
 
@@ -187,7 +188,10 @@ func (s *Server) assemble(ctx context.Context, o Options, address string) (func(
 		rewind(s.past, &config.Aggregator.GenericConfig.Config)
 	}
 	kube := config.KubeAPIs.ControlPlane.Generic
-	kube.RESTOptionsGetter = caches{quick.Getter{RESTOptionsGetter: kube.RESTOptionsGetter}, s.backend}
+	kube.RESTOptionsGetter = watchers.Getter{RESTOptionsGetter: caches{quick.Getter{RESTOptionsGetter: kube.RESTOptionsGetter}, s.backend}}
+	custom := &config.ApiExtensions.ExtraConfig.CRDRESTOptionsGetter
+	*custom = watchers.Getter{RESTOptionsGetter: *custom}
+	batched(&config.Aggregator.GenericConfig.Config)
 	complete, err := config.Complete()
 	if err != nil {
 		return nil, err
@@ -206,6 +210,14 @@ func (s *Server) assemble(ctx context.Context, o Options, address string) (func(
 	}
 	s.inside = insideChain(s.generic, complete.Aggregator.GenericConfig)
 	return prepared.Run, nil
+}
+
+// batched has watches answered in batches, within all filters.
+func batched(c *genericapiserver.Config) {
+	build := c.BuildHandlerChainFunc
+	c.BuildHandlerChainFunc = func(h http.Handler, c *genericapiserver.Config) http.Handler {
+		return build(watchers.Batches(h), c)
+	}
 }
 
 // ready waits until the server says that it is.

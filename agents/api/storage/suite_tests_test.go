@@ -149,6 +149,8 @@ func TestSuiteCached(t *testing.T) { runSuite(t, cached, notCached) }
 
 func TestSuiteObjects(t *testing.T) { runSuite(t, objects, notCached) }
 
+func TestSuiteCrowd(t *testing.T) { runSuite(t, crowd, notCached) }
+
 func runSuite(t *testing.T, setup func(*testing.T) *subject, except map[string]string) {
 	for name := range suite {
 		t.Run(name, func(t *testing.T) {
