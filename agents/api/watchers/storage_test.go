@@ -45,6 +45,17 @@ func (s *source) Watch(_ context.Context, _ string, o storage.ListOptions) (watc
 	return w, nil
 }
 
+// tellTwo has all watches, begun at 10, tell two events, each before any tells the next.
+func (s *source) tellTwo() {
+	for _, w := range s.opened {
+		w.told = 10
+		w.tell(11)
+	}
+	for _, w := range s.opened {
+		w.tell(12)
+	}
+}
+
 func (s *source) GetCurrentResourceVersion(context.Context) (uint64, error) { return s.now, nil }
 
 func blank() runtime.Object { return &core.Pod{} }
@@ -266,13 +277,7 @@ func TestFeedGoesOn(t *testing.T) {
 		s := watchers.Shared(below, blank)
 		one, two := follow(t, s, since(10)), follow(t, s, since(10))
 		synctest.Wait()
-		for _, w := range below.opened {
-			w.told = 10
-			w.tell(11)
-		}
-		for _, w := range below.opened {
-			w.tell(12)
-		}
+		below.tellTwo()
 		close(below.opened[2].events)
 		synctest.Wait()
 		if len(below.opened) != 4 || below.opened[3].from != "12" {
@@ -300,13 +305,7 @@ func TestPatience(t *testing.T) {
 		s := watchers.Shared(below, blank)
 		idle, busy := follow(t, s, since(10)), follow(t, s, since(10))
 		synctest.Wait()
-		for _, w := range below.opened {
-			w.told = 10
-			w.tell(11)
-		}
-		for _, w := range below.opened {
-			w.tell(12)
-		}
+		below.tellTwo()
 		at := 10
 		for range 50 {
 			below.opened[2].tell(below.opened[2].told + 100)
