@@ -26,6 +26,7 @@ import (
 	restclient "k8s.io/client-go/rest"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app"
 
+	"github.com/reprise-run/reprise/agents/api/documents"
 	"github.com/reprise-run/reprise/agents/api/past"
 	"github.com/reprise-run/reprise/agents/api/pki"
 	"github.com/reprise-run/reprise/agents/api/quick"
@@ -192,6 +193,7 @@ func (s *Server) assemble(ctx context.Context, o Options, address string) (func(
 	custom := &config.ApiExtensions.ExtraConfig.CRDRESTOptionsGetter
 	*custom = watchers.Getter{RESTOptionsGetter: *custom}
 	batched(&config.Aggregator.GenericConfig.Config)
+	documents.Prepare(kube)
 	complete, err := config.Complete()
 	if err != nil {
 		return nil, err
@@ -200,10 +202,15 @@ func (s *Server) assemble(ctx context.Context, o Options, address string) (func(
 	if err != nil {
 		return nil, err
 	}
+	if err := onDemand(aggregator.GenericAPIServer.NextDelegate(), kube); err != nil {
+		return nil, err
+	}
 	prepared, err := aggregator.PrepareRun()
 	if err != nil {
 		return nil, err
 	}
+	// Who wants definitions from here on makes them.
+	kube.OpenAPIV3Config.Definitions = nil
 	s.generic = aggregator.GenericAPIServer
 	if s.lane, err = newLane(complete.KubeAPIs.ControlPlane.Generic, s.backend); err != nil {
 		return nil, err
@@ -218,6 +225,16 @@ func batched(c *genericapiserver.Config) {
 	c.BuildHandlerChainFunc = func(h http.Handler, c *genericapiserver.Config) http.Handler {
 		return build(watchers.Batches(h), c)
 	}
+}
+
+// onDemand has the server of the built-in resources make its OpenAPI documents when
+// they are asked for. The extensions' change with the custom resources; upstream does that.
+func onDemand(of genericapiserver.DelegationTarget, c *genericapiserver.Config) error {
+	s, ok := of.(*genericapiserver.GenericAPIServer)
+	if !ok {
+		return fmt.Errorf("upstream's aggregator stands before a %T, not before an API server", of)
+	}
+	return documents.Install(s, c.OpenAPIConfig, c.OpenAPIV3Config)
 }
 
 // ready waits until the server says that it is.
