@@ -144,7 +144,7 @@ func (o *serverOptions) serve(ctx context.Context, start starter, is whole) erro
 		}
 		return err
 	}
-	go debug.FreeOSMemory()
+	go giveBack(log)
 	go serverHeadroom.keep(life)
 	fmt.Fprintf(o.Stdout, "\nReady. The kubeconfig is %s; next, in another terminal:\n\n"+
 		"  export KUBECONFIG=%[1]s\n  %[2]s kubectl %[3]s\n\n", o.Kubeconfig(), whatToType(), is.next)
@@ -155,6 +155,14 @@ func (o *serverOptions) serve(ctx context.Context, start starter, is whole) erro
 	}
 	end(nil)
 	return errors.Join(err, p.close())
+}
+
+// giveBack gives the system the memory that only the start needed.
+func giveBack(log *slog.Logger) {
+	debug.FreeOSMemory()
+	if err := forgetProgram(); err != nil {
+		log.Info("the program's pages stay resident", "err", err)
+	}
 }
 
 // whatToType is how a person calls this program: by its name where the shell
