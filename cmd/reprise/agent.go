@@ -52,7 +52,7 @@ their machines were off; start it again and they find their containers gone.`,
 	c.Flags().IntVar(&o.hollow, "hollow", 0, "how many hollow nodes to run")
 	c.Flags().StringVar(&o.prefix, "name-prefix", "hollow-", "what the names of the nodes begin with; a number follows")
 	c.Flags().Uint64Var(&o.seed, "seed", 1, "what is drawn, such as start times, is drawn from this")
-	c.Flags().StringVar(&o.profile, "profile", "", "a file that says how long things take and what fails (default: all works at once); see `go doc ./agents/sim/hollow Profile`")
+	c.Flags().StringVar(&o.profile, "profile", "", "a file that says how long things take and what fails (default: all works at once); see 'go doc ./agents/sim/hollow Profile'")
 	c.Flags().IntVar(&o.cpus, "node-cpus", 32, "processors of each node")
 	c.Flags().IntVar(&o.memory, "node-memory", 256, "memory of each node, GiB")
 	c.Flags().IntVar(&o.pods, "node-pods", 110, "how many pods each node takes")

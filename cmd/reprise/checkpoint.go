@@ -29,6 +29,9 @@ If no server runs, the newest checkpoint on disk is printed.`,
   reprise checkpoint --key > reprise.verifier`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if err := env.needsCluster("signs nothing"); err != nil {
+				return err
+			}
 			if key {
 				text, err := os.ReadFile(notary.VerifierFile(env.ProofDir()))
 				if err != nil {

@@ -72,7 +72,7 @@ func (o *exportOptions) run(ctx context.Context, file string) error {
 	if o.offline {
 		return o.fromStopped(ctx, export)
 	}
-	return o.ask(func(h *historian.Client) error {
+	err := o.ask(func(h *historian.Client) error {
 		resolve := func(text string) (uint64, error) { return resolve(ctx, h, text) }
 		r, err := o.between(resolve)
 		if err != nil {
@@ -80,6 +80,10 @@ func (o *exportOptions) run(ctx context.Context, file string) error {
 		}
 		return export(h.Export, r)
 	})
+	if errors.As(err, new(noServerError)) {
+		return fmt.Errorf("%w; --offline reads the data directory of a cluster that is stopped", err)
+	}
+	return err
 }
 
 // exporter writes an archive.

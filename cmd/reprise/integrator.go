@@ -137,7 +137,7 @@ func (e *environment) createIntegrator(ctx context.Context, o integratorOptions)
 	return e.askAll(func(c *operatorConnection) error {
 		if o.from != "now" && o.from != "start" {
 			if sub.After, err = resolve(ctx, c.history, o.from); err != nil {
-				return fmt.Errorf("--from %w", err)
+				return fmt.Errorf("--from: %w", err)
 			}
 		}
 		made, err := c.integrators.Create(ctx, sub, o.from == "now")
@@ -236,6 +236,9 @@ func (e *environment) printIntegrators(all []events.SubscriberStatus) error {
 
 // askAll is ask for those who need more than the history.
 func (e *environment) askAll(f func(*operatorConnection) error) error {
+	if err := e.needsCluster("has no integrators and no deliveries"); err != nil {
+		return err
+	}
 	nc, url, err := e.connectAsOperator()
 	if err != nil {
 		return err

@@ -93,6 +93,9 @@ one log, so you can ask how the cluster came to be as it is.`,
 	root.SetIn(m.Stdin)
 	root.SetOut(m.Stdout)
 	root.SetErr(m.Stderr)
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return fmt.Errorf("%w; `%s --help` lists what there is", err, c.CommandPath())
+	})
 	flags := root.PersistentFlags()
 	flags.StringVar(&env.DataDir, "data-dir", cmp.Or(os.Getenv("REPRISE_DATA_DIR"), defaultDataDir),
 		"where the log, the projections, keys and images are kept ($REPRISE_DATA_DIR)")

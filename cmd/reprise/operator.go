@@ -26,12 +26,15 @@ type operatorConnection struct {
 	integrators *integrator.Client
 }
 
+// noServerError says that no server answers.
+type noServerError struct{ error }
+
 // connectAsOperator connects to the running server with the rights of whoever may
 // read the data directory.
 func (e *environment) connectAsOperator() (nc *nats.Conn, url string, err error) {
 	address, err := os.ReadFile(e.addressFile())
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, "", fmt.Errorf("no server runs here (there is no %s): start one with `reprise up`, or say with --run-dir where it runs", e.addressFile())
+		return nil, "", noServerError{fmt.Errorf("no server runs here (there is no %s): start one with `reprise up`, or say with --run-dir where it runs", e.addressFile())}
 	}
 	if err != nil {
 		return nil, "", fmt.Errorf("cannot tell where the server listens: %w", err)
@@ -43,7 +46,7 @@ func (e *environment) connectAsOperator() (nc *nats.Conn, url string, err error)
 	url = "nats://" + strings.TrimSpace(string(address))
 	nc, err = nats.Connect(url, as, historian.Inbox(subjectPrefix), nats.Name("reprise command"))
 	if err != nil {
-		return nil, "", fmt.Errorf("cannot reach the server at %s: %w; is `reprise up` running?", strings.TrimSpace(string(address)), err)
+		return nil, "", noServerError{fmt.Errorf("cannot reach the server at %s: %w; is `reprise up` running?", strings.TrimSpace(string(address)), err)}
 	}
 	return nc, url, nil
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
@@ -95,6 +96,8 @@ func (a *access) resolve(ctx context.Context, point string) (m past.Moment, err 
 	switch err := answer.Error(); {
 	case apierrors.IsNotFound(err):
 		return m, fmt.Errorf("%s keeps no history: it answers nothing under %s", config.Host, past.Prefix)
+	case err != nil && apierrors.ReasonForError(err) == metav1.StatusReasonUnknown && ctx.Err() == nil:
+		return m, fmt.Errorf("cannot reach the API server at %s: %w; is `reprise up` running?", config.Host, err)
 	case err != nil:
 		return m, err
 	}

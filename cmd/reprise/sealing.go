@@ -73,6 +73,9 @@ old one out afterwards. No event is written either way.`,
 		Example: "  reprise secrets rotate",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if err := env.needsCluster("has no keys"); err != nil {
+				return err
+			}
 			nc, _, err := env.connectAsOperator()
 			if err != nil {
 				return err

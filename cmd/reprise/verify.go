@@ -56,7 +56,7 @@ it, if you name the key, and those that you hold.`,
 			return v.run(c.Context())
 		},
 	}
-	c.Flags().StringArrayVar(&v.checkpoints, "checkpoint", nil, "a file of signed checkpoints that you hold, or a directory given to `reprise up --checkpoints`; may be repeated")
+	c.Flags().StringArrayVar(&v.checkpoints, "checkpoint", nil, "a `FILE` of signed checkpoints that you hold, or a directory given to 'reprise up --checkpoints'; may be repeated")
 	c.Flags().StringArrayVar(&v.keys, "key", nil, "the public key to trust, or a file of it, in place of the one in the data directory; repeat it if the key was replaced")
 	c.Flags().BoolVar(&v.offline, "offline", false, "verify the data directory without a server")
 	c.Flags().BoolVar(&v.logOnly, "log-only", false, "leave out the comparison of the state, which takes longer than all else")

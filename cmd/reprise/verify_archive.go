@@ -23,6 +23,14 @@ func (e *environment) opened() string {
 	return string(name)
 }
 
+// needsCluster refuses where an archive is open what only a cluster can do.
+func (e *environment) needsCluster(what string) error {
+	if file := e.opened(); file != "" {
+		return fmt.Errorf("this is the archive %s, and an archive %s: ask the cluster, outside of `reprise open`", file, what)
+	}
+	return nil
+}
+
 // archive verifies an archive against the keys and checkpoints that the auditor
 // names. Those of a cluster on this machine count for nothing: it may be another.
 func (v *verifier) archive(ctx context.Context, file string) error {

@@ -3,6 +3,9 @@ package main
 import (
 	"strings"
 	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // What a newcomer mistypes is answered with what to type.
@@ -25,6 +28,9 @@ func TestWrongWordsAreAnswered(t *testing.T) {
 		"history -A --since 1h --from @12": "both say where to begin",
 		"history -A --type pod":            "as 'pod.*'",
 		"why @12 --limit 0":                "would show nothing",
+		"events --lmit 3":                  "`reprise events --help`",
+		"why pod/web -A":                   "`reprise why --help`",
+		"export x.reprise":                 "--offline reads the data directory",
 		"diff":                             "Say for example: reprise diff --from -15m",
 		"diff --from -15m -l a==b==c":      "--selector",
 		"diff --from -15m -o text":         "wide, json or yaml",
@@ -35,5 +41,23 @@ func TestWrongWordsAreAnswered(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("reprise %s: %v", line, err)
 		}
+	}
+}
+
+// The help says of a flag what follows it in a word.
+func TestFlagsAreExplained(t *testing.T) {
+	var check func(c *cobra.Command)
+	check = func(c *cobra.Command) {
+		c.LocalFlags().VisitAll(func(f *pflag.Flag) {
+			if name, _ := pflag.UnquoteUsage(f); strings.Contains(name, " ") {
+				t.Errorf("%s --%s %s: what stands in backquotes is taken for the flag's value", c.CommandPath(), f.Name, name)
+			}
+		})
+		for _, sub := range c.Commands() {
+			check(sub)
+		}
+	}
+	for _, c := range commands(&environment{Main: NewMain()}) {
+		check(c)
 	}
 }

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"strings"
+	"testing"
+)
+
+// opened serves an archive of so many events, and returns what runs a command there.
+func opened(t *testing.T, events uint64) func(line string) (string, error) {
+	t.Helper()
+	file := archived(t, events)
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	dir := t.TempDir()
+	s := &archiveServer{file: file, env: &environment{Main: &Main{Stderr: t.Output()}, DataDir: dir, RunDir: dir}}
+	t.Cleanup(s.close)
+	if err := s.load(t.Context(), f, false); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.serve(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return func(line string) (string, error) {
+		var out bytes.Buffer
+		m := &Main{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &out}
+		err := m.Run(t.Context(), append([]string{"--data-dir", dir, "--run-dir", dir}, strings.Fields(line)...))
+		return out.String(), err
+	}
+}
+
+// What only a cluster can do is refused in an archive, at once and with the reason.
+func TestAnArchiveIsNoCluster(t *testing.T) {
+	run := opened(t, 100)
+	for _, line := range []string{
+		"integrator list", "integrator create x --allow pods.shop.> --out " + t.TempDir() + "/x.nk", "integrator delete x", "secrets rotate",
+		"events --to http://127.0.0.1:1/", "events dead-letters list", "checkpoint", "checkpoint --key",
+	} {
+		out, err := run(line)
+		if err == nil || !strings.Contains(err.Error(), "this is the archive ") || !strings.Contains(err.Error(), "ask the cluster") || out != "" {
+			t.Errorf("%s: %v\n%s", line, err, out)
+		}
+	}
+}
