@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -9,7 +10,6 @@ import (
 	"iter"
 	"log/slog"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -67,22 +67,6 @@ func (r *receiver) webhook() (*delivery.Webhook, error) {
 	return w, nil
 }
 
-// reads interprets what follows --to: an address to deliver to, or the last
-// sequence to show.
-func (r *receiver) reads(to string) (last uint64, err error) {
-	switch {
-	case to == "":
-		return 0, nil
-	case strings.Contains(to, "://"):
-		r.url = to
-		return 0, nil
-	}
-	if last, err = strconv.ParseUint(strings.TrimPrefix(to, "@"), 10, 64); err != nil {
-		return 0, fmt.Errorf("--to %q is neither a sequence nor an address such as https://example.com/events", to)
-	}
-	return last, nil
-}
-
 // name is that of the delivery: the same command goes on where it stopped, also with
 // a later version of this program.
 func (r *receiver) name(q history.Query) string {
@@ -93,8 +77,20 @@ func (r *receiver) name(q history.Query) string {
 	return "to-" + hex.EncodeToString(sum[:6])
 }
 
+// begins is the first event of a new delivery.
+func (s *selection) begins(ctx context.Context, h *historian.Client) (uint64, error) {
+	p, sequence, err := s.moment(ctx, h, cmp.Or(s.from, "now"))
+	if err != nil {
+		return 0, fmt.Errorf("--from: %w", err)
+	}
+	if p.Sequence != 0 {
+		return sequence, nil
+	}
+	return sequence + 1, nil
+}
+
 // deliver sends the events that q asks for to the receiver until ctx ends.
-func (e *environment) deliver(ctx context.Context, q history.Query, r receiver) error {
+func (e *environment) deliver(ctx context.Context, q history.Query, s selection, r receiver) error {
 	w, err := r.webhook()
 	if err != nil {
 		return err
@@ -102,21 +98,17 @@ func (e *environment) deliver(ctx context.Context, q history.Query, r receiver) 
 	if r.parallel < 1 || r.giveUp < 0 || r.timeout <= 0 {
 		return errors.New("--parallel, --give-up-after and --timeout must be more than nothing")
 	}
-	if q.Last != 0 || !q.Since.IsZero() {
-		return errors.New("a delivery goes on for ever; say with --from at which sequence a new one begins")
+	if s.since != 0 {
+		return errors.New("a delivery goes on for ever; say with --from where a new one begins")
 	}
 	return e.askAll(func(o *operatorConnection) error {
 		deliveries, err := jetstream.OpenDeliveries(ctx, o.nats, jetstream.Config{})
 		if err != nil {
 			return err
 		}
-		begin := q.First
-		if begin == 0 {
-			now, err := resolve(ctx, o.history, "now")
-			if err != nil {
-				return err
-			}
-			begin = now + 1
+		begin, err := s.begins(ctx, o.history)
+		if err != nil {
+			return err
 		}
 		name := r.name(q)
 		opts := plan.Defaults()

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,8 +17,7 @@ func newEventsCommand(env *environment) *cobra.Command {
 	p := printer{w: env.Stdout}
 	var q history.Query
 	var follow bool
-	var since time.Duration
-	var to string
+	s := selection{ahead: true}
 	var r receiver
 	c := &cobra.Command{
 		Use:   "events",
@@ -28,20 +28,22 @@ func newEventsCommand(env *environment) *cobra.Command {
   reprise events --to https://example.com/events --filter 'pod.*' --durable billing`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := errors.Join(p.check(), checkType("--filter", q.Type)); err != nil {
-				return err
+			if strings.Contains(s.to, "://") {
+				r.url, s.to = s.to, ""
 			}
-			if since > 0 {
-				q.Since = time.Now().Add(-since)
+			if _, err := history.ParsePoint(s.to, time.Now()); s.to != "" && err != nil {
+				return fmt.Errorf("--to %q is neither a moment nor an address such as https://example.com/events", s.to)
 			}
-			var err error
-			if q.Last, err = r.reads(to); err != nil {
+			if err := errors.Join(p.check(), checkType("--filter", q.Type), s.checkMoments()); err != nil {
 				return err
 			}
 			if r.url != "" {
-				return env.deliver(c.Context(), q, r)
+				return env.deliver(c.Context(), q, s, r)
 			}
 			return env.ask(func(h *historian.Client) error {
+				if err := s.during(c.Context(), h, &q); err != nil {
+					return err
+				}
 				n, err := p.told((&telling{follow: follow}).events(c.Context(), h, q))
 				if err == nil && n == 0 && !follow {
 					fmt.Fprintln(env.Stderr, "There is no such event.")
@@ -57,9 +59,9 @@ func newEventsCommand(env *environment) *cobra.Command {
 	f.StringVar(&q.Resource, "resource", "", "only events about a resource, as pods or deployments.apps")
 	f.StringVar(&q.Actor, "actor", "", "only events that an actor wrote, as scheduler or node:n1")
 	f.StringVar(&q.User, "user", "", "only events on request of a user")
-	f.Uint64Var(&q.First, "from", 0, "only events from a sequence on")
-	f.StringVar(&to, "to", "", "only events up to a sequence; or the URL to deliver them to, as CloudEvents over HTTP")
-	f.DurationVar(&since, "since", 0, "only events of the last while, as 10m")
+	f.StringVar(&s.from, "from", "", "only events from a moment on: "+moments)
+	f.StringVar(&s.to, "to", "", "only events up to a moment; or the URL to deliver them to, as CloudEvents over HTTP")
+	f.DurationVar(&s.since, "since", 0, "only events of the last while, as 10m")
 	f.BoolVarP(&follow, "follow", "f", false, "wait for more")
 	r.flags(c)
 	c.AddCommand(newDeadLettersCommand(env))

@@ -33,6 +33,26 @@ func opened(t *testing.T, events uint64) func(line string) (string, error) {
 	}
 }
 
+// Moments are written in `events` as everywhere.
+func TestEventsBetweenMoments(t *testing.T) {
+	run := opened(t, 300)
+	numbers, err := run("events --from 20 --to 22 -o text")
+	if err != nil || !strings.Contains(numbers, "seq 20 ") || !strings.Contains(numbers, "seq 22 ") || strings.Contains(numbers, "seq 23 ") {
+		t.Fatalf("%v:\n%s", err, numbers)
+	}
+	for _, line := range []string{"events --from @20 --to @22 -o text", "events --from @20 --to 22 -o text"} {
+		if out, err := run(line); err != nil || out != numbers {
+			t.Errorf("%s: %v:\n%s", line, err, out)
+		}
+	}
+	if out, err := run("events --from now -o text"); err != nil || !strings.Contains(out, "seq 300 ") || strings.Contains(out, "seq 299 ") {
+		t.Errorf("%v:\n%s", err, out)
+	}
+	if out, err := run("events --from @300 --to @20"); err == nil || !strings.Contains(err.Error(), "the one comes after the other") {
+		t.Errorf("%v:\n%s", err, out)
+	}
+}
+
 // What only a cluster can do is refused in an archive, at once and with the reason.
 func TestAnArchiveIsNoCluster(t *testing.T) {
 	run := opened(t, 100)

@@ -24,6 +24,8 @@ type selection struct {
 	from, to        string
 	since           time.Duration
 	namespaceForced bool
+	// ahead is whether an event that is to come may be named, to wait for it.
+	ahead bool
 }
 
 // flags adds what narrows a question down.
@@ -50,16 +52,33 @@ func (s *selection) check(c *cobra.Command, args []string) error {
 	switch {
 	case s.everywhere && s.namespaceForced:
 		return errors.New("--namespace and --all-namespaces contradict each other: give one of them")
-	case s.since != 0 && s.from != "":
-		return errors.New("--since and --from both say where to begin: give one of them")
+	case s.checkMoments() != nil:
+		return s.checkMoments()
 	case checkType("--type", s.typ) != nil:
 		return checkType("--type", s.typ)
-	case s.since < 0:
-		return fmt.Errorf("--since %s is in the future: write it without a sign, as 10m", s.since)
 	case len(args) > 0 || s.everywhere || s.namespaceForced || s.uid != "" || s.typ != "" || s.actor != "" || s.user != "":
 		return nil
 	}
 	return fmt.Errorf("what history? Say for example: %s pod/web-1, %s -n shop, or --help", c.CommandPath(), c.CommandPath())
+}
+
+// checkMoments refuses what names no moment.
+func (s *selection) checkMoments() error {
+	switch {
+	case s.since != 0 && s.from != "":
+		return errors.New("--since and --from both say where to begin: give one of them")
+	case s.since < 0:
+		return fmt.Errorf("--since %s is in the future: write it without a sign, as 10m", s.since)
+	}
+	for _, of := range []struct{ flag, text string }{{"--from", s.from}, {"--to", s.to}} {
+		if of.text == "" {
+			continue
+		}
+		if _, err := history.ParsePoint(of.text, time.Now()); err != nil {
+			return fmt.Errorf("%s: %w", of.flag, err)
+		}
+	}
+	return nil
 }
 
 // checkType refuses what a flag gives as a type of event and is none.
@@ -85,9 +104,6 @@ func (s *selection) query(ctx context.Context, h *historian.Client, args []strin
 		q.Namespace = s.namespace
 	}
 	q.Type, q.Actor, q.User = s.typ, s.actor, s.user
-	if s.since > 0 {
-		q.Since = time.Now().Add(-s.since)
-	}
 	err = s.during(ctx, h, &q)
 	return q, err
 }
@@ -95,8 +111,11 @@ func (s *selection) query(ctx context.Context, h *historian.Client, args []strin
 // during finds the moments between which to look.
 func (s *selection) during(ctx context.Context, h *historian.Client, q *history.Query) error {
 	var begin, end uint64
+	if s.since > 0 {
+		q.Since = time.Now().Add(-s.since)
+	}
 	if s.from != "" {
-		p, sequence, err := resolvePoint(ctx, h, s.from)
+		p, sequence, err := s.moment(ctx, h, s.from)
 		if err != nil {
 			return fmt.Errorf("--from: %w", err)
 		}
@@ -105,7 +124,7 @@ func (s *selection) during(ctx context.Context, h *historian.Client, q *history.
 		}
 	}
 	if s.to != "" {
-		p, sequence, err := resolvePoint(ctx, h, s.to)
+		p, sequence, err := s.moment(ctx, h, s.to)
 		if err != nil {
 			return fmt.Errorf("--to: %w", err)
 		}
@@ -117,6 +136,16 @@ func (s *selection) during(ctx context.Context, h *historian.Client, q *history.
 		}
 	}
 	return nil
+}
+
+// moment finds the sequence of a point, as resolve does.
+func (s *selection) moment(ctx context.Context, h *historian.Client, text string) (history.Point, uint64, error) {
+	p, err := history.ParsePoint(text, time.Now())
+	if err != nil || s.ahead && p.Sequence != 0 {
+		return p, p.Sequence, err
+	}
+	sequence, err := h.Resolve(ctx, p)
+	return p, sequence, err
 }
 
 // find looks a name up, and sees to it that the uid that was asked for is one of
