@@ -17,6 +17,7 @@ import (
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/events/jetstream/blocks"
 	"github.com/reprise-run/reprise/events/proof"
+	"github.com/reprise-run/reprise/projections/history"
 	"github.com/reprise-run/reprise/projections/pebble"
 )
 
@@ -121,7 +122,15 @@ func (v *verifier) running() (bool, error) {
 
 // log verifies the log's files.
 func (v *verifier) log(ctx context.Context, known *evidence, running bool) (*blocks.Stream, uint64, error) {
-	stream, err := blocks.Open(v.LogDir(), subjectPrefix)
+	open, instance := blocks.Open, ""
+	if running {
+		var err error
+		if instance, err = v.instance(ctx); err != nil {
+			return nil, 0, fmt.Errorf("a server runs on %s and does not answer, so that it is not known whether it has made the log whole after a crash; wait until it does, or stop it and say --offline: %w", v.DataDir, err)
+		}
+		open = blocks.OpenBeside
+	}
+	stream, err := open(v.LogDir(), subjectPrefix)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -135,6 +144,11 @@ func (v *verifier) log(ctx context.Context, known *evidence, running bool) (*blo
 	}
 	if result.Newer != nil {
 		return nil, 0, fmt.Errorf("the log is whole up to sequence %d, and goes on: %w", audit.Taken(), result.Newer)
+	}
+	if result.Finding != nil && running {
+		if again, err := v.instance(ctx); err != nil || again != instance {
+			return nil, 0, errors.Join(errors.New("the server ended while its log was verified, and what was found may come of that: verify again"), result.Finding, err)
+		}
 	}
 	if result.Finding != nil {
 		return nil, 0, errors.Join(append([]error{result.Finding}, asErrors(known.doubts)...)...)
@@ -153,13 +167,25 @@ func (v *verifier) log(ctx context.Context, known *evidence, running bool) (*blo
 			"from event %d on it records checkpoints (%d) that are signed by the key %s, which is not among those to trust: if its owner replaced the key, give that one by --key as well; if not, somebody else may have written all after event %d",
 			s.First, s.Count, s.Key, s.Sure))
 	}
-	if result.Remark != "" && !running {
+	if result.Remark != "" {
 		known.remarks = append(known.remarks, result.Remark)
 	}
 	for _, remark := range known.remarks {
 		fmt.Fprintln(v.Stdout, "note       ", remark)
 	}
 	return stream, audit.Taken(), nil
+}
+
+// instance is which server answers: one that does has made its log whole, and it is
+// another one after each start.
+func (v *verifier) instance(ctx context.Context) (string, error) {
+	nc, _, err := v.connectAsOperator()
+	if err != nil {
+		return "", err
+	}
+	defer nc.Close()
+	_, err = historian.NewClient(nc, subjectPrefix).Resolve(ctx, history.Point{})
+	return nc.ConnectedServerId(), err
 }
 
 func asErrors(texts []string) (all []error) {

@@ -89,7 +89,7 @@ func (s *logSubject) compare(ctx context.Context, p *process, dir string) error 
 	if line, err := p.line(ctx); err != nil || !strings.HasPrefix(line, "identical") {
 		return errors.Join(fmt.Errorf("verify: %s", line), err)
 	}
-	stream, err := blocks.Open(dir, "reprise")
+	stream, err := blocks.OpenBeside(dir, "reprise")
 	if err != nil {
 		return err
 	}

@@ -45,9 +45,19 @@ func TestTamperEvidence(t *testing.T) {
 	if out, err := verify(c.dir, "--offline"); err == nil || !strings.Contains(out, "leave out --offline") {
 		t.Errorf("--offline beside a server: %v\n%s", err, out)
 	}
+	c.eventually("the log is at rest", c.atRest())
 	event := regexp.MustCompile(`seq (\d+)`).FindStringSubmatch(c.must("reprise", "history", "configmaps/default/evidence", "-o", "text"))
 	if event == nil {
 		t.Fatal("the history does not say at which sequence the ConfigMap was made")
+	}
+	flip := flipper(t, filepath.Join(c.dir, "log", "jetstream", "$G", "streams", "REPRISE", "msgs", "1.blk"), "mallory")
+	flip()
+	if out, err := verify(c.dir); err == nil || !strings.Contains(out, "the first bad sequence is "+event[1]+":") {
+		t.Errorf("event %s was altered beside the running server: %v\n%s", event[1], err, out)
+	}
+	flip()
+	if out, err := verify(c.dir); err != nil {
+		t.Errorf("beside the running server, with the bit put back: %v\n%s", err, out)
 	}
 	c.stop()
 	if out, err := verify(c.dir, "--offline"); err != nil || !strings.Contains(out, "identical") {
@@ -80,5 +90,25 @@ func TestTamperEvidence(t *testing.T) {
 	// A cluster that is begun anew in the same place begins a log, and a key, anew.
 	if out := c.must("reprise", "down", "--purge"); strings.Contains(out, "stays") {
 		t.Errorf("something is left:\n%s", out)
+	}
+}
+
+// flipper returns what flips a bit of a word in a file to which others append.
+func flipper(t *testing.T, path, word string) func() {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	check(t, err)
+	at := bytes.Index(content, []byte(word))
+	if at < 0 {
+		t.Fatalf("%s does not say %q", path, word)
+	}
+	b := content[at : at+1]
+	return func() {
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		check(t, err)
+		defer f.Close()
+		b[0] ^= 1
+		_, err = f.WriteAt(b, int64(at))
+		check(t, err)
 	}
 }

@@ -46,8 +46,8 @@ func (a *Ahead) Follow(ctx context.Context, from uint64) (events.Reader, error) 
 	if from == 0 || last < from+few {
 		return a.Log.Follow(ctx, from)
 	}
-	s := newStream(a.prefix)
-	if err := s.find(a.dir); err != nil || s.Len() < 2 {
+	s := newStream(a.dir, a.prefix)
+	if err := s.find(); err != nil || s.Len() < 2 {
 		return a.Log.Follow(ctx, from)
 	}
 	r := &aheadReader{log: a.Log, next: from, blocks: make(chan []events.Event, 1), done: make(chan struct{})}

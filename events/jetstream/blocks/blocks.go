@@ -8,7 +8,9 @@
 // written as.
 //
 // What was appended last may not be in the blocks yet, and after a crash they may lack
-// parts of it. It is in the journal of package intent, and is read from there.
+// parts of it. It is in the journal of package intent. Without a server it is read from
+// there. Beside one the blocks get it within moments, and must have it as the journal
+// does: see beside.go.
 package blocks
 
 import (
@@ -28,6 +30,7 @@ import (
 
 // Stream is the files of one stream.
 type Stream struct {
+	dir    string // the server's store directory
 	name   string // of the stream
 	prefix string // of its subjects
 	blocks []blockfile.File
@@ -35,28 +38,35 @@ type Stream struct {
 	// journal is what was to be appended last, in order and without a gap. The blocks
 	// need not have it.
 	journal []events.Event
+	// beside says that a server runs, and patient how long it is waited for.
+	beside  bool
+	patient patience
 }
 
 // Open finds the files of the history in a server's store directory; prefix is that
 // of jetstream.Config, "reprise" if empty.
 func Open(dir, prefix string) (*Stream, error) {
-	s := newStream(prefix)
-	// First, because a server that runs takes out what is in the blocks.
+	s := newStream(dir, prefix)
 	records, err := intent.Read(dir, s.name)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the log: %w", err)
 	}
-	for _, r := range records {
-		s.journal = append(s.journal, r.Events...)
-	}
-	return s, s.find(dir)
+	s.journal = eventsOf(records)
+	return s, s.find()
 }
 
-func newStream(prefix string) *Stream {
+func newStream(dir, prefix string) *Stream {
 	if prefix == "" {
 		prefix = "reprise"
 	}
-	return &Stream{name: strings.ToUpper(prefix), prefix: prefix}
+	return &Stream{dir: dir, name: strings.ToUpper(prefix), prefix: prefix}
+}
+
+func eventsOf(records []intent.Record) (all []events.Event) {
+	for _, r := range records {
+		all = append(all, r.Events...)
+	}
+	return all
 }
 
 // rest returns what the journal has from a sequence on, nothing if it lacks that.
@@ -68,21 +78,35 @@ func (s *Stream) rest(next uint64) []events.Event {
 }
 
 // find finds the blocks.
-func (s *Stream) find(dir string) error {
-	found, err := filepath.Glob(filepath.Join(dir, "jetstream", "*", "streams", s.name, "msgs"))
+func (s *Stream) find() error {
+	found, err := filepath.Glob(filepath.Join(s.dir, "jetstream", "*", "streams", s.name, "msgs"))
 	if err != nil {
 		return err
 	}
 	if len(found) != 1 {
-		return fmt.Errorf("%s holds no log of Reprise: there are %d directories jetstream/*/streams/%s/msgs in it, and there must be one", dir, len(found), s.name)
+		return fmt.Errorf("%s holds no log of Reprise: there are %d directories jetstream/*/streams/%s/msgs in it, and there must be one", s.dir, len(found), s.name)
 	}
-	if s.blocks, err = blockfile.List(found[0]); err != nil {
-		return fmt.Errorf("cannot list the log's files: %w", err)
+	// A list that is made while a file is replaced may lack it.
+	for tries := 0; tries == 0 || s.beside && tries < 3 && s.lacksOne(); tries++ {
+		if s.blocks, err = blockfile.List(found[0]); err != nil {
+			return fmt.Errorf("cannot list the log's files: %w", err)
+		}
 	}
+	s.bytes = 0
 	for _, f := range s.blocks {
 		s.bytes += f.Size
 	}
 	return nil
+}
+
+// lacksOne says that the numbers of the blocks do not follow each other.
+func (s *Stream) lacksOne() bool {
+	for i, f := range s.blocks {
+		if f.Index != uint64(i)+1 {
+			return true
+		}
+	}
+	return false
 }
 
 // Len is how many blocks there are, and Bytes how large they are together.
@@ -113,13 +137,16 @@ type Fault struct {
 	Tail bool
 	// Torn says that it is no whole record, as a crash leaves it, too.
 	Torn bool
+	// Cut says that the block ends within the record, as far as can be told.
+	Cut bool
 	// Newer says that only a newer version of this program can read what is there.
 	Newer error
 }
 
 // Read reads the i-th block.
-func (s *Stream) Read(i int) (*Block, error) {
-	f := s.blocks[i]
+func (s *Stream) Read(i int) (*Block, error) { return s.readFile(s.blocks[i]) }
+
+func (s *Stream) readFile(f blockfile.File) (*Block, error) {
 	content, err := read(f.Path)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the log: %w", err)
@@ -185,7 +212,7 @@ func (p *parser) all() (all []events.Event, fault *Fault) {
 			e, reason, err = p.event(r)
 		}
 		if reason != "" || err != nil {
-			return all, &Fault{At: at, Reason: reason, Newer: err, Torn: torn, Tail: reason != "" && !p.goesOn(at)}
+			return all, &Fault{At: at, Reason: reason, Newer: err, Torn: torn, Cut: torn && p.cut(at), Tail: reason != "" && !p.goesOn(at)}
 		}
 		all = append(all, e)
 		p.last = e.Sequence
@@ -200,6 +227,12 @@ type record = blockfile.Record
 // record reads the one at an offset, or says why there is none.
 func (p *parser) record(at int) (r record, reason string) {
 	return blockfile.Parse(p.raw[at:], p.check)
+}
+
+// cut says whether the block ends within the record at an offset.
+func (p *parser) cut(at int) bool {
+	rest := p.raw[at:]
+	return len(rest) < blockfile.Head || blockfile.SizeOf(rest) > int64(len(rest))
 }
 
 // searched is how often, on average, each byte of a block is looked at in search of a

@@ -67,62 +67,120 @@ func Paths(dir, stream string) [2]string {
 // Read returns the records of a stream, in order and without a gap, each event with its
 // sequence. It changes nothing, and may be called beside a process that writes: what is
 // being written is read whole or not at all.
-func Read(dir, stream string) (all []Record, err error) {
+func Read(dir, stream string) ([]Record, error) {
+	r, err := read(dir, stream)
 	// A writer that turns to the other file between the reading of both leaves a gap, and
 	// one that writes while a file is read may seem to have left something out.
-	for whole, tries := false, 0; !whole && (err == nil || errors.Is(err, events.ErrDamaged)) && tries < 3; tries++ {
-		all, _, whole, err = read(dir, stream)
+	for tries := 1; tries < 3 && (r.gap || errors.Is(err, events.ErrDamaged)); tries++ {
+		r, err = read(dir, stream)
 	}
-	return all, err
+	return r.records, err
 }
 
-// read returns the highest generation too, and whether the files follow each other.
-func read(dir, stream string) (all []Record, newest uint64, whole bool, err error) {
+// looks is how often what is written meanwhile is read at most. Next to always the first
+// time will do.
+const looks = 20
+
+// ReadBeside is Read beside a process that has Reset the journal and writes to it. Since
+// then there was no crash, and all that counts must be readable: what is not is a *Damage,
+// also where a crash may leave the same. It is told once two looks in a row have shown it:
+// what was half written at the time of the first was written, or forgotten, before the
+// second.
+func ReadBeside(dir, stream string) ([]Record, error) {
+	var seen error
+	for range looks {
+		r, err := read(dir, stream)
+		if err == nil {
+			err = r.passed
+		}
+		if !errors.Is(err, events.ErrDamaged) {
+			return r.records, err
+		}
+		if seen != nil && seen.Error() == err.Error() {
+			return nil, err
+		}
+		seen = err
+	}
+	return nil, fmt.Errorf("what was appended last cannot be read beside who appends: each of %d times it was another: %w", looks, seen)
+}
+
+// Damage says that something that was appended cannot be read, and what follows can.
+type Damage struct {
+	path string
+	// After is the last event before it, 0 if that is not known, and Through the last that
+	// it can have.
+	After, Through uint64
+}
+
+func (d *Damage) Error() string {
+	return fmt.Sprintf("%s: what was appended after sequence %d cannot be read, and is followed by what was appended after %d: %v", d.path, d.After, d.Through, events.ErrDamaged)
+}
+
+// Unwrap says that it is events.ErrDamaged.
+func (d *Damage) Unwrap() error { return events.ErrDamaged }
+
+// reading is what was read of both files.
+type reading struct {
+	records []Record
+	newest  uint64 // the highest generation
+	gap     bool   // the files do not follow each other
+	// passed is a *Damage of what a crash may have left so, and Read passes over.
+	passed error
+}
+
+func read(dir, stream string) (r reading, err error) {
 	var contents [2][]byte
-	for i, path := range Paths(dir, stream) {
+	paths := Paths(dir, stream)
+	for i, path := range paths {
 		contents[i], err = os.ReadFile(path)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, 0, false, fmt.Errorf("cannot read what was to be appended: %w", err)
+			return r, fmt.Errorf("cannot read what was to be appended: %w", err)
 		}
 	}
 	heads, err := headsOf(contents, dir, stream)
 	if err != nil {
-		return nil, 0, false, err
+		return r, err
 	}
 	var parts [2][]Record
-	var damage [2]error
-	for i, path := range Paths(dir, stream) {
-		parts[i], err = parse(contents[i], heads[i], stream)
-		if errors.Is(err, events.ErrDamaged) {
-			damage[i] = fmt.Errorf("%s: %w", path, err)
-		} else if err != nil {
-			return nil, 0, false, fmt.Errorf("%s: %w", path, err)
+	var damage [2]*Damage
+	for i, path := range paths {
+		parts[i], err = parse(contents[i], heads[i], stream, path)
+		if err != nil && !errors.As(err, &damage[i]) {
+			return r, fmt.Errorf("%s: %w", path, err)
 		}
 	}
 	older, newer := 0, 1
 	if heads[older].generation > heads[newer].generation {
 		older, newer = newer, older
 	}
-	if damage[newer] != nil {
-		return nil, 0, false, damage[newer]
+	if heads[older].generation < heads[newer].oldest {
+		parts[older], damage[older] = nil, nil
 	}
+	if d := damage[newer]; d != nil {
+		if n := len(parts[older]); d.After == 0 && n > 0 {
+			d.After = parts[older][n-1].Last()
+		}
+		return r, d
+	}
+	r.newest = heads[newer].generation
 	// What a crash leaves of the first write after a turn damages what is forgotten. If it
 	// is not that, the log is seen not to reach to what the newer one has.
-	if heads[older].generation < heads[newer].oldest || damage[older] != nil {
-		parts[older] = nil
+	if damage[older] != nil {
+		r.passed, parts[older] = damage[older], nil
 	}
-	whole = true
-	for _, r := range append(parts[older], parts[newer]...) {
-		if n := len(all); n > 0 && all[n-1].Last() != r.After {
-			all, whole = nil, false // what is before the gap is not needed any more
+	for _, record := range append(parts[older], parts[newer]...) {
+		if n := len(r.records); n > 0 && r.records[n-1].Last() != record.After {
+			r.passed = &Damage{paths[older], r.records[n-1].Last(), record.After}
+			r.records, r.gap = nil, true // what is before the gap is not needed any more
 		}
-		all = append(all, r)
+		r.records = append(r.records, record)
 	}
-	return all, heads[newer].generation, whole, nil
+	return r, nil
 }
 
-// parse reads a file up to the first record that is not whole, which must be its end.
-func parse(content []byte, h head, stream string) (all []Record, err error) {
+// parse reads a file up to the first record that is not whole, which must be its end. If
+// one follows it fails with a *Damage.
+func parse(content []byte, h head, stream, path string) (all []Record, err error) {
 	if h.generation == 0 {
 		return nil, nil
 	}
@@ -134,8 +192,11 @@ func parse(content []byte, h head, stream string) (all []Record, err error) {
 			if n := len(all); n > 0 {
 				last = all[n-1].Last()
 			}
-			if after, found := find(b, last, sum); found {
-				return nil, fmt.Errorf("what was appended after sequence %d cannot be read, and is followed by what was appended after %d: %w", last, after, events.ErrDamaged)
+			if through, found := find(b, last, sum); found {
+				if last == 0 {
+					last = claimed(b, through)
+				}
+				return all, &Damage{path, last, through}
 			}
 			return all, nil
 		}
@@ -146,6 +207,27 @@ func parse(content []byte, h head, stream string) (all []Record, err error) {
 		all = append(all, r)
 		b = b[recordHead+len(payload):]
 	}
+}
+
+// claimed is after which event a damaged record says that it is, which is so if as many
+// events as it has come from there to the next record; else 0.
+func claimed(b []byte, next uint64) uint64 {
+	size := int64(binary.BigEndian.Uint32(b))
+	if size < 8 || size > int64(len(b)-recordHead) {
+		return 0
+	}
+	after, n := binary.BigEndian.Uint64(b[recordHead:]), uint64(0)
+	for b = b[recordHead+8 : recordHead+size]; len(b) >= eventHead; n++ {
+		length := int64(binary.BigEndian.Uint32(b))
+		if length > int64(len(b)-eventHead) {
+			return 0
+		}
+		b = b[eventHead+length:]
+	}
+	if len(b) > 0 || after+n != next {
+		return 0
+	}
+	return after
 }
 
 // payload returns that of the record at the beginning of b.

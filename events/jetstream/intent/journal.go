@@ -43,14 +43,14 @@ type Journal struct {
 // Open opens the files, or makes them, and returns what they hold. Nothing can be
 // written before Reset.
 func Open(dir, stream string, o Options) (*Journal, []Record, error) {
-	all, newest, _, err := read(dir, stream)
+	r, err := read(dir, stream)
 	if err != nil {
 		return nil, nil, err
 	}
 	if o.Full == 0 {
 		o.Full = 16 << 20
 	}
-	j := &Journal{stream: stream, opts: o, newest: newest}
+	j := &Journal{stream: stream, opts: o, newest: r.newest}
 	for i, path := range Paths(dir, stream) {
 		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 		if err == nil {
@@ -67,14 +67,12 @@ func Open(dir, stream string, o Options) (*Journal, []Record, error) {
 	if err := SyncDir(dir); err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("cannot make the file for what is to be appended: %w", err), j.Close())
 	}
-	return j, all, nil
+	return j, r.records, nil
 }
 
 // Reset forgets all records: the log has on disk what they hold.
 func (j *Journal) Reset() error {
-	if err := j.Turn(); err != nil {
-		return err
-	}
+	j.Turn()
 	j.oldest = j.newest
 	b := appendHead(j.buf[:0], head{j.newest, j.oldest})
 	if err := j.put(b, 0); err != nil {
@@ -89,21 +87,13 @@ func (j *Journal) Full() bool { return j.at >= j.opts.Full }
 // Last is the sequence of the last event that was written, 0 before the first.
 func (j *Journal) Last() uint64 { return j.last }
 
-// Turn has what is written next go into the other file, whose records are forgotten:
-// the log has on disk what they hold. If it fails it has not turned.
-func (j *Journal) Turn() error {
-	next := 1 - j.current
-	if j.sizes[next] > 2*j.opts.Full+step { // one append was very large
-		if err := j.files[next].Truncate(j.opts.Full); err != nil {
-			return fmt.Errorf("cannot make the file for what is to be appended smaller: %w", err)
-		}
-		j.sizes[next] = j.opts.Full
-	}
-	j.current = next
+// Turn has what is written next go into the other file, whose records are forgotten once
+// something is: the log has on disk what they hold.
+func (j *Journal) Turn() {
+	j.current = 1 - j.current
 	j.newest++
 	j.oldest = j.newest - 1 // the other file's
 	j.at, j.sum = 0, checksum(j.stream, j.newest)
-	return nil
 }
 
 // Write puts an append on disk. A failure that Unwritten says to be none of the disk's
@@ -129,9 +119,19 @@ func (j *Journal) Write(after uint64, batch []events.Event) error {
 	if err := j.flush(); err != nil {
 		return err
 	}
-	j.at += int64(len(b))
+	if j.at += int64(len(b)); j.at == int64(len(b)) {
+		j.shrink()
+	}
 	j.last = after + uint64(len(batch))
 	return nil
+}
+
+// shrink gives back what a very large append took, once what the file had before is
+// forgotten. If it fails the next one tries.
+func (j *Journal) shrink() {
+	if j.sizes[j.current] > 2*j.opts.Full+step && j.at <= j.opts.Full && j.files[j.current].Truncate(j.opts.Full) == nil {
+		j.sizes[j.current] = j.opts.Full
+	}
 }
 
 // mostRecord is what an append may have: a record says its length in four bytes.
