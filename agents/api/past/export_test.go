@@ -79,3 +79,6 @@ func (p *Past) Running() int {
 	defer p.chains.mu.Unlock()
 	return len(p.chains.running)
 }
+
+// Refusal is what a request about the past is refused with.
+var Refusal = refusal

@@ -43,7 +43,7 @@ func refusal(info *request.RequestInfo, m Moment) error {
 		return nil
 	}
 	return status(http.StatusMethodNotAllowed, metav1.StatusReasonMethodNotAllowed,
-		fmt.Sprintf("%s: it can be read, but the past cannot be changed (%s %s); to change the present, use the cluster's own context", then, info.Verb, what(info)))
+		fmt.Sprintf("%s: it can be read, but the past cannot be changed (%s %s); to change the present, use the cluster's own context", then, info.Verb, whatOf(info)))
 }
 
 // what names the object of a request.
@@ -52,10 +52,22 @@ func what(info *request.RequestInfo) string {
 		return info.Path
 	}
 	r := events.Ref{Group: info.APIGroup, Resource: info.Resource, Namespace: info.Namespace, Name: info.Name}
+	if r.GroupResource() == "namespaces" {
+		r.Namespace = "" // Upstream has a namespace lie in itself.
+	}
 	if r.Name == "" {
 		return r.GroupResource()
 	}
 	return r.String()
+}
+
+// whatOf is what, with the part of the object that the request is about: an eviction
+// is created, not a pod.
+func whatOf(info *request.RequestInfo) string {
+	if !info.IsResourceRequest || info.Subresource == "" {
+		return what(info)
+	}
+	return what(info) + "/" + info.Subresource
 }
 
 // review says whether a request only asks what somebody may do, or who they are.
