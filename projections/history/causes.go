@@ -46,8 +46,17 @@ func missing(r Reader, sequence uint64) error {
 	if err != nil {
 		return err
 	}
-	return fmt.Errorf("there is no event %d: the log goes from sequence %d to %d: %w", sequence, first.Sequence, last.Sequence, events.ErrNotFound)
+	return missingError{sequence, first.Sequence, last.Sequence}
 }
+
+// missingError says that there is no event at a sequence, but from first to last.
+type missingError struct{ sequence, first, last uint64 }
+
+func (e missingError) Error() string {
+	return fmt.Sprintf("there is no event %d: the log goes from sequence %d to %d", e.sequence, e.first, e.last)
+}
+
+func (missingError) Unwrap() error { return events.ErrNotFound }
 
 // Why returns the chain of causes of an event, itself first.
 func Why(r Reader, sequence uint64) ([]events.Event, error) {
