@@ -186,6 +186,12 @@ func namespace(word string) (string, error) {
 	return word, nil
 }
 
+// CheckFact refuses what never happens to anything.
+func CheckFact(word string) error {
+	_, err := fact(word)
+	return err
+}
+
 // fact refuses what the owners table does not know.
 func fact(word string) (string, error) {
 	var near []string

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"github.com/reprise-run/reprise/agents/historian"
+	"github.com/reprise-run/reprise/projections/history"
 )
 
 // ask connects to the running server and lets f ask it about the history.
@@ -17,6 +19,17 @@ func (e *environment) ask(f func(*historian.Client) error) error {
 	}
 	defer nc.Close()
 	return f(historian.NewClient(nc, subjectPrefix))
+}
+
+// nothingIn says why nothing is found in a namespace, if there never was such a one.
+func nothingIn(ctx context.Context, h *historian.Client, namespace string) error {
+	if namespace == "" {
+		return nil
+	}
+	if _, err := h.Find(ctx, history.Name{Text: "namespaces/" + namespace}); err != nil {
+		return fmt.Errorf("nothing happened in the namespace %s: %w", namespace, err)
+	}
+	return nil
 }
 
 // oneObject wants one argument that names an object, and says how.

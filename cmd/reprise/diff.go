@@ -35,7 +35,8 @@ The exit status is 0 whether there are differences or not, 1 on an error. With
   reprise diff --from 02:30 --to 03:10 -n shop
   reprise diff --from @700 --to @830 deployment/web
   reprise diff --from -1h pods -l app=web`,
-		Args: atMostOneObject("pod/web-1"),
+		Args:              atMostOneObject("pod/web-1"),
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(c *cobra.Command, args []string) error {
 			d := differences{printer: p}
 			err := s.differ(c, args, selector, func() error {
@@ -45,7 +46,10 @@ The exit status is 0 whether there are differences or not, 1 on an error. With
 						return err
 					}
 					w.Labels = selector
-					return d.print(c.Context(), h, w)
+					if err := d.print(c.Context(), h, w); err != nil || d.seen() {
+						return err
+					}
+					return nothingIn(c.Context(), h, w.Namespace)
 				})
 			})
 			switch {
@@ -124,6 +128,9 @@ type differences struct {
 
 func (d *differences) any() bool { return d.added+d.removed+d.changed > 0 }
 
+// seen is any, with what is only counted.
+func (d *differences) seen() bool { return d.any() || d.fleeting+d.bookkeeping > 0 }
+
 func (d *differences) print(ctx context.Context, h *historian.Client, w history.Range) error {
 	var all []history.Difference
 	for of, err := range h.Between(ctx, w) {
@@ -169,7 +176,7 @@ func (d *differences) count(of *history.Difference) bool {
 }
 
 func (d *differences) summary() string {
-	if !d.any() && d.fleeting+d.bookkeeping == 0 {
+	if !d.seen() {
 		return "nothing is different"
 	}
 	parts := []string{fmt.Sprintf("%d added, %d removed, %d changed", d.added, d.removed, d.changed)}

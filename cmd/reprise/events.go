@@ -26,7 +26,8 @@ func newEventsCommand(env *environment) *cobra.Command {
   reprise events --filter 'container.*' --namespace shop --since 10m
   reprise events --user admin --follow
   reprise events --to https://example.com/events --filter 'pod.*' --durable billing`,
-		Args: cobra.NoArgs,
+		Args:              cobra.NoArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if strings.Contains(s.to, "://") {
 				r.url, s.to = s.to, ""
@@ -46,6 +47,9 @@ func newEventsCommand(env *environment) *cobra.Command {
 				}
 				n, err := p.told((&telling{follow: follow}).events(c.Context(), h, q))
 				if err == nil && n == 0 && !follow {
+					if err := nothingIn(c.Context(), h, q.Namespace); err != nil {
+						return err
+					}
 					fmt.Fprintln(env.Stderr, "There is no such event.")
 				}
 				return err
@@ -63,6 +67,7 @@ func newEventsCommand(env *environment) *cobra.Command {
 	f.StringVar(&s.to, "to", "", "only events up to a moment; or the URL to deliver them to, as CloudEvents over HTTP")
 	f.DurationVar(&s.since, "since", 0, "only events of the last while, as 10m")
 	f.BoolVarP(&follow, "follow", "f", false, "wait for more")
+	completes(c, "filter", eventTypes)
 	r.flags(c)
 	c.AddCommand(newDeadLettersCommand(env))
 	return c

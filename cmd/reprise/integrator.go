@@ -68,20 +68,50 @@ them; nothing else, and write nothing.`,
 }
 
 func newIntegratorListCommand(env *environment) *cobra.Command {
-	return &cobra.Command{
+	p := printer{w: env.Stdout}
+	c := &cobra.Command{
 		Use:   "list",
 		Short: "List the integrators and how far each has read",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if p.format != "" && p.format != "json" && p.format != "yaml" {
+				return fmt.Errorf("--output %q is neither json nor yaml", p.format)
+			}
 			return env.askAll(func(o *operatorConnection) error {
 				all, err := o.integrators.List(c.Context())
 				if err != nil {
 					return err
 				}
+				if p.format != "" {
+					return p.integrators(all)
+				}
 				return env.printIntegrators(all)
 			})
 		},
 	}
+	c.Flags().StringVarP(&p.format, "output", "o", "", "json or yaml: for programs, an object each")
+	return c
+}
+
+// integrators prints each as an object.
+func (p printer) integrators(all []events.SubscriberStatus) error {
+	for _, s := range all {
+		may := []string{}
+		for _, f := range s.Filters {
+			may = append(may, f.String())
+		}
+		o := map[string]any{
+			"name": s.Name, "allow": may, "inOrder": s.InOrder, "after": s.After, "done": s.Done, "delivered": s.Delivered,
+			"waiting": s.Pending, "unacknowledged": s.Unacknowledged, "connections": s.Connected,
+		}
+		if !s.Seen.IsZero() {
+			o["seen"] = s.Seen.UTC().Format(time.RFC3339)
+		}
+		if err := p.object(o); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func newIntegratorDeleteCommand(env *environment) *cobra.Command {

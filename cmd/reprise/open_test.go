@@ -66,3 +66,26 @@ func TestAnArchiveIsNoCluster(t *testing.T) {
 		}
 	}
 }
+
+// A name that never was is not answered with "nothing".
+func TestWhatNeverWas(t *testing.T) {
+	run := opened(t, 300)
+	for line, want := range map[string]string{
+		"history -n nosuch":        "nothing happened in the namespace nosuch: there never was",
+		"events -n nosuch":         "nothing happened in the namespace nosuch: there never was",
+		"diff --from @1 -n nosuch": "nothing happened in the namespace nosuch: there never was",
+		"why @999":                 "there is no event 999: the log goes from sequence 1 to 300",
+		"why 10:42":                "\"10:42\" is a moment, and no object",
+		"diff --from @1 @20":       "\"@20\" is a moment, and no object",
+		"history 12345":            "\"12345\" is a moment, and no object",
+		"history nosuch":           "there never was an object or a kind",
+	} {
+		out, err := run(line)
+		if err == nil || !strings.Contains(err.Error(), want) || strings.HasSuffix(err.Error(), "at that sequence") {
+			t.Errorf("%s: %v\n%s", line, err, out)
+		}
+	}
+	if out, err := run("history -A --user nobody"); err != nil || !strings.Contains(out, "There is no such event.") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -36,6 +37,7 @@ const columns = 140
 
 func (p *printer) flag(c *cobra.Command) {
 	c.Flags().StringVarP(&p.format, "output", "o", "", "one of "+strings.Join(formats, ", "))
+	completes(c, "output", func() []string { return formats })
 }
 
 func (p printer) check() error {
@@ -116,10 +118,23 @@ func (p printer) changes(changes []history.Line) []string {
 	var lines []string
 	for _, l := range changes {
 		if !l.Bookkeeping || p.format == "wide" {
-			lines = append(lines, p.cut(l.String()))
+			lines = append(lines, p.cut(p.brief(l.String())))
 		}
 	}
 	return lines
+}
+
+// sealed is the encrypted value of a Secret or the like, of which nobody reads more
+// than that it is one, and whether it is the same.
+var sealed = regexp.MustCompile(`"(sealed/v\d+/[A-Za-z0-9+/]{8})[A-Za-z0-9+/=]+"`)
+
+// brief leaves out the ends of encrypted values, unless all is to be shown: two of
+// them would not have room in a line.
+func (p printer) brief(line string) string {
+	if p.format == "wide" {
+		return line
+	}
+	return sealed.ReplaceAllString(line, `"$1…"`)
 }
 
 // cut leaves out the end of a long line, unless all is to be shown.

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/reprise-run/reprise/agents/historian"
+	"github.com/reprise-run/reprise/agents/integrator"
 	"github.com/reprise-run/reprise/projections/history"
 )
 
@@ -40,6 +41,7 @@ func (s *selection) flags(c *cobra.Command) {
 	f.StringVar(&s.from, "from", "", "only from a moment on: "+moments)
 	f.StringVar(&s.to, "to", "", "only up to a moment")
 	f.DurationVar(&s.since, "since", 0, "only the last while, as 10m")
+	completes(c, "type", eventTypes)
 }
 
 // moments says how a point in time is written.
@@ -83,7 +85,13 @@ func (s *selection) checkMoments() error {
 
 // checkType refuses what a flag gives as a type of event and is none.
 func checkType(flag, typ string) error {
-	if typ == "" || strings.Count(typ, ".") == 1 {
+	if typ == "" {
+		return nil
+	}
+	if _, fact, _ := strings.Cut(typ, "."); strings.Count(typ, ".") == 1 && fact != "" {
+		if err := integrator.CheckFact(fact); fact != "*" && err != nil {
+			return fmt.Errorf("%s %q is no type of event: %w", flag, typ, err)
+		}
 		return nil
 	}
 	return fmt.Errorf("%s %q is no type of event: write its noun and its fact, as pod.bound, or * for either, as '%s.*'", flag, typ, strings.Trim(typ, ".*"))
@@ -153,6 +161,9 @@ func (s *selection) moment(ctx context.Context, h *historian.Client, text string
 func (s *selection) find(ctx context.Context, h *historian.Client, text string) (history.Query, error) {
 	name := history.Name{Text: text, Namespace: s.namespace, Asked: s.namespaceForced}
 	q, err := h.Find(ctx, name)
+	if _, not := history.ParsePoint(text, time.Now()); err != nil && not == nil {
+		return q, fmt.Errorf("%q is a moment, and no object ever bore that name: moments follow --from and --to of history and diff", text)
+	}
 	if err != nil || s.uid == "" || q.UID == s.uid {
 		return q, err
 	}

@@ -32,7 +32,8 @@ from an event: of an object, from its latest.`,
 		Example: `  reprise why pod/web-7c9
   reprise why @812
   reprise why --down @807 -o json`,
-		Args: oneObject("pod/web-1, or @812 for an event"),
+		Args:              oneObject("pod/web-1, or @812 for an event"),
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := p.check(); err != nil {
 				return err

@@ -28,6 +28,10 @@ func TestWrongWordsAreAnswered(t *testing.T) {
 		"history -A --since 1h --from @12": "both say where to begin",
 		"history -A --type pod":            "as 'pod.*'",
 		"why @12 --limit 0":                "would show nothing",
+		"history -A --type pod.bund":       "nothing is ever \"bund\"; there are",
+		"events --filter pod.b*":           "nothing is ever \"b*\"",
+		"events --filter pod.":             "is no type of event",
+		"integrator list -o wide":          "neither json nor yaml",
 		"events --from yesterday":          "--from: \"yesterday\" names no moment",
 		"events --to nonsense":             "neither a moment nor an address",
 		"events --since 1h --from @12":     "both say where to begin",
@@ -64,5 +68,19 @@ func TestFlagsAreExplained(t *testing.T) {
 	}
 	for _, c := range commands(&environment{Main: NewMain()}) {
 		check(c)
+	}
+}
+
+// The shell proposes what a flag takes, and no files where none are read.
+func TestCompletion(t *testing.T) {
+	for line, want := range map[string]string{
+		"history -o ": "json\n", "events -o ": "yaml\n", "history --type ": "pod.bound\n", "events --filter ": "container.exited\n",
+		"why ": ":4\n", "history ": ":4\n", "diff ": ":4\n",
+	} {
+		var out strings.Builder
+		m := &Main{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &out}
+		if err := m.Run(t.Context(), append([]string{"__complete"}, strings.Split(line, " ")...)); err != nil || !strings.Contains(out.String(), want) {
+			t.Errorf("reprise %s: %v\n%s", line, err, out.String())
+		}
 	}
 }
