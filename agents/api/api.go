@@ -20,6 +20,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 
 	genericapiserver "k8s.io/apiserver/pkg/server"
@@ -82,7 +83,8 @@ type Server struct {
 	backend *storage.Backend
 	lane    *lane
 	past    *past.Past
-	queue   *queue // of commands; see Gate
+	queue   *queue   // of commands; see Gate
+	users   sync.Map // who gave any, of events.Actor to user.Info
 	done    chan struct{}
 	err     error
 }
@@ -190,6 +192,10 @@ func (s *Server) assemble(ctx context.Context, o Options, address string) (func(
 	}
 	kube := config.KubeAPIs.ControlPlane.Generic
 	kube.RESTOptionsGetter = watchers.Getter{RESTOptionsGetter: caches{quick.Getter{RESTOptionsGetter: kube.RESTOptionsGetter}, s.backend}}
+	allowed, err := rightsBy(kube.Authorization.Authorizer, config.KubeAPIs.ControlPlane.VersionedInformers)
+	if err != nil {
+		return nil, err
+	}
 	custom := &config.ApiExtensions.ExtraConfig.CRDRESTOptionsGetter
 	*custom = watchers.Getter{RESTOptionsGetter: *custom}
 	batched(&config.Aggregator.GenericConfig.Config)
@@ -212,7 +218,7 @@ func (s *Server) assemble(ctx context.Context, o Options, address string) (func(
 	// Who wants definitions from here on makes them.
 	kube.OpenAPIV3Config.Definitions = nil
 	s.generic = aggregator.GenericAPIServer
-	if s.lane, err = newLane(complete.KubeAPIs.ControlPlane.Generic, s.backend); err != nil {
+	if s.lane, err = newLane(complete.KubeAPIs.ControlPlane.Generic, s.backend, allowed); err != nil {
 		return nil, err
 	}
 	s.inside = insideChain(s.generic, complete.Aggregator.GenericConfig)

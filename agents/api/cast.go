@@ -187,7 +187,7 @@ func (l *lane) pour(ctx context.Context, c *cast, pod *core.Pod, validate rest.V
 	if err := validate(ctx, pod); err != nil {
 		return err
 	}
-	_, made, err := l.backend.Create(ctx, ref, doc)
+	_, made, err := l.backend.CreateDocument(ctx, ref, string(pod.UID), doc)
 	if err == nil && !made {
 		err = upstreamstorage.NewKeyExistsError(ref.Text(), 0)
 	}

@@ -117,7 +117,7 @@ func (g gate) Do(ctx context.Context, actor events.Actor, c runner.Command) (uin
 // create makes an object: by the short way if one like it was made before, and
 // else by a request, of which the next such creation learns.
 func (g gate) create(ctx context.Context, actor events.Actor, c runner.Command) error {
-	who := identity(actor)
+	who := g.server.user(actor)
 	lane, mould := g.server.lane.find(c, actor)
 	if mould != nil {
 		if done, err := lane.create(ctx, who, mould, c); done {
@@ -141,7 +141,7 @@ func (g gate) delete(ctx context.Context, actor events.Actor, c runner.Command) 
 	if e == nil {
 		return nil
 	}
-	o, who := deleteOptions(c), identity(actor)
+	o, who := deleteOptions(c), g.server.user(actor)
 	if c.Object.GroupResource() == "pods" && g.server.backend.Plain(e) {
 		if done, err := g.server.lane.delete(ctx, who, c.Object, o); done {
 			return err
@@ -258,6 +258,16 @@ var accounts = map[string]string{
 	"hpa":              "horizontal-pod-autoscaler",
 	"ttlafterfinished": "ttl-after-finished-controller",
 	"volume":           "persistent-volume-binder",
+}
+
+// user is identity, for who gives many commands.
+func (s *Server) user(a events.Actor) user.Info {
+	if known, is := s.users.Load(a); is {
+		return known.(user.Info)
+	}
+	u := identity(a)
+	s.users.Store(a, u)
+	return u
 }
 
 // identity is the user as whom an agent acts.

@@ -76,13 +76,13 @@ const maxMoulds = 512
 // (requestTimeoutUpperBound).
 const longest = 34 * time.Second
 
-func newLane(c genericapiserver.CompletedConfig, b *storage.Backend) (*lane, error) {
+func newLane(c genericapiserver.CompletedConfig, b *storage.Backend, a authorizer.UnconditionalAuthorizer) (*lane, error) {
 	stored, err := podstorage.NewStorage(directly{c.RESTOptionsGetter, b}, nil, nil, nil, nil)
 	if err != nil {
 		return nil, err
 	}
 	return &lane{
-		authorizer: c.Authorization.Authorizer, admission: c.AdmissionControl, pods: stored.Pod, store: stored.Pod.Store, codec: stored.Pod.Storage.Codec, backend: b,
+		authorizer: a, admission: c.AdmissionControl, pods: stored.Pod, store: stored.Pod.Store, codec: stored.Pod.Storage.Codec, backend: b,
 		interfaces: admission.NewObjectInterfacesFromScheme(legacyscheme.Scheme),
 		seed:       maphash.MakeSeed(), moulds: map[uint64]*mould{},
 	}, nil
@@ -91,7 +91,7 @@ func newLane(c genericapiserver.CompletedConfig, b *storage.Backend) (*lane, err
 // find returns the lane for a creation, and its mould if there is one; nil if it
 // must go another way.
 func (l *lane) find(c runner.Command, actor events.Actor) (*lane, *mould) {
-	if c.Object.GroupResource() != "pods" || !events.IsCanonical(c.Body) {
+	if c.Object.GroupResource() != "pods" {
 		return nil, nil
 	}
 	before, behind, ok := events.Around(c.Body, "metadata", "name")
@@ -102,10 +102,13 @@ func (l *lane) find(c runner.Command, actor events.Actor) (*lane, *mould) {
 	l.mu.Lock()
 	m := l.moulds[l.hash(before, behind)]
 	l.mu.Unlock()
-	if m == nil || m.manager != actor.String() || !bytes.Equal(m.before, before) || !bytes.Equal(m.behind, behind) {
+	switch {
+	case m != nil && m.manager == actor.String() && bytes.Equal(m.before, before) && bytes.Equal(m.behind, behind):
+		return l, m // It was made of a canonical body.
+	case events.IsCanonical(c.Body):
 		return l, nil
 	}
-	return l, m
+	return nil, nil
 }
 
 func (l *lane) hash(before, behind []byte) uint64 {
@@ -273,6 +276,7 @@ func inside(ctx context.Context, who user.Info, verb string, r events.Ref) conte
 		IsResourceRequest: true, Path: "/api/v1/namespaces/" + r.Namespace + "/" + r.Resource,
 		Verb: verb, APIPrefix: "api", APIVersion: "v1", Namespace: r.Namespace, Resource: r.Resource, Parts: []string{r.Resource},
 	}
+	ctx = context.WithValue(ctx, insideKey{}, verb)
 	if verb != "create" {
 		info.Name, info.Path, info.Parts = r.Name, info.Path+"/"+r.Name, append(info.Parts, r.Name)
 	}

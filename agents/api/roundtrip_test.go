@@ -46,6 +46,7 @@ func TestServer(t *testing.T) {
 		"deleted alike":   deletedAlike,
 		"refused":         refusedDeletions,
 		"tokens":          tokensForPods,
+		"webhooks":        mutatingWebhooks,
 		"failing":         failuresReachTheClient,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, s) })

@@ -52,6 +52,7 @@ func upstreamOptions(ctx context.Context, o Options, keys *pki.Dir, storageAddre
 
 	s.Authorization.Modes = []string{"Node", "RBAC"}
 	s.Admission.GenericAdmission.EnablePlugins = []string{"NodeRestriction"}
+	s.Admission.GenericAdmission.Decorators = decorators(o.History.Projection)
 
 	completed, err := s.Complete(ctx)
 	if err != nil {

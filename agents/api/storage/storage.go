@@ -85,6 +85,12 @@ func (b *Backend) Create(ctx context.Context, r events.Ref, value []byte) (revis
 	return o.revision, o.done, err
 }
 
+// CreateDocument is Create for the encoding of an object with a UID that is canonical.
+func (b *Backend) CreateDocument(ctx context.Context, r events.Ref, uid string, doc []byte) (revision uint64, made bool, err error) {
+	o, err := b.stream(r).write(ctx, r, uid, doc, 0)
+	return o.revision, o.done, err
+}
+
 // Replace stores another version of an object that was last changed at the expected
 // revision, as upstream's storage would, given its encoding, and returns its
 // revision. It says false if the object has changed since, or is gone.
