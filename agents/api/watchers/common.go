@@ -17,6 +17,7 @@ import (
 type common struct {
 	metav1.Object
 	object runtime.Object
+	borrow func() runtime.Object // one to be encoded; nil if that may write into all of it
 
 	mu      sync.Mutex
 	encoded map[runtime.Identifier]*encoding
@@ -57,7 +58,11 @@ func (c *common) CacheEncode(id runtime.Identifier, encode func(runtime.Object, 
 	c.mu.Unlock()
 	e.once.Do(func() {
 		var b bytes.Buffer
-		e.err = encode(c.GetObject(), &b)
+		object := c.borrow
+		if object == nil {
+			object = c.GetObject
+		}
+		e.err = encode(object(), &b)
 		e.raw = b.Bytes()
 	})
 	if e.err != nil {

@@ -28,10 +28,11 @@ type feeds struct {
 // feed is one watch for all watchers of a scope. It begins with the second of them and
 // ends with the last.
 type feed struct {
-	feeds *feeds
-	scope scope
-	open  func(ctx context.Context, version uint64) (watch.Interface, error)
-	now   func(ctx context.Context) (version uint64, err error)
+	feeds  *feeds
+	scope  scope
+	open   func(ctx context.Context, version uint64) (watch.Interface, error)
+	now    func(ctx context.Context) (version uint64, err error)
+	lender *lender
 
 	mu      sync.Mutex
 	members map[*queue]struct{}
@@ -46,7 +47,7 @@ func (f *feeds) join(ctx context.Context, s storage.Interface, key string, o sto
 	defer f.mu.Unlock()
 	member := f.of[of]
 	if member == nil {
-		member = &feed{feeds: f, scope: of, members: map[*queue]struct{}{}, now: s.GetCurrentResourceVersion}
+		member = &feed{feeds: f, scope: of, members: map[*queue]struct{}{}, now: s.GetCurrentResourceVersion, lender: q.lender}
 		member.open = func(ctx context.Context, version uint64) (watch.Interface, error) {
 			o.ResourceVersion = strconv.FormatUint(version, 10)
 			return s.Watch(of.in(ctx), key, o)
@@ -158,7 +159,9 @@ func (f *feed) follow(ctx context.Context, w watch.Interface) (last uint64) {
 			if last = version(e); last == 0 || e.Type == watch.Error {
 				return 0
 			}
-			if _, is := e.Object.(runtime.CacheableObject); !is {
+			if _, is := e.Object.(runtime.CacheableObject); is {
+				e.Object = f.lender.lend(e.Object)
+			} else {
 				e.Object = newCommon(e.Object)
 			}
 			f.pass(e, last)

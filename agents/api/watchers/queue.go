@@ -28,6 +28,7 @@ const (
 type queue struct {
 	own     watch.Interface
 	blank   func() runtime.Object
+	lender  *lender
 	feed    *feed  // nil if the watcher shares with nobody
 	live    bool   // the own watch is past its first events
 	at      uint64 // up to which version the own watch has told all, if it is live; 0 if unknown
@@ -45,8 +46,8 @@ type queue struct {
 	last   uint64        // up to which version all has been told since the turn
 }
 
-func newQueue(own watch.Interface, blank func() runtime.Object) *queue {
-	return &queue{own: own, blank: blank, out: make(chan watch.Event, ahead), stopped: make(chan struct{}), signal: make(chan struct{}, 1)}
+func newQueue(own watch.Interface, blank func() runtime.Object, l *lender) *queue {
+	return &queue{own: own, blank: blank, lender: l, out: make(chan watch.Event, ahead), stopped: make(chan struct{}), signal: make(chan struct{}, 1)}
 }
 
 // ResultChan implements watch.Interface.
@@ -100,6 +101,7 @@ func (q *queue) alone() bool {
 		select {
 		case e, more := <-take:
 			if more {
+				e.Object = q.lender.lend(e.Object)
 				waiting = append(waiting, e)
 				q.advance(e)
 			} else {

@@ -48,8 +48,9 @@ const early = 2 * time.Second
 
 type shared struct {
 	storage.Interface
-	blank func() runtime.Object
-	feeds feeds
+	blank  func() runtime.Object
+	feeds  feeds
+	lender lender
 }
 
 // Watch implements storage.Interface.
@@ -58,7 +59,7 @@ func (s *shared) Watch(ctx context.Context, key string, o storage.ListOptions) (
 	if err != nil {
 		return nil, err
 	}
-	q := newQueue(w, s.blank)
+	q := newQueue(w, s.blank, &s.lender)
 	if live, can := begins(o); can {
 		if q.live = live; live {
 			q.at, _ = strconv.ParseUint(o.ResourceVersion, 10, 64)

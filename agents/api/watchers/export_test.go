@@ -1,0 +1,4 @@
+package watchers
+
+// HasQuantities is hasQuantities.
+var HasQuantities = hasQuantities
