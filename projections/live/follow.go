@@ -240,6 +240,7 @@ type folded struct {
 	batch   []events.Event
 	changes []projections.Change
 	view    projections.Reader
+	objects int // there are in the view
 }
 
 // fold folds what comes from a reader, and gives it to what is to be done next.
@@ -260,7 +261,7 @@ func (l *Live) fold(ctx context.Context, reader events.Reader, then func(folded)
 		if err != nil {
 			return &brokenError{err}
 		}
-		if err := then(folded{batch, changes, l.state.View()}); err != nil {
+		if err := then(folded{batch, changes, l.state.View(), l.state.Len()}); err != nil {
 			return err
 		}
 	}
@@ -364,7 +365,7 @@ func (l *Live) publish(f folded) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.current.Store(&moment{f.view})
-	l.recent.add(f.changes, f.view.Sequence())
+	l.recent.add(f.changes, f.view.Sequence(), room(f.objects))
 	l.waiters.reached(f.view.Sequence())
 	close(l.moved)
 	l.moved = make(chan struct{})

@@ -17,13 +17,19 @@ type ring struct {
 	bytes      int    // about what the changes held take
 }
 
-// recentBytes is how much the recent changes may take, by what their objects and
-// patches measure; decoded, these take a few times that. A thousand changes are
-// held however large they are.
+// What the recent changes may take, by what their objects and patches measure; decoded,
+// these take a few times that. They spare who has fallen behind from starting again,
+// which is a look at every object there is: so they may be as many as a version of each,
+// and no more. A thousand changes are held however large they are (decision 0349).
 const (
-	recentBytes = 32 << 20
-	recentLeast = 1024
+	recentBytes = 32 << 20 // at most
+	recentFew   = 6 << 20  // with few objects
+	recentEach  = 3 << 10  // of an object
+	recentLeast = 1024     // changes
 )
+
+// room is what the recent changes may take beside so many objects.
+func room(objects int) int { return min(max(recentFew, objects*recentEach), recentBytes) }
 
 func newRing(size int, sequence uint64) ring {
 	return ring{slots: make([]projections.Change, size), floor: sequence, last: sequence}
@@ -31,9 +37,9 @@ func newRing(size int, sequence uint64) ring {
 
 func (r *ring) at(place uint64) *projections.Change { return &r.slots[place%uint64(len(r.slots))] }
 
-func (r *ring) add(changes []projections.Change, sequence uint64) {
+func (r *ring) add(changes []projections.Change, sequence uint64, room int) {
 	for _, c := range changes {
-		for r.end-r.begin == uint64(len(r.slots)) || (r.bytes > recentBytes && r.end-r.begin > recentLeast) {
+		for r.end-r.begin == uint64(len(r.slots)) || (r.bytes > room && r.end-r.begin > recentLeast) {
 			r.drop()
 		}
 		*r.at(r.end) = c
