@@ -52,8 +52,10 @@ type class struct {
 	memo  *memo
 	looks []look
 	// totals are the hosts' scores, weighted, and none of a host that is refused:
-	// side by side, because all of them are gone through for each pod.
-	totals []int64
+	// side by side, because all of them are gone through for each pod, and so are the
+	// standings.
+	totals    []int64
+	standings []standing
 	// neighbours is nil for pods that have nothing to do with others.
 	neighbours *neighbours
 	// ranking is totals, or what neighbours makes of them.
@@ -197,11 +199,11 @@ func newClass(b *batch, key string, p *v1.Pod, volumes []*projections.Entry) *cl
 	} else {
 		c.looks = slices.Clone(c.looks)
 	}
-	c.totals = make([]int64, len(c.looks))
+	c.totals, c.standings = make([]int64, len(c.looks)), make([]standing, len(c.looks))
 	c.refused = make([]int, others+len(c.others))
 	for i := range c.looks {
 		c.count(c.looks[i].reasons, 1)
-		c.totals[i] = none
+		c.totals[i], c.standings[i] = none, none
 		c.lookAgain(i)
 	}
 	return c

@@ -41,17 +41,19 @@ type score struct {
 const shown = 3
 
 func (c *class) explain(chosen int) []byte {
-	best := []int{chosen}
+	best, least := append(make([]int, 0, shown+1), chosen), int64(none)
 	for i, total := range c.ranking {
-		if i == chosen || total == none {
+		if total <= least || i == chosen {
 			continue
 		}
 		at := len(best)
 		for at > 1 && c.ranking[best[at-1]] < total {
 			at--
 		}
-		if at < shown {
-			best = slices.Insert(best, at, i)[:min(len(best)+1, shown)]
+		best = slices.Insert(best, at, i)
+		if len(best) >= shown {
+			best = best[:shown]
+			least = c.ranking[best[shown-1]]
 		}
 	}
 	e := c.explanation()

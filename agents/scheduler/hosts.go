@@ -24,7 +24,6 @@ type host struct {
 type nodeFacts struct {
 	entry       *projections.Entry
 	node        *v1.Node
-	hash        uint64
 	allocatable amounts
 	maxPods     int64
 	images      map[string]int64 // name to bytes
@@ -69,7 +68,6 @@ func factsOf(e *projections.Entry) nodeFacts {
 	f := nodeFacts{
 		entry:       e,
 		node:        n,
-		hash:        hash(n.Name),
 		allocatable: amountsOf(n.Status.Allocatable),
 		maxPods:     n.Status.Allocatable.Pods().Value(),
 		images:      map[string]int64{},

@@ -20,9 +20,11 @@ type memo struct {
 	mu    sync.Mutex         // held while something is decided
 	trace *projections.Trace // of the view that the rest is of; nil: of none
 	hosts []host             // in the order of their nodes' names
-	index map[string]int     // of hosts, by their nodes' names
-	pods  map[podName]*podFacts
-	picky int // how many of the pods have rules about others and are not over
+	// hashes are those of the hosts' names, side by side for going through them.
+	hashes []uint64
+	index  map[string]int // of hosts, by their nodes' names
+	pods   map[podName]*podFacts
+	picky  int // how many of the pods have rules about others and are not over
 	// recounted lists the hosts for which the pods were counted anew, in order: a class
 	// looks again at those only.
 	recounted []int
@@ -164,7 +166,7 @@ func (m *memo) followNode(name string, e *projections.Entry) (others bool) {
 // given what versions of them took up before; those on hosts that are gone are forgotten.
 func (m *memo) arrange(v runner.View, pods map[podName]*podFacts) {
 	hosts, index := m.hosts, m.index
-	m.hosts, m.index = nil, make(map[string]int, len(index))
+	m.hosts, m.hashes, m.index = nil, nil, make(map[string]int, len(index))
 	var fresh []string
 	for e := range v.List("", "nodes", "") {
 		name := e.Ref.Name
@@ -178,6 +180,7 @@ func (m *memo) arrange(v runner.View, pods map[podName]*podFacts) {
 		}
 		m.index[name] = len(m.hosts)
 		m.hosts = append(m.hosts, h)
+		m.hashes = append(m.hashes, hash(name))
 	}
 	for name := range index {
 		for e := range v.OnNode(name) {

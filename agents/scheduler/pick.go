@@ -21,19 +21,34 @@ const (
 // the one with the fewest pods is taken, and else the pod's hash decides.
 func (c *class) pick(pod uint64) int {
 	c.catchUp()
-	best, most, fewest, hash := none, int64(none+1), int64(0), uint64(0)
-	for i, total := range c.ranking {
-		pods := c.memo.hosts[i].pods
-		if total < most || total == most && best != none && pods > fewest {
+	best, most, hash := none, standing(none), uint64(0)
+	for i, s := range c.standings {
+		if s < most || s == none {
 			continue
 		}
-		h := mix(pod ^ c.memo.hosts[i].hash)
-		if best == none || total > most || pods < fewest || h > hash {
-			best, most, fewest, hash = i, total, pods, h
+		if h := mix(pod ^ c.memo.hashes[i]); s > most || h > hash {
+			best, most, hash = i, s, h
 		}
 	}
 	return best
 }
+
+// standing is a host's place in the order in which a class takes them: its total, and
+// below that how few pods it has. None is that of a host that is refused.
+type standing int64
+
+// standingOf puts the two into one number, so that to go through all hosts for a pod is
+// to read a list of numbers.
+func standingOf(total, pods int64) standing {
+	if total == none {
+		return none
+	}
+	return standing(total<<podBits | (1<<podBits - 1 - min(pods, 1<<podBits-1)))
+}
+
+// podBits is how many bits tell how many pods a host has: more than a million make no
+// difference. Above them there is room for totals with the greatest weights.
+const podBits = 20
 
 // catchUp looks again at the hosts for which pods were counted since the class looked last.
 func (c *class) catchUp() {
@@ -43,6 +58,9 @@ func (c *class) catchUp() {
 	c.ranking = c.totals
 	if c.neighbours != nil {
 		c.ranking = c.neighbours.rank(c)
+		for i, total := range c.ranking {
+			c.standings[i] = standingOf(total, c.memo.hosts[i].pods)
+		}
 	}
 }
 
@@ -56,7 +74,7 @@ func (c *class) lookAgain(i int) {
 	l.reasons = c.refusal(h)
 	c.count(l.reasons, 1)
 	if l.reasons != 0 {
-		c.totals[i] = none
+		c.totals[i], c.standings[i] = none, none
 		return
 	}
 	l.fit = c.memo.policy.fitScore(h, &c.request)
@@ -68,6 +86,7 @@ func (c *class) lookAgain(i int) {
 	}
 	p := c.memo.policy
 	c.totals[i] = p.taints*l.taints + p.affinity*l.affinity + p.images*l.images + p.fit*l.fit + p.balanced*l.balanced
+	c.standings[i] = standingOf(c.totals[i], h.pods)
 }
 
 // count adds n to the number of hosts refused for each reason.
