@@ -72,7 +72,7 @@ nftables rules and control groups. The cluster's history and state stay, and
 // owned lists all that the program puts into the data directory.
 func (e *environment) owned() []string {
 	return []string{
-		e.LogDir(), e.ProjectionDir(), e.ProjectionDir() + ".damaged", e.APIDir(), e.SealDir(), e.ProofDir(), filepath.Join(e.DataDir, "nodes"),
+		e.LogDir(), e.ProjectionDir(), e.ProjectionDir() + ".damaged", e.ProjectionDir() + ".verify", e.ProjectionDir() + ".stored", e.APIDir(), e.SealDir(), e.ProofDir(), filepath.Join(e.DataDir, "nodes"),
 		e.Kubeconfig(), filepath.Join(e.DataDir, lockName),
 	}
 }

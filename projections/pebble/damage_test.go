@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/reprise-run/reprise/events/memlog"
+	"github.com/reprise-run/reprise/events/proof/prooftest"
 	"github.com/reprise-run/reprise/projections/history"
 	"github.com/reprise-run/reprise/projections/pebble"
 	"github.com/reprise-run/reprise/projections/projectionstest"
@@ -75,6 +76,60 @@ func TestDamageInUse(t *testing.T) {
 	defer s.Close()
 	if s.Folded() != 0 {
 		t.Errorf("the next start does not rebuild, but has %d", s.Folded())
+	}
+}
+
+// A projection in use is compared as it lies on the disk, whatever of it is in memory:
+// whichever bit of its files is flipped, it is found, or changes nothing.
+func TestFlipsInUse(t *testing.T) {
+	h := projectionstest.Random(10, 500)
+	dir := filepath.Join(t.TempDir(), "projection")
+	s, err := pebble.Open(dir, pebble.Options{Log: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	fill(t, s, h.Events, 100)
+	log := memlog.New()
+	if _, err := log.Append(t.Context(), 0, h.Events); err != nil {
+		t.Fatal(err)
+	}
+	verify := func() prooftest.Verdict {
+		r, err := s.Verify(t.Context(), log, nil)
+		return prooftest.Verdict{Accused: err != nil || !r.Identical(), Same: err == nil && r.Sequence == uint64(len(h.Events))}
+	}
+	if v := verify(); v.Accused || !v.Same {
+		t.Fatalf("an intact projection: %+v", v)
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tables := 0
+	for _, path := range files {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		table := filepath.Ext(path) == ".sst"
+		if table {
+			tables++
+		}
+		prooftest.Flip(t, 1, content, 25, func(at prooftest.Bit, flipped []byte) prooftest.Verdict {
+			overwrite(t, path, flipped)
+			v := verify()
+			if table && at.Byte < len(content)/2 && !v.Accused {
+				t.Errorf("%s, which is of what was stored, is flipped in %s, and nobody notices", at, path)
+			}
+			return v
+		})
+		overwrite(t, path, content)
+	}
+	if v := verify(); v.Accused || tables == 0 {
+		t.Errorf("with all put back, of %d tables: %+v", tables, v)
+	}
+	if left, err := filepath.Glob(dir + ".*"); err != nil || len(left) > 0 {
+		t.Errorf("verifying leaves %v, %v", left, err)
 	}
 }
 

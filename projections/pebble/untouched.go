@@ -37,30 +37,74 @@ func OpenUntouched(dir, scratch string) (s *Store, err error) {
 		return nil, &DamagedError{errFound}
 	}
 	s.marked.Store(true) // nothing is marked here
-	defer func() {
-		// Pebble takes some damage for a bug of its own.
-		if p := recover(); p != nil {
-			s, err = nil, &DamagedError{fmt.Errorf("%v", p)}
-		}
-	}()
 	lock, err := pebble.LockDirectory(dir, s.opts.FS)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the projection in %s: %w", dir, err)
 	}
 	defer lock.Close() // the database takes a reference of its own
-	if s.db, err = pebble.Open(dir, &pebble.Options{
-		FS: s.opts.FS, Lock: lock, ReadOnly: true, ErrorIfNotExists: true, Logger: (*logger)(s), DisableWAL: true,
-		EventListener: &pebble.EventListener{}, FormatMajorVersion: pebble.FormatNewest,
-	}); err != nil {
-		return nil, s.unreadable(err)
+	if err = s.openRead(lock); err != nil {
+		return nil, err
 	}
 	if s.at, err = readCursor(s.db); err != nil {
 		return nil, errors.Join(s.unreadable(err), s.db.Close())
 	}
-	s.gaveUp = make(chan struct{})
 	s.folded.Store(s.at.sequence)
 	return s, nil
 }
+
+// openRead opens the database, and changes nothing of it.
+func (s *Store) openRead(lock *pebble.Lock) (err error) {
+	defer func() {
+		// Pebble takes some damage for a bug of its own.
+		if p := recover(); p != nil {
+			err = &DamagedError{fmt.Errorf("%v", p)}
+		}
+	}()
+	s.gaveUp = make(chan struct{})
+	s.db, err = pebble.Open(s.dir, &pebble.Options{
+		FS: s.opts.FS, Lock: lock, ReadOnly: true, ErrorIfNotExists: true, Logger: (*logger)(s), DisableWAL: true,
+		EventListener: &pebble.EventListener{}, FormatMajorVersion: pebble.FormatNewest,
+	})
+	if err != nil {
+		return s.unreadable(err)
+	}
+	return nil
+}
+
+// stored opens the projection as its files have it: what is in use is read from memory,
+// and may not have been read from there for long.
+func (s *Store) stored() (stored pebble.Reader, err error) {
+	if s.scratch != "" { // It was opened for that.
+		return s.db.NewSnapshot(), nil
+	}
+	// A store of its own, for what is wrong with these files the one in use must find
+	// itself.
+	aside := &Store{dir: s.dir + ".stored", opts: Options{FS: s.opts.FS, Log: slog.New(slog.DiscardHandler)}}
+	aside.marked.Store(true)
+	remove := func() error { return s.opts.FS.RemoveAll(aside.dir) }
+	if err = remove(); err == nil {
+		err = s.flush()
+	}
+	if err == nil {
+		err = s.db.Checkpoint(aside.dir) // whose tables are the same files
+	}
+	if err == nil {
+		err = aside.openRead(nil)
+	}
+	if err != nil {
+		return nil, errors.Join(err, remove())
+	}
+	return &opened{aside.db, remove}, nil
+}
+
+// opened is a database whose directory goes with it.
+type opened struct {
+	*pebble.DB
+	remove func() error
+}
+
+// Close is pebble.DB's.
+func (o *opened) Close() error { return errors.Join(o.DB.Close(), o.remove()) }
 
 // unreadable tells damage from what has its cause outside.
 func (s *Store) unreadable(err error) error {

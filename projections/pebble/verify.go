@@ -54,16 +54,29 @@ func (s *Store) Verify(ctx context.Context, log Followed, live projections.Reade
 	s.verifying.Lock()
 	defer s.verifying.Unlock()
 	defer func() {
-		// Pebble's errors are marked in a way of their own.
-		if s.scratch != "" && pebble.IsCorruptionError(err) {
-			report, err = nil, &DamagedError{err}
+		var damaged *DamagedError
+		if !errors.As(err, &damaged) {
+			// Pebble's errors are marked in a way of their own.
+			if !pebble.IsCorruptionError(err) {
+				return
+			}
+			damaged = &DamagedError{err}
 		}
+		s.mark()
+		report, err = nil, damaged
 	}()
-	snapshot := s.db.NewSnapshot()
-	defer func() { err = errors.Join(err, snapshot.Close()) }()
-	end, err := readCursor(snapshot)
+	folded := s.Folded()
+	stored, err := s.stored()
 	if err != nil {
 		return nil, err
+	}
+	defer func() { err = errors.Join(err, stored.Close()) }()
+	end, err := readCursor(stored)
+	if err != nil {
+		return nil, err
+	}
+	if end.sequence < folded {
+		return nil, &DamagedError{fmt.Errorf("its files go up to sequence %d, and it was folded up to %d", end.sequence, folded)}
 	}
 	dir, opts := s.dir+".verify", s.opts
 	if s.scratch != "" {
@@ -88,7 +101,7 @@ func (s *Store) Verify(ctx context.Context, log Followed, live projections.Reade
 	if err := fresh.Filled(); err != nil {
 		return nil, err
 	}
-	return report, compare(ctx, snapshot, fresh.db, report)
+	return report, compare(ctx, stored, fresh.db, report)
 }
 
 // rebuild folds a log from zero.
