@@ -15,7 +15,8 @@ type Log interface {
 	// ErrStale: that is the fence that keeps a deposed committer out. After
 	// ErrUncertain (wrapped) or an expired context it may have stored the batch,
 	// whole; after any other error it has not, and will not. A batch has at most
-	// MaxBatch events and ends at the end of a decision.
+	// MaxBatch events and ends at the end of a decision. The log may keep it:
+	// nobody changes it, nor its events' bytes, from then on.
 	Append(ctx context.Context, after uint64, batch []Event) (last uint64, err error)
 	// Last returns the sequence of the newest event, 0 for an empty log.
 	Last(ctx context.Context) (uint64, error)

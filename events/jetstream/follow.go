@@ -44,6 +44,9 @@ type delivery struct {
 
 // Follow is events.Log's.
 func (l *Log) Follow(ctx context.Context, from uint64) (events.Reader, error) {
+	if l.own != nil {
+		l.own.landedWith(ctx, from-1)
+	}
 	state, err := l.state(ctx)
 	if err != nil {
 		return nil, err

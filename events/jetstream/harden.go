@@ -188,6 +188,15 @@ const slow = 100 * time.Millisecond
 // quiet is how long nothing is appended before the files are looked at.
 const quiet = time.Second
 
+// restLater has the files be looked at when nothing more is appended for a while.
+func (o *own) restLater() {
+	if o.rests == nil {
+		o.rests = time.AfterFunc(o.quiet, o.rest)
+	} else {
+		o.rests.Reset(o.quiet)
+	}
+}
+
 // rest brings to the disk what was appended last, once nothing more is. JetStream tells
 // of a write that failed when it is given the next message, and the kernel when the file
 // is synced: without that, a log to which nothing is appended any more would have failed
@@ -201,6 +210,10 @@ func (o *own) rest() {
 	select {
 	case <-o.hardened:
 	default:
+		o.rests.Reset(o.quiet)
+		return
+	}
+	if o.land(expired) != nil {
 		o.rests.Reset(o.quiet)
 		return
 	}

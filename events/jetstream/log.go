@@ -16,9 +16,10 @@
 // # Durability
 //
 // A returned Append is on disk: the embedded server syncs before it
-// acknowledges, or it is in a journal beside the stream (see own). What fails on the way either is known to have stored nothing, or
-// says events.ErrUncertain. After a write or a sync that failed, nothing is taken or
-// confirmed any more: see Server.Failed.
+// acknowledges, or it is in a journal beside the stream (see own). What fails on the
+// way either is known to have stored nothing, or says events.ErrUncertain. After a
+// write or a sync that failed, nothing is taken or confirmed any more: see
+// Server.Failed.
 package jetstream
 
 import (
@@ -96,6 +97,9 @@ func (l *Log) Get(ctx context.Context, sequence uint64) (events.Event, error) {
 		return events.Event{}, events.ErrNotFound
 	}
 	raw, err := l.stream.GetMsg(ctx, sequence)
+	if errors.Is(err, jetstream.ErrMsgNotFound) && l.own != nil && l.own.landedWith(ctx, sequence) {
+		raw, err = l.stream.GetMsg(ctx, sequence)
+	}
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return events.Event{}, fmt.Errorf("%d: %w", sequence, events.ErrNotFound)
 	}

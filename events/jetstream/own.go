@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"time"
 
@@ -24,6 +22,8 @@ import (
 //   - what can be read in the stream is on disk, in the journal at least;
 //   - what is in the journal is in the stream, or comes there before anything else does,
 //     in this process or the next;
+//   - an append has returned when the journal has it and it was sent. While it is in flight
+//     others may follow it; Last and Get wait for what they tell of;
 //   - a record of the journal is forgotten once the stream's files have its events and
 //     are synced.
 type own struct {
@@ -35,11 +35,18 @@ type own struct {
 	// quiet how long nothing is appended before they are looked at.
 	overdue, quiet time.Duration
 
+	// flights ends when the server is shut down.
+	flights context.Context
+	ground  context.CancelFunc
+	air     air // it changes while mu is held
+	nc      *nats.Conn
+	inbox   string // where the answers to flights come, but for their last sequence
+
 	// mu is held while something is appended.
 	mu      sync.Mutex
 	journal *intent.Journal
-	last    uint64      // the stream ends here when nothing is torn
-	torn    *redo       // an append that is in the journal, and may not be in the stream yet
+	last    uint64      // the stream ends here when nothing is torn or in flight
+	torn    *redo       // what is in the journal behind the flight, and may not be in the stream yet
 	ended   bool        // nothing is begun in the background any more
 	rests   *time.Timer // calls rest when nothing was appended for a while; nil before anything is
 
@@ -73,6 +80,10 @@ func (s *Server) openOwn(ctx context.Context, l *Log) (*own, error) {
 		return nil, err
 	}
 	o := &own{server: s, name: l.name, msgs: found[0], overdue: overdue, quiet: quiet}
+	o.flights, o.ground = context.WithCancel(context.Background())
+	if err := o.connect(); err != nil {
+		return nil, err
+	}
 	if err := o.recover(ctx, l); err != nil {
 		return nil, err
 	}
@@ -119,16 +130,6 @@ func (o *own) recover(ctx context.Context, l *Log) error {
 	return nil
 }
 
-// stored notes that the stream has all that is in the journal.
-func (o *own) stored(last uint64) {
-	o.torn, o.last = nil, last
-	if o.rests == nil {
-		o.rests = time.AfterFunc(o.quiet, o.rest)
-	} else {
-		o.rests.Reset(o.quiet)
-	}
-}
-
 // redo appends what the journal has and the stream lacks.
 func (o *own) redo(ctx context.Context, l *Log, all []intent.Record) error {
 	for _, r := range all {
@@ -162,44 +163,6 @@ func (l *Log) whole(ctx context.Context, last uint64) error {
 		return fmt.Errorf("it ends at %d, in the middle of a decision, the rest of which is lost, or only known to the version of this program that wrote it: %w", last, events.ErrDamaged)
 	}
 	return nil
-}
-
-// appendOwn appends to a stream of this process.
-func (l *Log) appendOwn(ctx context.Context, after uint64, batch []events.Event) (uint64, error) {
-	o := l.own
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if err := l.finish(ctx, o); err != nil {
-		return 0, fmt.Errorf("%w: %w", err, events.ErrUncertain)
-	}
-	if after != o.last {
-		return 0, fmt.Errorf("appending %d events after sequence %d of stream %s, which ends at %d: %w", len(batch), after, l.name, o.last, events.ErrStale)
-	}
-	if err := l.checkRoom(batch); err != nil {
-		return 0, err
-	}
-	r := &redo{after, batch}
-	msgs := l.singles(r, after)
-	if err := l.fits(msgs); err != nil {
-		return 0, err
-	}
-	if err := o.write(ctx, r); err != nil {
-		return 0, err
-	}
-	o.torn = r
-	// From here on it will be in the stream, whatever becomes of this process.
-	err := l.publish(ctx, o, after, msgs)
-	if err == nil {
-		o.stored(r.last())
-		return o.last, nil
-	}
-	l.doubt(err)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.patient)
-	defer cancel()
-	if again := l.finish(ctx, o); again != nil {
-		return 0, fmt.Errorf("%w (%w): %w", err, again, events.ErrUncertain)
-	}
-	return o.last, nil
 }
 
 // write puts an append into the journal.
@@ -255,131 +218,9 @@ func (o *own) begin(upTo uint64) {
 	})
 }
 
-// Publishing waits for an answer after so many messages, or bytes, because JetStream
-// drops what it cannot queue.
-const (
-	mostQueued      = 500
-	mostQueuedBytes = 16 << 20
-)
-
-// singles are the messages of an append from a sequence on. Each carries the expected
-// last sequence: if one is not stored, those after it are not either.
-func (l *Log) singles(r *redo, from uint64) []*nats.Msg {
-	msgs := make([]*nats.Msg, 0, r.last()-from)
-	for i := from - r.after; i < uint64(len(r.batch)); i++ {
-		e := r.batch[i]
-		e.Sequence = r.after + 1 + i
-		h, body := Encode(&e)
-		h[hExpect] = []string{strconv.FormatUint(e.Sequence-1, 10)}
-		msgs = append(msgs, &nats.Msg{Subject: subject(l.root, &e), Header: h, Data: body})
-	}
-	return msgs
-}
-
-// mostSubject is what a subject may have: NATS takes lines of 4,096 bytes, on which there
-// is more.
-const mostSubject = 3500
-
-// fits fails if JetStream would refuse a message for its size. That must be known before
-// the journal has it.
-func (l *Log) fits(msgs []*nats.Msg) error {
-	for _, m := range msgs {
-		head := len("NATS/1.0\r\n\r\n")
-		for key, values := range m.Header {
-			head += len(key) + len(values[0]) + len(": \r\n")
-		}
-		if len(m.Subject) > mostSubject {
-			return fmt.Errorf("cannot append to stream %s an event whose subject has %d bytes; nothing was appended: %w", l.name, len(m.Subject), nats.ErrBadSubject)
-		}
-		if head > math.MaxUint16 || int64(head+len(m.Data)) > l.nc.MaxPayload() {
-			return fmt.Errorf("cannot append to stream %s an event of %d bytes, %d of them in headers; nothing was appended: %w", l.name, head+len(m.Data), head, nats.ErrMaxPayload)
-		}
-	}
-	return nil
-}
-
-// publish sends messages, and waits until the last is stored.
-func (l *Log) publish(ctx context.Context, o *own, after uint64, msgs []*nats.Msg) error {
-	queued := 0
-	for i, m := range msgs {
-		if queued += len(m.Data); i < len(msgs)-1 && i%mostQueued != mostQueued-1 && queued < mostQueuedBytes {
-			if err := l.nc.PublishMsg(m); err != nil {
-				return fmt.Errorf("cannot send %d events to stream %s: %w", len(msgs), l.name, err)
-			}
-			continue
-		}
-		queued = 0
-		if _, err := l.send(ctx, after+uint64(i), []*nats.Msg{m}); err != nil {
-			return err
-		}
-		if err := o.follow(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// follow opens the blocks that have been begun, before JetStream may be through with them.
-func (o *own) follow() error {
-	if err := o.blocks.follow(); err != nil {
-		return fmt.Errorf("%w: %w", o.server.fail(o.name, "cannot open a file of the log: "+err.Error()), events.ErrUncertain)
-	}
-	return nil
-}
-
-// finish has the stream store what is in the journal and was not seen to be stored.
-func (l *Log) finish(ctx context.Context, o *own) error {
-	for wait := time.Millisecond; o.torn != nil; wait = min(2*wait, 100*time.Millisecond) {
-		err := l.resume(ctx, o)
-		if err == nil {
-			continue
-		}
-		if errors.Is(err, events.ErrDamaged) {
-			return err
-		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-			return fmt.Errorf("an append of %d events to stream %s was cut short and cannot be finished yet: %w", len(o.torn.batch), l.name, err)
-		}
-	}
-	return nil
-}
-
-// resume publishes what the stream lacks of the append that is torn. Messages of earlier
-// tries may come in between; then some are refused.
-func (l *Log) resume(ctx context.Context, o *own) error {
-	r := o.torn
-	state, err := l.state(ctx)
-	if err != nil {
-		return err
-	}
-	if state.LastSeq < r.after || state.LastSeq > r.last() {
-		return fmt.Errorf("stream %s ends at %d, where events were to be appended after %d: somebody else has appended to it: %w", l.name, state.LastSeq, r.after, events.ErrDamaged)
-	}
-	if state.LastSeq > r.after {
-		e, err := l.Get(ctx, state.LastSeq)
-		if err != nil {
-			return err
-		}
-		if e.Chain != r.batch[state.LastSeq-r.after-1].Chain {
-			return fmt.Errorf("event %d of stream %s is not the one that was to be appended: %w", e.Sequence, l.name, events.ErrDamaged)
-		}
-	}
-	if state.LastSeq < r.last() {
-		if err := l.publish(ctx, o, state.LastSeq, l.singles(r, state.LastSeq)); err != nil {
-			l.doubt(err)
-			return err
-		}
-	} else if err := o.follow(); err != nil {
-		return err
-	}
-	o.stored(r.last())
-	return nil
-}
-
 // end has nothing be begun in the background any more.
 func (o *own) end() {
+	o.ground() // who holds the lock may wait for what is in flight
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.ended = true
@@ -391,10 +232,11 @@ func (o *own) close() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	defer o.closeFiles()
-	if o.torn != nil || o.server.Err() != nil {
+	if o.server.Err() != nil {
 		return
 	}
-	if last, err := o.blocks.sync(); err == nil && last == o.last {
+	// The files tell also where an answer was not heard.
+	if last, err := o.blocks.sync(); err == nil && last == o.last && last >= o.journal.Last() {
 		// If it fails the next start forgets.
 		_ = o.journal.Reset()
 	}
@@ -403,6 +245,7 @@ func (o *own) close() {
 // closeFiles closes what was opened. What matters was synced.
 func (o *own) closeFiles() {
 	o.ended = true
+	o.nc.Close()
 	if o.rests != nil {
 		o.rests.Stop()
 	}

@@ -83,6 +83,9 @@ func crashed(t *testing.T, l *Log) string {
 // killed in the midst of it.
 func cut(t *testing.T, l *Log, r *redo, stored int) {
 	t.Helper()
+	if _, err := l.Last(t.Context()); err != nil { // nothing is in flight
+		t.Fatal(err)
+	}
 	if err := l.own.write(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
@@ -258,16 +261,72 @@ func TestWhatIsStoredAfterEverybodyWaitedIsFinished(t *testing.T) {
 			l.patient = 300 * time.Millisecond
 			release := delay(t, l)
 			var chain [32]byte
-			all := decision(&chain, 0, 4)
-			if _, err := l.Append(t.Context(), 0, all); !errors.Is(err, events.ErrUncertain) {
-				t.Fatalf("what is not answered is appended with %v", err)
+			// The journal has it, and that is enough.
+			all := appendTo(t, l, nil, decision(&chain, 0, 4))
+			all = appendTo(t, l, all, decision(&chain, 4, 2))
+			expectLog(t, mustOpen(t, ServerOptions{Dir: crashed(t, l)}), all)
+			hasty, cancel := context.WithTimeout(t.Context(), 2*l.patient)
+			defer cancel()
+			if last, err := l.Last(hasty); err == nil {
+				t.Errorf("the log ends at %d when nothing is in the stream", last)
 			}
-			l.patient = 10 * time.Second
+			next := decision(&chain, 6, 2)
+			if _, err := l.Append(hasty, 6, next); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("behind what was not answered in time is appended with %v", err)
+			}
 			release(func(*nats.Msg) bool { return !lost })
 			expectLog(t, l, all)
-			expectLog(t, l, appendTo(t, l, all, decision(&chain, 4, 3)))
+			expectLog(t, l, appendTo(t, l, all, next))
 		})
 	}
+}
+
+// Those who wrote it were told that it is safe, and need not come again.
+func TestWhatCouldNotBeStoredComesThereWithoutAnotherAppend(t *testing.T) {
+	l := openNew(t)
+	l.patient = 100 * time.Millisecond
+	release := delay(t, l)
+	var chain [32]byte
+	all := appendTo(t, l, nil, decision(&chain, 0, 3))
+	all = appendTo(t, l, all, decision(&chain, 3, 2))
+	release(func(*nats.Msg) bool { return false })
+	for {
+		state, err := l.state(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if state.LastSeq == 5 {
+			break
+		}
+	}
+	expectLog(t, l, all)
+}
+
+// What goes through two connections could arrive in another order.
+func TestTwoWhoAppendByTurnsKeepTheOrder(t *testing.T) {
+	one := openNew(t)
+	nc, err := one.embedded().Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	other, err := History(t.Context(), nc, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var chain [32]byte
+	var all []events.Event
+	for i := range 60 {
+		l := one
+		if i%2 == 1 {
+			l = other
+		}
+		all = appendTo(t, l, all, decision(&chain, uint64(len(all)), 1+i%5))
+	}
+	if one.own.torn != nil {
+		t.Error("something had to be sent again")
+	}
+	expectLog(t, other, all)
 }
 
 // An append whose answer does not come counts only if the disk is sound.
@@ -280,8 +339,9 @@ func TestWhatIsNotAnsweredIsNotTakenFromAFailedDisk(t *testing.T) {
 		return &server.HealthStatus{Errors: []server.HealthzError{{Type: server.HealthzErrorStream, Stream: l.name, Error: "write error: injected"}}}
 	}
 	var chain [32]byte
-	if _, err := l.Append(t.Context(), 0, decision(&chain, 0, 1)); !errors.Is(err, events.ErrUncertain) || s.Err() == nil {
-		t.Errorf("it is appended with %v, and the server says %v", err, s.Err())
+	appendTo(t, l, nil, decision(&chain, 0, 1))
+	if last, err := l.Last(t.Context()); err == nil || s.Err() == nil {
+		t.Errorf("the log ends at %d, %v, and the server says %v", last, err, s.Err())
 	}
 }
 

@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -239,7 +240,10 @@ func (s *Server) Addr() string {
 // Shutdown stops the server, closes its connections, and returns when all is on
 // disk.
 func (s *Server) Shutdown() {
-	s.shutdown.Do(func() { close(s.closed) })
+	s.shutdown.Do(func() {
+		s.landAll()
+		close(s.closed)
+	})
 	if s.ns != nil {
 		s.ns.Shutdown()
 		s.ns.WaitForShutdown()
@@ -256,6 +260,18 @@ func (s *Server) Shutdown() {
 	clear(s.owns)
 	// Closing the file releases the lock.
 	s.lock.Close()
+}
+
+// landAll waits a little for what is in flight. What does not come in time is in the
+// journal, for the next start.
+func (s *Server) landAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	for _, o := range s.owns {
+		o.settle(ctx)
+	}
 }
 
 // Connect returns a connection to an external NATS system, with the credentials

@@ -111,6 +111,8 @@ func (w *world) happen(facts ...string) {
 	must(w.t, err)
 	_, err = w.log.Append(w.t.Context(), last, batch)
 	must(w.t, err)
+	_, err = w.log.Last(w.t.Context()) // nothing is in flight
+	must(w.t, err)
 }
 
 // fetch waits for the next n events, returns their sequences and those of what

@@ -106,9 +106,7 @@ func manyReaders(t *testing.T, log events.Log) {
 }
 
 func ownership(t *testing.T, log events.Log) {
-	mine := batch(1, 1)
-	appendAll(t, log, 0, mine)
-	mine[0].Data[0] = 'x'
+	appendAll(t, log, 0, batch(1, 1))
 	got := read(t, log, 1, 1)
 	same(t, got, batch(1, 1))
 	got[0].Data[0] = 'x'
