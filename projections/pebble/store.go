@@ -66,7 +66,7 @@ type Options struct {
 	// Log takes warnings; slog.Default if nil.
 	Log *slog.Logger
 	// MemTable is how many bytes that were committed are gathered in memory before
-	// they are written, and so about how much is folded again after a crash; 4 MB
+	// they are written, and so about how much is folded again after a crash; 8 MB
 	// if 0.
 	MemTable uint64
 	// Segment is after how many events Fill makes durable what it was given, a
@@ -181,7 +181,11 @@ func (s *Store) open() error {
 			BackgroundError: func(err error) { (*logger)(s).Fatalf("%v", err) },
 			DataCorruption:  func(info pebble.DataCorruptionInfo) { s.found(info.Path) },
 		},
-		MemTableSize: cmp.Or(s.opts.MemTable, 4<<20), FormatMajorVersion: pebble.FormatNewest,
+		MemTableSize: cmp.Or(s.opts.MemTable, 8<<20), FormatMajorVersion: pebble.FormatNewest,
+		// Keys of objects are written in no order, so that each compaction of the first
+		// level writes most of the next one anew: the fewer there are, the better. Who
+		// reads looks into some more tables.
+		L0CompactionThreshold: 8,
 	}
 	for i := range o.Levels {
 		// What is read is mostly runs of steps, each of a few hundred bytes.
