@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -42,6 +43,10 @@ const crowd = 100
 // "read-%" is how much of what was appended for them they had when the writers
 // stopped. Those that read "in order" acknowledge fifty events at a time.
 //
+// "plain" is what NATS itself takes for the same: the same consumers, read by users of
+// the server's own account who may do everything. "delivery-cpu-us" is what the
+// server's processor pays more for each event that a subscriber gets.
+//
 // The loads are one writer that waits for each event, batches of 256 as fast as the
 // log takes them, and writers who propose to the committer: as fast as it answers, or
 // so many a second in all, where what a subscriber costs is how long they wait.
@@ -58,18 +63,20 @@ func BenchmarkSubscribers(b *testing.B) {
 		filter func(i int) events.Filter
 		reads  func(i int) bool
 		every  int
+		plain  bool
 		loads  []load
 	}{
-		{"each its part", ownPart, mostRead, 1, loads},
-		{"each its part in order", ownPart, mostRead, 50, loads},
-		{"none reads", ownPart, func(int) bool { return false }, 1, []load{singly{}, batches{256}}},
+		{"each its part", ownPart, mostRead, 1, false, loads},
+		{"each its part in order", ownPart, mostRead, 50, false, loads},
+		{"each its part plain", ownPart, mostRead, 1, true, []load{singly{}, batches{256}, writers{256, 0}}},
+		{"none reads", ownPart, func(int) bool { return false }, 1, false, []load{singly{}, batches{256}}},
 		{"all read all", func(int) events.Filter {
 			return events.Filter{Group: "*", Resource: "*", Namespace: "*", Fact: "*"}
-		}, func(int) bool { return true }, 1, []load{singly{}, batches{256}}},
+		}, func(int) bool { return true }, 1, false, []load{singly{}, batches{256}}},
 	} {
 		for _, l := range c.loads {
 			b.Run(fmt.Sprintf("%s, %s", c.name, l), func(b *testing.B) {
-				(&bench{load: l, filter: c.filter, reads: c.reads, every: c.every}).run(b)
+				(&bench{load: l, filter: c.filter, reads: c.reads, every: c.every, plain: c.plain}).run(b)
 			})
 		}
 	}
@@ -82,6 +89,8 @@ type bench struct {
 	filter      func(int) events.Filter
 	reads       func(int) bool
 	every       int // of so many events a subscriber acknowledges one, and the others by it
+	plain       bool
+	dir         string
 	server      *jetstream.Server
 	log         events.Log
 	committer   *committer.Committer
@@ -123,7 +132,8 @@ func processor(who int, b *testing.B) time.Duration {
 }
 
 func (x *bench) run(b *testing.B) {
-	x.server = start(b, jetstream.ServerOptions{Dir: b.TempDir(), Listen: "127.0.0.1:0"})
+	x.dir = b.TempDir()
+	x.server = start(b, jetstream.ServerOptions{Dir: x.dir, Listen: "127.0.0.1:0"})
 	x.log = openLog(b, x.server, false)
 	nc, err := x.server.Connect()
 	must(b, err)
@@ -163,6 +173,9 @@ func (x *bench) report(b *testing.B, without, with []cost) {
 	b.ReportMetric(w.per(w.cpu), "alone-cpu-us/event")
 	b.ReportMetric(o.per(o.cpu), "with-cpu-us/event")
 	b.ReportMetric(o.per(o.other), "readers-cpu-us/event")
+	if o.read > 0 {
+		b.ReportMetric((o.per(o.cpu)-w.per(w.cpu))*float64(o.events)/float64(o.read), "delivery-cpu-us")
+	}
 	b.ReportMetric(100*float64(o.read)/float64(o.events)/x.share(), "read-%")
 	if len(w.waits) > 0 {
 		b.ReportMetric(w.waited(0.5), "alone-p50-ms")
@@ -211,11 +224,15 @@ func (x *bench) write(b *testing.B) (c cost) {
 // returned function ends it, removes them, and says what that process has used
 // since they were connected.
 func (x *bench) admit(b *testing.B) (stop func() (used time.Duration, read int)) {
+	add, remove, seed := x.subscribers.Add, x.subscribers.Remove, "-"
+	if x.plain {
+		add, remove, seed = x.consumers(b)
+	}
 	sum := sha256.Sum256([]byte("secret"))
 	var reading []string
 	for i := range crowd {
 		name := fmt.Sprintf("s%d", i)
-		must(b, x.subscribers.Add(b.Context(), events.Subscriber{
+		must(b, add(b.Context(), events.Subscriber{
 			Name: name, Filters: []events.Filter{x.filter(i)}, Password: hex.EncodeToString(sum[:]), After: x.last,
 			InOrder: x.every > 1,
 		}))
@@ -224,7 +241,7 @@ func (x *bench) admit(b *testing.B) (stop func() (used time.Duration, read int))
 		}
 	}
 	cmd := exec.Command("nice", "-n", "19", os.Args[0])
-	cmd.Env = append(os.Environ(), fmt.Sprint(readersAt, "=", x.server.Addr(), " ", x.every, " ", strings.Join(reading, " ")))
+	cmd.Env = append(os.Environ(), fmt.Sprint(readersAt, "=", x.server.Addr(), " ", x.every, " ", seed, " ", strings.Join(reading, " ")))
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	in, err := cmd.StdinPipe()
@@ -244,10 +261,23 @@ func (x *bench) admit(b *testing.B) (stop func() (used time.Duration, read int))
 		}
 		must(b, cmd.Wait())
 		for i := range crowd {
-			must(b, x.subscribers.Remove(b.Context(), fmt.Sprintf("s%d", i)))
+			must(b, remove(b.Context(), fmt.Sprintf("s%d", i)))
 		}
 		return used, read
 	}
+}
+
+// consumers has consumers be made and no subscribers, and returns the file with the key
+// of a user who may do everything.
+func (x *bench) consumers(b *testing.B) (add func(context.Context, events.Subscriber) error, remove func(context.Context, string) error, seed string) {
+	js, err := natsjs.New(connect(b, x.server))
+	must(b, err)
+	add = func(ctx context.Context, s events.Subscriber) error {
+		_, err := js.CreateConsumer(ctx, "REPRISE", x.subscribers.Consumer(s))
+		return err
+	}
+	remove = func(ctx context.Context, name string) error { return js.DeleteConsumer(ctx, "REPRISE", name) }
+	return add, remove, filepath.Join(x.dir, "users", "server.nk")
 }
 
 // readAll is the process of the readers: it says when all are connected, reads
@@ -259,8 +289,14 @@ func readAll(at string) error {
 		return err
 	}
 	var read atomic.Int64
-	for _, name := range words[2:] {
-		nc, err := nats.Connect("nats://"+words[0], nats.UserInfo(name, "secret"))
+	for _, name := range words[3:] {
+		as := nats.UserInfo(name, "secret")
+		if words[2] != "-" {
+			if as, err = jetstream.WithSeed(words[2]); err != nil {
+				return err
+			}
+		}
+		nc, err := nats.Connect("nats://"+words[0], as)
 		if err != nil {
 			return err
 		}
