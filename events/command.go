@@ -17,16 +17,21 @@ var gateActor = Actor{Kind: "api"}
 // "<noun>.updated" or "<noun>.deleted". It says false if the two are equal. The
 // noun is the object's kind in lower case. Data may share the memory of after.
 func Command(object Ref, uid string, before, after []byte) (Change, bool, error) {
-	c := Change{Object: object, UID: uid}
 	for _, doc := range []*[]byte{&before, &after} {
 		if *doc == nil || IsCanonical(*doc) {
 			continue
 		}
 		var err error
 		if *doc, err = Canonical(*doc); err != nil {
-			return c, false, fmt.Errorf("%s: %w", object, err)
+			return Change{Object: object, UID: uid}, false, fmt.Errorf("%s: %w", object, err)
 		}
 	}
+	return CommandCanonical(object, uid, before, after)
+}
+
+// CommandCanonical is Command for versions that are known to be canonical.
+func CommandCanonical(object Ref, uid string, before, after []byte) (Change, bool, error) {
+	c := Change{Object: object, UID: uid}
 	if bytes.Equal(before, after) {
 		return c, false, nil
 	}

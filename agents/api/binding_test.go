@@ -52,7 +52,7 @@ func TestBoundWhileDeleted(t *testing.T) {
 	asked := 0
 	bind := func() {
 		if asked++; asked == 1 {
-			if _, done, err := backend.Replace(t.Context(), pod, document("web", "u1", "n1"), revision); err != nil || !done {
+			if _, done, err := backend.ReplaceDocument(t.Context(), pod, "u1", document("web", "u1", "n1"), revision); err != nil || !done {
 				t.Errorf("bound: %v, %v", done, err)
 			}
 		}

@@ -99,7 +99,7 @@ func (l *leaving) GuaranteedUpdate(ctx context.Context, key string, out runtime.
 	if err != nil {
 		return err
 	}
-	revision, done, err := l.backend.Replace(ctx, l.object, after, l.seen.Sequence)
+	revision, done, err := l.backend.ReplaceDocument(ctx, l.object, l.seen.UID, after, l.seen.Sequence)
 	l.pod = nil // whatever is done next is done to what is there then
 	return settle(out, updated.(*core.Pod), revision, done, err)
 }

@@ -143,7 +143,7 @@ func (o *Objects) object(ctx context.Context, e, before *projections.Entry, revi
 		return nil, err
 	}
 	var object runtime.Object
-	if len(value) == len(e.Raw) && &value[0] == &e.Raw[0] {
+	if same(value, e.Raw) {
 		object, err = o.decoder.Share(e, before)
 	} else {
 		object, err = o.decoder.Decode(ctx, o.keys.Key(e.Ref), value)

@@ -91,11 +91,11 @@ func (b *Backend) CreateDocument(ctx context.Context, r events.Ref, uid string, 
 	return o.revision, o.done, err
 }
 
-// Replace stores another version of an object that was last changed at the expected
-// revision, as upstream's storage would, given its encoding, and returns its
-// revision. It says false if the object has changed since, or is gone.
-func (b *Backend) Replace(ctx context.Context, r events.Ref, value []byte, expected uint64) (revision uint64, done bool, err error) {
-	o, err := b.stream(r).put(ctx, r, value, expected)
+// ReplaceDocument stores another version of an object that was last changed at the
+// expected revision, as upstream's storage would, given its encoding, which is canonical,
+// and returns its revision. It says false if the object has changed since, or is gone.
+func (b *Backend) ReplaceDocument(ctx context.Context, r events.Ref, uid string, doc []byte, expected uint64) (revision uint64, done bool, err error) {
+	o, err := b.stream(r).write(ctx, r, uid, doc, expected)
 	return o.revision, o.done, err
 }
 

@@ -160,6 +160,7 @@ func (s *stream) remove(ctx context.Context, ref events.Ref, expected uint64) (o
 	return s.write(ctx, ref, "", nil, expected)
 }
 
+// write does either, given the canonical document that is to be, nil for none.
 func (s *stream) write(ctx context.Context, ref events.Ref, uid string, doc []byte, expected uint64) (o outcome, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.patience)
 	defer cancel()
@@ -186,7 +187,11 @@ func (s *stream) write(ctx context.Context, ref events.Ref, uid string, doc []by
 		if err != nil {
 			return outcome{}, statusOf(err)
 		}
-		change, changed, err := events.Command(ref, uid, before, sealed)
+		command := events.Command
+		if same(sealed, doc) {
+			command = events.CommandCanonical // as doc is, and what the log has
+		}
+		change, changed, err := command(ref, uid, before, sealed)
 		if err != nil {
 			return outcome{}, err
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"unsafe"
 
 	"github.com/reprise-run/reprise/events"
 )
@@ -51,4 +52,9 @@ func fromLog(doc []byte) ([]byte, error) {
 		return nil, fmt.Errorf("the opaque value in the log cannot be read: %w", err)
 	}
 	return o.Value, nil
+}
+
+// same says whether two documents are one.
+func same(a, b []byte) bool {
+	return len(a) == len(b) && unsafe.SliceData(a) == unsafe.SliceData(b)
 }
