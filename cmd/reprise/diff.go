@@ -46,10 +46,7 @@ The exit status is 0 whether there are differences or not, 1 on an error. With
 						return err
 					}
 					w.Labels = selector
-					if err := d.print(c.Context(), h, w); err != nil || d.seen() {
-						return err
-					}
-					return nothingIn(c.Context(), h, w.Namespace)
+					return d.print(c.Context(), h, w)
 				})
 			})
 			switch {
@@ -146,6 +143,11 @@ func (d *differences) print(ctx context.Context, h *historian.Client, w history.
 	})
 	for i := range all {
 		if err := d.one(&all[i]); err != nil {
+			return err
+		}
+	}
+	if !d.seen() {
+		if err := nothingIn(ctx, h, w.Namespace); err != nil {
 			return err
 		}
 	}

@@ -39,6 +39,9 @@ func newEventsCommand(env *environment) *cobra.Command {
 				return err
 			}
 			if r.url != "" {
+				if p.format != "" {
+					return errors.New("--output is how events are shown here, and --to with a URL delivers them as CloudEvents: leave one of them out")
+				}
 				return env.deliver(c.Context(), q, s, r)
 			}
 			return env.ask(func(h *historian.Client) error {
