@@ -240,17 +240,23 @@ func (o *own) settle(ctx context.Context) {
 	}
 }
 
-// landedWith says whether an event came into the stream with what was in flight, when that
-// is known.
-func (o *own) landedWith(ctx context.Context, sequence uint64) bool {
-	f := o.air.with(sequence)
-	if f == nil {
-		return false
+// reach waits until the stream has an event, if that was appended.
+func (l *Log) reach(ctx context.Context, o *own, sequence uint64) error {
+	if f := o.air.with(sequence); f != nil {
+		select {
+		case <-f.landed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if f.err == nil {
+			return nil
+		}
 	}
-	select {
-	case <-f.landed:
-		return f.err == nil
-	case <-ctx.Done():
-		return false
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	// It may have landed, or failed, since the stream was asked.
+	if sequence > o.last || !o.troubled() && o.air.with(sequence) == nil {
+		return nil
 	}
+	return l.finish(ctx, o)
 }

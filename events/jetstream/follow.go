@@ -44,10 +44,12 @@ type delivery struct {
 
 // Follow is events.Log's.
 func (l *Log) Follow(ctx context.Context, from uint64) (events.Reader, error) {
-	if l.own != nil {
-		l.own.landedWith(ctx, from-1)
-	}
 	state, err := l.state(ctx)
+	if err == nil && from > state.LastSeq+1 && l.own != nil {
+		if err = l.reach(ctx, l.own, from-1); err == nil {
+			state, err = l.state(ctx)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -128,7 +128,7 @@ func (l *Log) resume(ctx context.Context, o *own) error {
 		return fmt.Errorf("stream %s ends at %d, where events were to be appended after %d: somebody else has appended to it: %w", l.name, state.LastSeq, r.after, events.ErrDamaged)
 	}
 	if state.LastSeq > r.after {
-		e, err := l.Get(ctx, state.LastSeq)
+		e, err := l.read(ctx, state.LastSeq)
 		if err != nil {
 			return err
 		}

@@ -96,10 +96,19 @@ func (l *Log) Get(ctx context.Context, sequence uint64) (events.Event, error) {
 	if sequence == 0 {
 		return events.Event{}, events.ErrNotFound
 	}
-	raw, err := l.stream.GetMsg(ctx, sequence)
-	if errors.Is(err, jetstream.ErrMsgNotFound) && l.own != nil && l.own.landedWith(ctx, sequence) {
-		raw, err = l.stream.GetMsg(ctx, sequence)
+	e, err := l.read(ctx, sequence)
+	if errors.Is(err, events.ErrNotFound) && l.own != nil {
+		if err := l.reach(ctx, l.own, sequence); err != nil {
+			return events.Event{}, fmt.Errorf("cannot read event %d of stream %s: %w", sequence, l.name, err)
+		}
+		return l.read(ctx, sequence)
 	}
+	return e, err
+}
+
+// read is Get of what the stream has by now.
+func (l *Log) read(ctx context.Context, sequence uint64) (events.Event, error) {
+	raw, err := l.stream.GetMsg(ctx, sequence)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return events.Event{}, fmt.Errorf("%d: %w", sequence, events.ErrNotFound)
 	}
