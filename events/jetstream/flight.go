@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/reprise-run/reprise/events"
 )
@@ -128,13 +129,27 @@ func (o *own) launch(f *flight, msgs []*nats.Msg) error {
 }
 
 // connect opens the connection of all flights. Whoever appends may close his own.
-func (o *own) connect() (err error) {
+func (o *own) connect(ctx context.Context) (err error) {
 	if o.nc, err = o.server.Connect(); err != nil {
+		return err
+	}
+	js, err := jetstream.New(o.nc)
+	if err != nil {
+		return err
+	}
+	if o.stream, err = js.Stream(ctx, o.name); err != nil {
 		return err
 	}
 	o.inbox = o.nc.NewInbox() + "."
 	_, err = o.nc.Subscribe(o.inbox+"*", o.air.answered)
 	return err
+}
+
+// through is a log as the connection of all flights reaches it.
+func (o *own) through(l *Log) *Log {
+	l = &Log{nc: o.nc, stream: o.stream, name: l.name, root: l.root, patient: l.patient, own: o}
+	l.doubtful.Store(true) // it is there for what was not answered
+	return l
 }
 
 // arrive waits until the stream has a flight.

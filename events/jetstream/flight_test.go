@@ -3,12 +3,14 @@ package jetstream
 import (
 	"context"
 	"errors"
+	"os"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/events/jetstream/intent"
 )
 
 // What was acknowledged is waited for by who reads it, also after it has failed in flight.
@@ -40,4 +42,61 @@ func TestWhatIsTornIsNotSaidToBeMissing(t *testing.T) {
 		t.Error(err)
 	}
 	expectLog(t, l, all)
+}
+
+// Who appends may close the connection once it is done.
+func TestWhatFailsInFlightIsFinishedWithoutWhoAppendedIt(t *testing.T) {
+	l := openNew(t)
+	nc, err := l.embedded().Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := History(t.Context(), nc, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	other.patient = 100 * time.Millisecond
+	release := delay(t, other)
+	var chain [32]byte
+	all := appendTo(t, other, nil, decision(&chain, 0, 3))
+	nc.Close()
+	release(func(*nats.Msg) bool { return false })
+	for since := time.Now(); ; {
+		state, err := l.state(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if state.LastSeq == 3 {
+			break
+		}
+		if time.Since(since) > 10*time.Second {
+			t.Fatalf("the stream still ends at %d", state.LastSeq)
+		}
+	}
+	expectLog(t, l, all)
+}
+
+func TestALogThatIsNotOpenedLeavesNoConnection(t *testing.T) {
+	dir := t.TempDir()
+	s, err := StartServer(ServerOptions{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Shutdown()
+	nc, err := s.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	if err := os.Mkdir(intent.Paths(dir, "REPRISE")[0], 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := History(t.Context(), nc, Config{}); err == nil {
+		t.Fatal("it is opened")
+	}
+	for since := time.Now(); s.ns.NumClients() > 1; {
+		if time.Since(since) > 2*time.Second {
+			t.Fatalf("there are still %d connections", s.ns.NumClients())
+		}
+	}
 }

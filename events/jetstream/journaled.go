@@ -69,15 +69,24 @@ func (o *own) tear(r *redo) {
 }
 
 // retry finishes what could not be stored, however long that takes: those who wrote it may
-// have been told that it is safe, and nobody may come to append more.
+// have been told that it is safe, and nobody may come to append more. One does it for all
+// who failed.
 func (l *Log) retry(o *own) {
+	if !o.retrying.CompareAndSwap(false, true) {
+		return
+	}
+	l = o.through(l)
 	for {
-		ctx, cancel := context.WithTimeout(o.flights, l.patient)
 		o.mu.Lock()
+		ctx, cancel := context.WithTimeout(o.flights, l.patient)
 		err := l.finish(ctx, o)
+		over := err == nil || errors.Is(err, events.ErrDamaged)
+		if over {
+			o.retrying.Store(false) // while nothing more can depart, and fail
+		}
 		o.mu.Unlock()
 		cancel()
-		if err == nil || errors.Is(err, events.ErrDamaged) {
+		if over {
 			return
 		}
 		select {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -40,7 +41,10 @@ type own struct {
 	ground  context.CancelFunc
 	air     air // it changes while mu is held
 	nc      *nats.Conn
-	inbox   string // where the answers to flights come, but for their last sequence
+	stream  jetstream.Stream // as nc reaches it
+	inbox   string           // where the answers to flights come, but for their last sequence
+
+	retrying atomic.Bool // what could not be stored is being finished
 
 	// mu is held while something is appended.
 	mu      sync.Mutex
@@ -81,10 +85,14 @@ func (s *Server) openOwn(ctx context.Context, l *Log) (*own, error) {
 	}
 	o := &own{server: s, name: l.name, msgs: found[0], overdue: overdue, quiet: quiet}
 	o.flights, o.ground = context.WithCancel(context.Background())
-	if err := o.connect(); err != nil {
-		return nil, err
+	if err = o.connect(ctx); err == nil {
+		err = o.recover(ctx, l)
 	}
-	if err := o.recover(ctx, l); err != nil {
+	if err != nil {
+		o.ground()
+		if o.nc != nil {
+			o.nc.Close()
+		}
 		return nil, err
 	}
 	s.owns[l.name] = o
