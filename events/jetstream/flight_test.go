@@ -3,6 +3,7 @@ package jetstream
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"testing"
 	"time"
@@ -74,6 +75,33 @@ func TestWhatFailsInFlightIsFinishedWithoutWhoAppendedIt(t *testing.T) {
 		}
 	}
 	expectLog(t, l, all)
+}
+
+// So much at once JetStream might drop, and it is through with blocks before they are open.
+func TestWhatIsTooLargeToFlyIsWaitedFor(t *testing.T) {
+	l := openNew(t)
+	l.patient = 300 * time.Millisecond
+	release := delay(t, l)
+	var chain [32]byte
+	all := decision(&chain, 0, 3)
+	for i := range all {
+		all[i].Data = fmt.Appendf(nil, "[%q]", incompressible(uint64(i)))
+	}
+	if _, err := l.Append(t.Context(), 0, all); !errors.Is(err, events.ErrUncertain) {
+		t.Errorf("it is appended with %v", err)
+	}
+	release(nil)
+	expectLog(t, l, all)
+}
+
+// incompressible is 6 MB.
+func incompressible(seed uint64) []byte {
+	b := make([]byte, 6<<20)
+	for i := range b {
+		seed = seed*6364136223846793005 + 1442695040888963407
+		b[i] = 'A' + byte(seed>>58)%26
+	}
+	return b
 }
 
 func TestALogThatIsNotOpenedLeavesNoConnection(t *testing.T) {

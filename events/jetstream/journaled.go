@@ -47,7 +47,7 @@ func (l *Log) appendOwn(ctx context.Context, after uint64, batch []events.Event)
 	o.restLater()
 	waiting, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.patient)
 	defer cancel()
-	if err := o.room(waiting, msgs); err == nil && o.torn == nil {
+	if err := o.room(waiting, msgs); err == nil && o.torn == nil && bytesOf(msgs) <= mostQueuedBytes {
 		l.depart(o, r, msgs)
 		return o.last, nil
 	}
