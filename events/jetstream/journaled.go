@@ -118,7 +118,7 @@ func (l *Log) finish(ctx context.Context, o *own) error {
 			return fmt.Errorf("an append of %d events to stream %s was cut short and cannot be finished yet: %w", len(o.torn.batch), l.name, err)
 		case <-o.server.failed:
 			return o.server.Err()
-		case <-o.flights.Done():
+		case <-o.server.closed:
 			return fmt.Errorf("an append of %d events to stream %s was cut short, and the server is shut down; the next start finishes it: %w", len(o.torn.batch), l.name, err)
 		}
 	}

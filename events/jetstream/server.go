@@ -265,7 +265,9 @@ func (s *Server) Shutdown() {
 // landAll waits a little for what is in flight. What does not come in time is in the
 // journal, for the next start.
 func (s *Server) landAll() {
-	s.mu.Lock()
+	if !s.mu.TryLock() {
+		return // who opens a log may be long at it, and is told next
+	}
 	defer s.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
