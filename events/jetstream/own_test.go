@@ -439,6 +439,7 @@ func TestAnotherProcessOnlyReads(t *testing.T) {
 	l := mustOpen(t, ServerOptions{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
 	var chain [32]byte
 	all := appendTo(t, l, nil, decision(&chain, 0, 3))
+	expectLog(t, l, all) // nothing is in flight, of which others cannot know
 	seed, err := l.own.server.AddUser("other", Permissions{Publish: []string{">"}, Subscribe: []string{">"}})
 	if err != nil {
 		t.Fatal(err)
