@@ -128,3 +128,35 @@ func TestALogThatIsNotOpenedLeavesNoConnection(t *testing.T) {
 		}
 	}
 }
+
+// The connection of all flights may break, with some of them half sent or not answered.
+func TestAppendsGoOnWhenTheirConnectionBreaks(t *testing.T) {
+	l := openNew(t)
+	l.patient = 300 * time.Millisecond
+	var chain [32]byte
+	var all []events.Event
+	for i := range 200 {
+		batch := decision(&chain, uint64(len(all)), 1+i%5)
+		all = appendTo(t, l, all, batch)
+		if i%40 == 20 {
+			id, err := l.own.nc.GetClientID()
+			if err == nil {
+				err = l.own.server.ns.DisconnectClientByID(id)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 5 {
+				all = appendTo(t, l, all, decision(&chain, uint64(len(all)), 3))
+			}
+			for l.own.nc.Status() != nats.CONNECTED {
+				if _, err := l.Get(t.Context(), uint64(len(all))); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	expectLog(t, l, all)
+	l.own.server.Shutdown()
+	expectLog(t, mustOpen(t, ServerOptions{Dir: l.own.server.dir}), all)
+}

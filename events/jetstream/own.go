@@ -24,7 +24,7 @@ import (
 //   - what is in the journal is in the stream, or comes there before anything else does,
 //     in this process or the next;
 //   - an append has returned when the journal has it and it was sent. While it is in flight
-//     others may follow it; Last and Get wait for what they tell of;
+//     others may follow it; Last, Get and Follow wait for what they tell of;
 //   - a record of the journal is forgotten once the stream's files have its events and
 //     are synced.
 type own struct {
