@@ -171,12 +171,7 @@ func TestFlipsInBlocks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	info := server.CompressionInfo{Algorithm: server.S2Compression, OriginalSize: uint64(len(plain))}
-	body, err := info.Algorithm.Compress(plain)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, content := range map[string][]byte{"plain": plain, "compressed": append(info.MarshalMetadata(), body...)} {
+	for name, content := range map[string][]byte{"plain": plain, "compressed": compressed(t, plain)} {
 		t.Run(name, func(t *testing.T) {
 			put(t, path, content)
 			if r := audit(t, dir, held); r.Finding != nil || r.Remark != "" {

@@ -2,14 +2,18 @@ package blocks_test
 
 import (
 	"crypto/sha256"
+	"fmt"
 
 	"github.com/minio/highwayhash"
 )
 
 // reseal gives the i-th record of block 1 the checksum of what it holds now.
-func reseal(records [][]byte, i int) [][]byte {
+func reseal(records [][]byte, i int) [][]byte { return resealIn(1, records, i) }
+
+// resealIn is reseal in another block.
+func resealIn(block int, records [][]byte, i int) [][]byte {
 	r := records[i]
-	key := sha256.Sum256([]byte("REPRISE-1"))
+	key := sha256.Sum256(fmt.Appendf(nil, "REPRISE-%d", block))
 	h, err := highwayhash.New64(key[:])
 	if err != nil {
 		panic(err)
