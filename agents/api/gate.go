@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -279,7 +280,7 @@ func identity(a events.Actor) user.Info {
 		return &user.DefaultInfo{Name: user.KubeScheduler, Groups: []string{user.AllAuthenticated}}
 	case "controller":
 		account := cmp.Or(accounts[a.Name], a.Name+"-controller")
-		groups := append(serviceaccount.MakeGroupNames(metav1.NamespaceSystem), user.AllAuthenticated)
+		groups := slices.Clip(append(serviceaccount.MakeGroupNames(metav1.NamespaceSystem), user.AllAuthenticated)) // many share it
 		return &user.DefaultInfo{Name: serviceaccount.MakeUsername(metav1.NamespaceSystem, account), Groups: groups}
 	}
 	return &user.DefaultInfo{Name: "system:" + a.String(), Groups: []string{user.AllAuthenticated}}

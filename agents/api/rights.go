@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 
+	"github.com/google/uuid"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/tools/cache"
@@ -63,21 +64,31 @@ func (r *rights) Authorize(ctx context.Context, a authorizer.Attributes) (author
 	if known {
 		return authorizer.DecisionAllow, "as before", nil
 	}
-	// Who may do it to an object without a name may do it to any.
 	decision, reason, err := r.authorizer.Authorize(ctx, toAny{a})
 	if decision != authorizer.DecisionAllow {
 		return r.authorizer.Authorize(ctx, a)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.changes == changes && len(r.allowed) < maxRights {
+	if r.changes == changes {
+		if len(r.allowed) >= maxRights {
+			clear(r.allowed) // Who asks now is at work; those before may be gone.
+		}
 		r.allowed[asked] = struct{}{}
 	}
 	return decision, reason, err
 }
 
-// toAny is the question whether somebody may do something to any object.
+// toAny is the question whether somebody may do something to any object: to one of a name
+// that nobody knows. Of no name rules may speak, too.
 type toAny struct{ authorizer.Attributes }
 
+var unknown = uuid.NewString()
+
 // GetName implements authorizer.Attributes.
-func (toAny) GetName() string { return "" }
+func (q toAny) GetName() string {
+	if q.Attributes.GetName() == "" {
+		return ""
+	}
+	return unknown
+}

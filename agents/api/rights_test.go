@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"strconv"
 	"testing"
 
 	"k8s.io/apiserver/pkg/authorization/authorizer"
@@ -69,5 +70,39 @@ func TestRightsJudgedByFormerRules(t *testing.T) {
 	})
 	if _, _, err := r.Authorize(t.Context(), authorizer.AttributesRecord{User: admin, Verb: "create", Resource: "pods"}); err != nil || len(r.allowed) != 0 {
 		t.Errorf("%d are remembered, %v", len(r.allowed), err)
+	}
+}
+
+// Who may delete what has no name, as a rule can say, may not delete what has one.
+func TestNoNameIsNotAnyName(t *testing.T) {
+	r := &rights{allowed: map[right]struct{}{}}
+	r.authorizer = authorizer.AuthorizerFunc(func(_ context.Context, a authorizer.Attributes) (authorizer.Decision, string, error) {
+		if a.GetName() == "" {
+			return authorizer.DecisionAllow, "", nil
+		}
+		return authorizer.DecisionNoOpinion, "", nil
+	})
+	ask := authorizer.AttributesRecord{User: admin, Verb: "delete", Resource: "pods", Name: "web-1", ResourceRequest: true}
+	if decision, _, err := r.Authorize(t.Context(), ask); decision != authorizer.DecisionNoOpinion || err != nil {
+		t.Errorf("%v, %v", decision, err)
+	}
+}
+
+// However many rights have been remembered, of namespaces and nodes that are gone too,
+// the next one is.
+func TestRightsHaveRoom(t *testing.T) {
+	j := &judge{may: map[right]string{}}
+	r := &rights{authorizer: j, allowed: map[right]struct{}{}}
+	for n := range maxRights + 1 {
+		ask := authorizer.AttributesRecord{User: admin, Verb: "create", Resource: "pods", Namespace: strconv.Itoa(n), ResourceRequest: true}
+		j.may[right{admin.Name, "create", "", "pods", "", ask.Namespace}] = ""
+		for range 2 {
+			if _, _, err := r.Authorize(t.Context(), ask); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if j.asked != maxRights+1 || len(r.allowed) > maxRights {
+		t.Errorf("%d questions, %d are remembered", j.asked, len(r.allowed))
 	}
 }
