@@ -133,6 +133,24 @@ func TestFlipsInUse(t *testing.T) {
 	}
 }
 
+// What a process that was killed while it verified has left goes with the next start.
+func TestLeftOfAVerification(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "projection")
+	for _, left := range []string{".stored", ".verify"} {
+		if err := os.MkdirAll(filepath.Join(dir+left, "a"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, err := pebble.Open(dir, pebble.Options{Log: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if left, err := filepath.Glob(dir + ".*"); err != nil || len(left) > 0 {
+		t.Errorf("%v are left, %v", left, err)
+	}
+}
+
 // overwrite puts other bytes in the place of a file's, which is never shorter
 // meanwhile: Pebble may be reading it.
 func overwrite(t *testing.T, path string, content []byte) {

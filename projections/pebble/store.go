@@ -168,6 +168,12 @@ func (s *Store) open() error {
 		return err
 	}
 	defer lock.Close() // the database takes a reference of its own
+	// What a process that ended while it verified has left; links to tables keep their space.
+	for _, left := range [...]string{".stored", ".verify"} {
+		if err := s.opts.FS.RemoveAll(s.dir + left); err != nil {
+			s.opts.Log.Warn("cannot remove what is left of a verification", "dir", s.dir+left, "error", err)
+		}
+	}
 	if _, err := s.opts.FS.Stat(s.opts.FS.PathJoin(s.dir, damageMark)); err == nil {
 		return errFound
 	}
