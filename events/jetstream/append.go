@@ -51,7 +51,7 @@ func (l *Log) Append(ctx context.Context, after uint64, batch []events.Event) (u
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err := l.checkRoom(batch); err != nil {
+	if err := l.checkRoom(batch, 0); err != nil {
 		return 0, err
 	}
 	msgs := l.messages(after, batch)
@@ -129,8 +129,9 @@ func (l *Log) messages(after uint64, batch []events.Event) []*nats.Msg {
 	return msgs
 }
 
-// checkRoom asks the server in this process, if it is there that the log is kept.
-func (l *Log) checkRoom(batch []events.Event) error {
+// checkRoom asks the server in this process, if it is there that the log is kept; so many
+// bytes of earlier appends may not be on its disk yet.
+func (l *Log) checkRoom(batch []events.Event, flying int) error {
 	server := l.embedded()
 	if server == nil {
 		return nil
@@ -138,7 +139,7 @@ func (l *Log) checkRoom(batch []events.Event) error {
 	if err := server.Err(); err != nil {
 		return fmt.Errorf("cannot append to stream %s; nothing was appended: %w", l.name, err)
 	}
-	bytes := 0
+	bytes := flying
 	for i := range batch {
 		e := &batch[i]
 		bytes += 3*(len(e.Asked)+len(e.Note)) + len(e.Data) + 3072

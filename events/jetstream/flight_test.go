@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -159,4 +161,74 @@ func TestAppendsGoOnWhenTheirConnectionBreaks(t *testing.T) {
 	expectLog(t, l, all)
 	l.own.server.Shutdown()
 	expectLog(t, mustOpen(t, ServerOptions{Dir: l.own.server.dir}), all)
+}
+
+// What is in flight takes room that the disk still says it has.
+func TestWhatIsInFlightHasRoomOnTheDisk(t *testing.T) {
+	dir := t.TempDir()
+	if err := syscall.Mount("none", dir, "tmpfs", 0, "size=96m"); err != nil {
+		t.Skipf("cannot mount a small file system to fill (%v): run as root, with the right to mount", err)
+	}
+	defer func() {
+		if err := syscall.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	}()
+	s, err := StartServer(ServerOptions{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Shutdown()
+	nc, err := s.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	l, err := History(t.Context(), nc, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var chain [32]byte
+	last := uint64(0)
+	large := func() error {
+		batch := decision(&chain, last, 1)
+		batch[0].Data = fmt.Appendf(nil, "[%q]", incompressible(last)[:1<<20])
+		_, err := l.Append(t.Context(), last, batch)
+		if err == nil {
+			last++
+		}
+		return err
+	}
+	free := func() int {
+		var fs syscall.Statfs_t
+		if err := syscall.Statfs(dir, &fs); err != nil {
+			t.Fatal(err)
+		}
+		return int(fs.Bavail) * int(fs.Bsize)
+	}
+	for free() > 21<<20 {
+		if err = large(); err == nil {
+			err = l.own.harden(t.Context(), last)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := l.Last(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	l.patient = 2 * time.Second
+	release := delay(t, l)
+	for err = nil; err == nil; {
+		err = large()
+	}
+	if errors.Is(err, events.ErrUncertain) || !strings.Contains(err.Error(), "full") {
+		t.Errorf("a full disk is reported as: %v", err)
+	}
+	release(nil)
+	waiting, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if _, err := l.Last(waiting); err != nil {
+		t.Error(err)
+	}
 }

@@ -31,7 +31,8 @@ func (l *Log) appendOwn(ctx context.Context, after uint64, batch []events.Event)
 	if o.ended {
 		return 0, fmt.Errorf("cannot append to stream %s; nothing was appended: the server is shut down", l.name)
 	}
-	if err := l.checkRoom(batch); err != nil {
+	_, _, flying := o.air.front()
+	if err := l.checkRoom(batch, flying); err != nil {
 		return 0, err
 	}
 	r := &redo{after, batch}
