@@ -266,7 +266,13 @@ func (c *Client) request(ctx context.Context, subject string, body []byte) (*nat
 		if text, err := strconv.Unquote(refusal); err == nil {
 			refusal = text
 		}
-		return nil, errors.New(refusal)
+		return nil, Refusal(refusal)
 	}
 	return m, nil
 }
+
+// Refusal is why a server does not answer a question; any other error says that it was
+// not asked.
+type Refusal string
+
+func (r Refusal) Error() string { return string(r) }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -21,15 +22,20 @@ func (e *environment) ask(f func(*historian.Client) error) error {
 	return f(historian.NewClient(nc, subjectPrefix))
 }
 
-// nothingIn says why nothing is found in a namespace, if there never was such a one.
+// nothingIn says why nothing is found in a namespace, if there never was such a one, as
+// far as a server knows that answers, and nothing happened there.
 func nothingIn(ctx context.Context, h *historian.Client, namespace string) error {
 	if namespace == "" {
 		return nil
 	}
-	if _, err := h.Find(ctx, history.Name{Text: "namespaces/" + namespace}); err != nil {
-		return fmt.Errorf("nothing happened in the namespace %s: %w", namespace, err)
+	_, never := h.Find(ctx, history.Name{Text: "namespaces/" + namespace})
+	if !errors.As(never, new(historian.Refusal)) {
+		return never
 	}
-	return nil
+	for _, err := range h.Events(ctx, history.Query{Namespace: namespace, Limit: 1, Bare: true}) {
+		return err
+	}
+	return fmt.Errorf("nothing happened in the namespace %s: %w", namespace, never)
 }
 
 // oneObject wants one argument that names an object, and says how.

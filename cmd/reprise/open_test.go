@@ -5,6 +5,10 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/reprise-run/reprise/agents/historian"
 )
 
 // opened serves an archive of so many events, and returns what runs a command there.
@@ -84,6 +88,16 @@ func TestWhatNeverWas(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) || strings.HasSuffix(err.Error(), "at that sequence") || strings.Contains(out, "nothing is different") {
 			t.Errorf("%s: %v\n%s", line, err, out)
 		}
+	}
+	// A server that is not asked says nothing about what was.
+	nc, _ := nats.Connect("nats://127.0.0.1:1", nats.RetryOnFailedConnect(true))
+	nc.Close()
+	gone := historian.NewClient(nc, subjectPrefix)
+	if _, err := new(selection).find(t.Context(), gone, "12345"); err == nil || !strings.Contains(err.Error(), "asking the server") {
+		t.Errorf("find: %v", err)
+	}
+	if err := nothingIn(t.Context(), gone, "shop"); err == nil || strings.Contains(err.Error(), "nothing happened") {
+		t.Errorf("nothingIn: %v", err)
 	}
 	if out, err := run("history -A --user nobody"); err != nil || !strings.Contains(out, "There is no such event.") {
 		t.Errorf("%v\n%s", err, out)

@@ -161,7 +161,7 @@ func (s *selection) moment(ctx context.Context, h *historian.Client, text string
 func (s *selection) find(ctx context.Context, h *historian.Client, text string) (history.Query, error) {
 	name := history.Name{Text: text, Namespace: s.namespace, Asked: s.namespaceForced}
 	q, err := h.Find(ctx, name)
-	if _, not := history.ParsePoint(text, time.Now()); err != nil && not == nil {
+	if _, not := history.ParsePoint(text, time.Now()); errors.As(err, new(historian.Refusal)) && not == nil {
 		return q, fmt.Errorf("%q is a moment, and no object ever bore that name: moments follow --from and --to of history and diff", text)
 	}
 	if err != nil || s.uid == "" || q.UID == s.uid {
