@@ -37,9 +37,12 @@ func newRing(size int, sequence uint64) ring {
 
 func (r *ring) at(place uint64) *projections.Change { return &r.slots[place%uint64(len(r.slots))] }
 
+// add adds what was folded at once. None of that is forgotten for want of room: who has
+// followed all before it is not behind.
 func (r *ring) add(changes []projections.Change, sequence uint64, room int) {
+	before := r.end
 	for _, c := range changes {
-		for r.end-r.begin == uint64(len(r.slots)) || (r.bytes > room && r.end-r.begin > recentLeast) {
+		for r.end-r.begin == uint64(len(r.slots)) || (r.bytes > room && r.end-r.begin > recentLeast && r.begin < before) {
 			r.drop()
 		}
 		*r.at(r.end) = c

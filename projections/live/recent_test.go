@@ -39,3 +39,25 @@ func TestRecentChangesAreBounded(t *testing.T) {
 		}
 	}
 }
+
+// What is folded at once throws nobody out who had followed all before it, however much
+// that is; the next to be added does.
+func TestWhoIsNotBehindFollows(t *testing.T) {
+	r := newRing(10_000, 0)
+	change := func(n uint64) projections.Change {
+		return projections.Change{Event: &events.Event{Sequence: n, Data: make([]byte, 8<<10)}, Before: &projections.Entry{}}
+	}
+	r.add([]projections.Change{change(1)}, 1, room(0))
+	var batch []projections.Change
+	for n := uint64(2); n <= 2001; n++ {
+		batch = append(batch, change(n))
+	}
+	r.add(batch, 2001, room(0))
+	if _, ok := r.after(1); !ok {
+		t.Errorf("who has followed up to event 1 is behind: %d of %d changes are held", r.end-r.begin, len(batch))
+	}
+	r.add([]projections.Change{change(2002)}, 2002, room(0))
+	if held := r.end - r.begin; held != recentLeast+1 {
+		t.Errorf("then %d are held", held)
+	}
+}
