@@ -29,7 +29,7 @@ type client struct {
 // run proposes until ctx ends.
 func (c *client) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		if err := c.propose(ctx); err != nil {
+		if _, err := c.propose(ctx); err != nil {
 			// A server that is not there is not asked without a pause.
 			pause(ctx, 5*time.Millisecond)
 		}
@@ -37,7 +37,7 @@ func (c *client) run(ctx context.Context) {
 }
 
 // propose proposes one decision.
-func (c *client) propose(ctx context.Context) error {
+func (c *client) propose(ctx context.Context) (events.Receipt, error) {
 	d := c.ledger.open(c.next())
 	receipt, err := c.to.Propose(ctx, events.Proposal{
 		Actor: events.Actor{Kind: "api"}, User: c.name, Decision: events.Decision{Changes: d.changes},
@@ -48,12 +48,12 @@ func (c *client) propose(ctx context.Context) error {
 	}
 	c.ledger.close(d, receipt, err)
 	if err != nil {
-		return err
+		return receipt, err
 	}
 	for _, change := range d.changes {
 		c.mine = append(c.mine, change.Object)
 	}
-	return nil
+	return receipt, nil
 }
 
 // next makes a decision: new objects, one or several, small or large, or changes of

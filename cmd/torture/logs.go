@@ -73,10 +73,11 @@ func (s *logSubject) check(ctx context.Context, p *process, dir string) error {
 // compare does so; p is the process with the projection.
 func (s *logSubject) compare(ctx context.Context, p *process, dir string) error {
 	// A committer that lived through the fault decides first on what it still has.
-	if err := s.goesOn(ctx); err != nil {
+	newest, err := s.goesOn(ctx)
+	if err != nil {
 		return err
 	}
-	all, err := s.read(ctx)
+	all, err := s.read(ctx, newest)
 	if err != nil {
 		return fmt.Errorf("reading the log: %w", err)
 	}
@@ -106,23 +107,25 @@ func (s *logSubject) compare(ctx context.Context, p *process, dir string) error 
 	return nil
 }
 
-// goesOn proposes until something is acknowledged.
-func (s *logSubject) goesOn(ctx context.Context) error {
+// goesOn proposes until something is acknowledged, and returns the sequence of its last
+// event.
+func (s *logSubject) goesOn(ctx context.Context) (newest uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	nc, err := dial(s.at, s.seed)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer nc.Close()
 	s.checks++
 	c := &client{name: fmt.Sprint("check-", s.checks), random: rand.New(rand.NewPCG(uint64(s.checks), 0)), to: jetstream.NewRelay(nc, "reprise"), ledger: s.book}
 	for {
-		if err = c.propose(ctx); err == nil {
-			return nil
+		receipt, err := c.propose(ctx)
+		if err == nil {
+			return receipt.Last, nil
 		}
 		if pause(ctx, 20*time.Millisecond); ctx.Err() != nil {
-			return fmt.Errorf("nothing is acknowledged any more: %w", err)
+			return 0, fmt.Errorf("nothing is acknowledged any more: %w", err)
 		}
 	}
 }
@@ -133,8 +136,10 @@ func (s *logSubject) counts() tally { return s.book.counts }
 // close implements subject.
 func (s *logSubject) close() error { return nil }
 
-// read reads the history to its end.
-func (s *logSubject) read(ctx context.Context) ([]events.Event, error) {
+// read reads the history to its end, as another process. What was just acknowledged may
+// be on its way into the stream (decision 0352), so it waits for the newest of that: if it
+// does not come, the ledger tells.
+func (s *logSubject) read(ctx context.Context, newest uint64) ([]events.Event, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	nc, err := dial(s.at, s.seed)
@@ -147,6 +152,10 @@ func (s *logSubject) read(ctx context.Context) ([]events.Event, error) {
 		return nil, err
 	}
 	last, err := log.Last(ctx)
+	for since := time.Now(); err == nil && last < newest && time.Since(since) < patience/2; {
+		pause(ctx, time.Millisecond)
+		last, err = log.Last(ctx)
+	}
 	if err != nil || last == 0 {
 		return nil, err
 	}

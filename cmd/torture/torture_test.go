@@ -86,7 +86,7 @@ func failedFlush(t *testing.T, before int) {
 	}
 	defer nc.Close()
 	c := &client{name: "c", random: random, to: jetstream.NewRelay(nc, "reprise"), ledger: is.book}
-	if err := c.propose(t.Context()); err != nil {
+	if _, err := c.propose(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	var flushes atomic.Int64
@@ -96,7 +96,7 @@ func failedFlush(t *testing.T, before int) {
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
 	for err == nil && ctx.Err() == nil {
-		err = c.propose(ctx)
+		_, err = c.propose(ctx)
 	}
 	t.Log(err)
 	if _, err := r.cut(disk.LoseAll, func() {}); err != nil {

@@ -141,13 +141,7 @@ func TestAppendsGoOnWhenTheirConnectionBreaks(t *testing.T) {
 		batch := decision(&chain, uint64(len(all)), 1+i%5)
 		all = appendTo(t, l, all, batch)
 		if i%40 == 20 {
-			id, err := l.own.nc.GetClientID()
-			if err == nil {
-				err = l.own.server.ns.DisconnectClientByID(id)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
+			disconnect(t, l)
 			for range 5 {
 				all = appendTo(t, l, all, decision(&chain, uint64(len(all)), 3))
 			}
@@ -161,6 +155,24 @@ func TestAppendsGoOnWhenTheirConnectionBreaks(t *testing.T) {
 	expectLog(t, l, all)
 	l.own.server.Shutdown()
 	expectLog(t, mustOpen(t, ServerOptions{Dir: l.own.server.dir}), all)
+}
+
+// disconnect breaks the connection of all flights. It may not have come back from the last time
+// yet, and the server does not know it then.
+func disconnect(t *testing.T, l *Log) {
+	t.Helper()
+	for since := time.Now(); ; {
+		id, err := l.own.nc.GetClientID()
+		if err == nil {
+			err = l.own.server.ns.DisconnectClientByID(id)
+		}
+		if err == nil {
+			return
+		}
+		if time.Since(since) > 20*time.Second {
+			t.Fatal(err)
+		}
+	}
 }
 
 // What is in flight takes room that the disk still says it has.
