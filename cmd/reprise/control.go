@@ -137,11 +137,16 @@ func (p *controlPlane) startProjections(ctx context.Context, history, volatile e
 	return p.startCommitters(ctx, history, volatile)
 }
 
+// gatherVolatile is for how long what agents write of volatile objects waits for more of it:
+// notes for people, and Leases that nobody waits for. An append of one is several syncs, as
+// one of a thousand is.
+const gatherVolatile = 50 * time.Millisecond
+
 // startCommitters stands for election as the one who appends, to both logs, and
 // finds the way to whoever does.
 func (p *controlPlane) startCommitters(ctx context.Context, history, volatile events.Log) error {
 	h := committer.New(history, p.history, committer.Options{Shape: projections.CheckShape, Singly: -1})
-	v := committer.New(volatile, p.volatile, committer.Options{Volatile: true, Shape: projections.CheckShape})
+	v := committer.New(volatile, p.volatile, committer.Options{Volatile: true, Shape: projections.CheckShape, Gather: gatherVolatile, Group: events.MaxBatch})
 	local := committer.Route{History: h, Volatile: v}
 	lease, err := jetstream.NewLease(p.nats, jetstream.Config{}, "committer", p.name)
 	if err != nil {

@@ -51,6 +51,9 @@ type Options struct {
 	// Singly is how many events that wait are still appended decision by decision,
 	// where an atomic batch costs the log more than so many; 12 if 0, none if negative.
 	Singly int
+	// Gather is how long agents' proposals wait for others before they are appended, in
+	// a log where nobody waits for them; a person's proposal ends it. Not at all if 0.
+	Gather time.Duration
 	// Patience is how long the committer tries to learn what became of an append
 	// before it leaves the writers uncertain; 15 s if 0.
 	Patience time.Duration

@@ -394,3 +394,43 @@ func TestAsksForTheShapeOfWhatNodesWrite(t *testing.T) {
 		t.Errorf("what the gate writes: %v", err)
 	}
 }
+
+// Where nobody waits for agents their proposals wait for each other, but not for longer
+// than it takes until a person proposes something, or a whole group is there.
+func TestAgentsGather(t *testing.T) {
+	r := newRig(t, Options{Group: 20, Singly: -1, Gather: time.Hour}).start(t)
+	var wg sync.WaitGroup
+	send := func(from, to int) {
+		for i := from; i < to; i++ {
+			wg.Go(func() {
+				if _, err := r.Propose(t.Context(), because(create(fmt.Sprint("agent", i)))); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	until(t, func() bool { return r.term.Load() != nil })
+	send(0, 3)
+	until(t, func() bool { return r.term.Load().waiting() == 2 }) // and one is taken
+	if got := r.appends(); len(got) != 0 {
+		t.Errorf("%v were appended, and nobody waits", got)
+	}
+	if _, err := r.Propose(t.Context(), create("person")); err != nil {
+		t.Fatal(err)
+	}
+	wg.Wait()
+	if got, want := fmt.Sprint(r.appends()), "[1 3]"; got != want {
+		t.Errorf("appends of %s events, want %s", got, want)
+	}
+
+	release := r.log.Hold()
+	wg.Go(func() { _, _ = r.Propose(t.Context(), create("under-way")) })
+	until(t, func() bool { return r.log.Waiting() == 1 })
+	send(3, 23)
+	until(t, func() bool { return r.term.Load().waiting() == 20 })
+	release()
+	wg.Wait()
+	if got, want := fmt.Sprint(r.appends()), "[1 3 1 20]"; got != want {
+		t.Errorf("appends of %s events, want %s", got, want)
+	}
+}

@@ -91,9 +91,24 @@ func (w *writer) serve(ctx context.Context, l *lines) error {
 		if err := l.wait(ctx); err != nil {
 			return err
 		}
+		w.linger(ctx, l)
 		if err := w.turn(ctx, l); err != nil {
 			return err
 		}
+	}
+}
+
+// linger lets what agents proposed wait for others, but not behind a person's group, and
+// not when there is a whole group of it.
+func (w *writer) linger(ctx context.Context, l *lines) {
+	if w.opts.Gather == 0 || l.alone || l.people.waits() || len(l.agents.queue) >= w.opts.Group {
+		return
+	}
+	enough, cancel := w.opts.Timing.Timeout(ctx, w.opts.Gather)
+	defer cancel()
+	select {
+	case l.people.held = <-l.people.queue:
+	case <-enough.Done():
 	}
 }
 
