@@ -91,15 +91,20 @@ func startChain(o Options, sequence uint64) (_ *chain, err error) {
 		return nil, err
 	}
 	server := aggregator.GenericAPIServer
+	lists, err := newPodLists(server.Handler.Director, kube.RESTOptionsGetter)
+	if err != nil {
+		return nil, err
+	}
 	inside := &http.Server{Handler: insideChain(server, complete.Aggregator.GenericConfig)}
 	go func() { _ = inside.Serve(pipe) }()
 	server.RunPostStartHooks(life)
 	return &chain{
-		handler: server.Handler.Director,
+		handler: lists,
 		ready:   func(ctx context.Context) error { return ready(ctx, pipe, o.Patience) },
 		stop: func() {
 			undo()
 			_ = inside.Close()
+			lists.destroy()
 			server.Destroy()
 		},
 	}, nil

@@ -5,6 +5,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/kubernetes"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/reprise-run/reprise/agents/api/storage"
 )
@@ -72,6 +73,9 @@ func (c scratchClient) Watch(ctx context.Context, key string, opts ...clientv3.O
 
 func (scratchClient) RequestProgress(context.Context) error { return nil }
 func (scratchClient) Close() error                          { return nil }
+
+// PodEncoder writes lists of pods as e does.
+func PodEncoder(e runtime.Encoder) runtime.Encoder { return podEncoder{e} }
 
 // Running says how many chains of servers run.
 func (p *Past) Running() int {

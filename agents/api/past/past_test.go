@@ -125,6 +125,7 @@ func TestPast(t *testing.T) {
 	c := newCluster(t)
 	t.Run("objects", c.in(testObjects))
 	t.Run("pages", c.in(testPages))
+	t.Run("podlists", c.in(testPodLists))
 	t.Run("rights", c.in(testRights))
 	t.Run("writes", c.in(testWrites))
 	t.Run("points", c.in(testPoints))

@@ -1,0 +1,136 @@
+package quick
+
+import (
+	"reflect"
+	"strings"
+	"unsafe"
+)
+
+// member is a field of a struct, or of one that is embedded in it, as JSON has it.
+type member struct {
+	name   string // as it is written, with its colon
+	offset uintptr
+	absent func(at unsafe.Pointer) bool // nil if it is always told
+	append appender
+}
+
+func appendStruct(members []member) appender {
+	return func(b []byte, at unsafe.Pointer) (_ []byte, err error) {
+		b = append(b, '{')
+		first := true
+		for i := range members {
+			m := &members[i]
+			p := unsafe.Add(at, m.offset)
+			if m.absent != nil && m.absent(p) {
+				continue
+			}
+			if !first {
+				b = append(b, ',')
+			}
+			first = false
+			if b, err = m.append(append(b, m.name...), p); err != nil {
+				return b, err
+			}
+		}
+		return append(b, '}'), nil
+	}
+}
+
+// membersOf returns the members of a struct that lies at an offset. It is not plain if
+// encoding/json has to think about them.
+func membersOf(t reflect.Type, offset uintptr, making map[reflect.Type]*appender) (members []member, isPlain bool) {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		tag := f.Tag.Get("json")
+		name, options, _ := strings.Cut(tag, ",")
+		switch {
+		case f.Anonymous && (f.Type.Kind() != reflect.Struct || !f.IsExported()):
+			return nil, false
+		case f.Anonymous && name == "":
+			embedded, isPlain := membersOf(f.Type, offset+f.Offset, making)
+			if !isPlain {
+				return nil, false
+			}
+			members = append(members, embedded...)
+			continue
+		case tag == "-" || !f.IsExported():
+			continue
+		case name == "":
+			name = f.Name
+		}
+		m := member{name: `"` + name + `":`, offset: offset + f.Offset}
+		for _, o := range strings.Split(options, ",") {
+			switch o {
+			case "omitempty":
+				m.absent = either(m.absent, emptyIn(f.Type))
+			case "omitzero":
+				m.absent = either(m.absent, zeroIn(f.Type))
+			case "string":
+				return nil, false
+			}
+		}
+		if strings.ContainsFunc(name, unusual) {
+			return nil, false
+		}
+		m.append = appenderIn(f.Type, making)
+		members = append(members, m)
+	}
+	names := map[string]bool{}
+	for _, m := range members {
+		if names[m.name] {
+			return nil, false // One of them hides the other.
+		}
+		names[m.name] = true
+	}
+	return members, true
+}
+
+// unusual says whether a letter is none that the names of members are made of.
+func unusual(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_' && r != '$'
+}
+
+func either(a, b func(unsafe.Pointer) bool) func(unsafe.Pointer) bool {
+	if a == nil || b == nil {
+		if a == nil {
+			return b
+		}
+		return a
+	}
+	return func(at unsafe.Pointer) bool { return a(at) || b(at) }
+}
+
+// emptyIn returns what says whether a value is empty, as encoding/json understands it; nil
+// if none is.
+func emptyIn(t reflect.Type) func(unsafe.Pointer) bool {
+	switch t.Kind() {
+	case reflect.String:
+		return func(at unsafe.Pointer) bool { return *(*string)(at) == "" }
+	case reflect.Slice:
+		return func(at unsafe.Pointer) bool { return len(*(*[]byte)(at)) == 0 }
+	case reflect.Pointer:
+		return func(at unsafe.Pointer) bool { return *(*unsafe.Pointer)(at) == nil }
+	case reflect.Bool:
+		return func(at unsafe.Pointer) bool { return !*(*bool)(at) }
+	case reflect.Map, reflect.Array:
+		return func(at unsafe.Pointer) bool { return reflect.NewAt(t, at).Elem().Len() == 0 }
+	case reflect.Struct:
+		return nil
+	}
+	return func(at unsafe.Pointer) bool { return reflect.NewAt(t, at).Elem().IsZero() }
+}
+
+// zeroIn returns what says whether a value is zero, by its own account if it has one.
+func zeroIn(t reflect.Type) func(unsafe.Pointer) bool {
+	type zeroer interface{ IsZero() bool }
+	if asked := reflect.TypeFor[zeroer](); t.Kind() != reflect.Pointer && t.Kind() != reflect.Interface && reflect.PointerTo(t).Implements(asked) {
+		return func(at unsafe.Pointer) bool { return reflect.NewAt(t, at).Interface().(zeroer).IsZero() }
+	}
+	if t.Kind() == reflect.Pointer && t.Implements(reflect.TypeFor[zeroer]()) {
+		return func(at unsafe.Pointer) bool {
+			p := reflect.NewAt(t, at).Elem()
+			return p.IsNil() || p.Interface().(zeroer).IsZero()
+		}
+	}
+	return func(at unsafe.Pointer) bool { return reflect.NewAt(t, at).Elem().IsZero() }
+}
