@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/reprise-run/reprise/events"
@@ -398,39 +399,46 @@ func TestAsksForTheShapeOfWhatNodesWrite(t *testing.T) {
 // Where nobody waits for agents their proposals wait for each other, but not for longer
 // than it takes until a person proposes something, or a whole group is there.
 func TestAgentsGather(t *testing.T) {
-	r := newRig(t, Options{Group: 20, Singly: -1, Gather: time.Hour}).start(t)
-	var wg sync.WaitGroup
-	send := func(from, to int) {
-		for i := from; i < to; i++ {
-			wg.Go(func() {
-				if _, err := r.Propose(t.Context(), because(create(fmt.Sprint("agent", i)))); err != nil {
-					t.Error(err)
-				}
-			})
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, Options{Group: 20, Singly: -1, Gather: time.Minute}).start(t)
+		var wg sync.WaitGroup
+		send := func(n int, kind func(events.Proposal) events.Proposal, name string) {
+			for i := range n {
+				wg.Go(func() {
+					if _, err := r.Propose(t.Context(), kind(create(fmt.Sprint(name, i)))); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			synctest.Wait()
 		}
-	}
-	until(t, func() bool { return r.term.Load() != nil })
-	send(0, 3)
-	until(t, func() bool { return r.term.Load().waiting() == 2 }) // and one is taken
-	if got := r.appends(); len(got) != 0 {
-		t.Errorf("%v were appended, and nobody waits", got)
-	}
-	if _, err := r.Propose(t.Context(), create("person")); err != nil {
-		t.Fatal(err)
-	}
-	wg.Wait()
-	if got, want := fmt.Sprint(r.appends()), "[1 3]"; got != want {
-		t.Errorf("appends of %s events, want %s", got, want)
-	}
-
-	release := r.log.Hold()
-	wg.Go(func() { _, _ = r.Propose(t.Context(), create("under-way")) })
-	until(t, func() bool { return r.log.Waiting() == 1 })
-	send(3, 23)
-	until(t, func() bool { return r.term.Load().waiting() == 20 })
-	release()
-	wg.Wait()
-	if got, want := fmt.Sprint(r.appends()), "[1 3 1 20]"; got != want {
-		t.Errorf("appends of %s events, want %s", got, want)
-	}
+		person := func(p events.Proposal) events.Proposal { return p }
+		appended := func(want string) {
+			t.Helper()
+			if got := fmt.Sprint(r.appends()); got != want {
+				t.Errorf("appends of %s events, want %s", got, want)
+			}
+		}
+		send(3, because, "few")
+		appended("[]")
+		send(1, person, "person")
+		appended("[1 3]")
+		send(2, because, "late")
+		appended("[1 3]")
+		begun := time.Now()
+		wg.Wait()
+		appended("[1 3 2]")
+		if waited := time.Since(begun); waited != time.Minute {
+			t.Errorf("they waited for %v", waited)
+		}
+		release := r.log.Hold()
+		send(1, person, "under-way")
+		send(20, because, "group")
+		release()
+		wg.Wait()
+		appended("[1 3 2 1 20]")
+		if waited := time.Since(begun); waited != time.Minute {
+			t.Errorf("a whole group waited, which took %v in all", waited)
+		}
+	})
 }
