@@ -162,6 +162,27 @@ func (c *children) find(name []byte) (child, bool) {
 	}
 }
 
+// enter returns where the value begins of the member that has the name, without looking
+// where it ends.
+func (c *children) enter(name []byte) (from int, ok bool) {
+	for {
+		if c.i < len(c.doc) && c.doc[c.i] == ',' {
+			c.i++
+		}
+		if c.i >= len(c.doc) || c.doc[c.i] == '}' || !c.named {
+			return c.i, false
+		}
+		end := skipString(c.doc, c.i)
+		switch d := compareNames(c.doc[c.i:end], name); {
+		case d == 0:
+			return min(end+1, len(c.doc)), true
+		case d > 0:
+			return c.i, false
+		}
+		c.i = skipValue(c.doc, end+1)
+	}
+}
+
 // element returns the n-th of all children, which are elements of an array and of
 // which some were before. It says false if there are fewer, and how many; the child is
 // then at the array's end.
@@ -223,11 +244,18 @@ func Around(doc []byte, names ...string) (before, behind []byte, ok bool) {
 func locate(doc []byte, names []string) (from, end int, ok bool) {
 	i, end := 0, len(doc)
 	var space [64]byte // for a name, which is short
-	for _, name := range names {
+	for n, name := range names {
 		if i >= len(doc) || doc[i] != '{' {
 			return 0, 0, false
 		}
-		k, ok := find(doc, i, appendString(space[:0], name))
+		all := childrenOf(doc, i)
+		if n < len(names)-1 {
+			if i, ok = all.enter(appendString(space[:0], name)); !ok {
+				return 0, 0, false
+			}
+			continue
+		}
+		k, ok := all.find(appendString(space[:0], name))
 		if !ok {
 			return 0, 0, false
 		}
