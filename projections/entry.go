@@ -9,6 +9,7 @@ package projections
 
 import (
 	"sync/atomic"
+	"unique"
 
 	"github.com/reprise-run/reprise/events"
 )
@@ -30,8 +31,8 @@ type Entry struct {
 
 	outline events.Outline // of Raw, where it is known
 
-	owners []string // uids of metadata.ownerReferences; see also uncontrolled
-	node   string   // spec.nodeName, of a pod
+	owners []unique.Handle[string] // uids of metadata.ownerReferences; see also uncontrolled
+	node   string                  // spec.nodeName, of a pod
 
 	memo atomic.Pointer[memo] // nil: nothing is decoded
 }

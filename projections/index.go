@@ -3,8 +3,8 @@ package projections
 import (
 	"iter"
 	"slices"
-	"strings"
 	"sync"
+	"unique"
 
 	"github.com/tidwall/btree"
 
@@ -17,11 +17,15 @@ type index struct {
 	objects *btree.BTreeG[*Entry]
 	owned   *btree.BTreeG[link]
 	onNode  *btree.BTreeG[link]
+	// near is where an object was looked for last, by the one who writes: what comes of
+	// an event is put where the object was found. Nil in copies.
+	near *btree.PathHint
 }
 
-// link files an object under a key that is not its own.
+// link files an object under a key that is not its own. Those alike share its memory, and
+// so most are compared without a look there.
 type link struct {
-	key   string
+	key   unique.Handle[string]
 	entry *Entry
 }
 
@@ -30,16 +34,18 @@ func newIndex() index {
 		objects: btree.NewBTreeGOptions(func(a, b *Entry) bool { return a.Ref.Compare(b.Ref) < 0 }, unlocked),
 		owned:   btree.NewBTreeGOptions(linkLess, unlocked),
 		onNode:  btree.NewBTreeGOptions(linkLess, unlocked),
+		near:    new(btree.PathHint),
 	}
 }
 
 // unlocked trees are safe here, because a tree has one writer, and readers get
-// copies that nobody writes.
-var unlocked = btree.Options{NoLocks: true}
+// copies that nobody writes. Their nodes are small, because each that a batch changes is
+// copied once: a few events change as many.
+var unlocked = btree.Options{NoLocks: true, Degree: 8}
 
 func linkLess(a, b link) bool {
-	if c := strings.Compare(a.key, b.key); c != 0 {
-		return c < 0
+	if a.key != b.key {
+		return a.key.Value() < b.key.Value()
 	}
 	return a.entry.Ref.Compare(b.entry.Ref) < 0
 }
@@ -51,7 +57,7 @@ func (x index) copy() index {
 func (x index) get(ref events.Ref) *Entry {
 	probe := probes.Get().(*Entry)
 	probe.Ref = ref
-	e, _ := x.objects.Get(probe)
+	e, _ := x.objects.GetHint(probe, x.near)
 	probe.Ref = events.Ref{}
 	probes.Put(probe)
 	return e
@@ -62,7 +68,7 @@ var probes = sync.Pool{New: func() any { return new(Entry) }}
 
 // put files the object in place of the one of its name, which it returns.
 func (x index) put(e *Entry) *Entry {
-	before, _ := x.objects.Set(e)
+	before, _ := x.objects.SetHint(e, x.near)
 	if before != nil {
 		x.unlink(before, e)
 	}
@@ -70,7 +76,7 @@ func (x index) put(e *Entry) *Entry {
 		x.owned.Set(link{uid, e})
 	}
 	if isPod(e.Ref) {
-		x.onNode.Set(link{e.node, e})
+		x.onNode.Set(link{unique.Make(e.node), e})
 	}
 	return before
 }
@@ -91,7 +97,7 @@ func (x index) unlink(before, after *Entry) {
 		}
 	}
 	if isPod(before.Ref) && (after == nil || after.node != before.node) {
-		x.onNode.Delete(link{before.node, before})
+		x.onNode.Delete(link{unique.Make(before.node), before})
 	}
 }
 
@@ -134,7 +140,8 @@ var least Entry
 
 func linked(tree *btree.BTreeG[link], key string) iter.Seq[*Entry] {
 	return func(yield func(*Entry) bool) {
-		tree.Ascend(link{key, &least}, func(l link) bool { return l.key == key && yield(l.entry) })
+		alike := unique.Make(key)
+		tree.Ascend(link{alike, &least}, func(l link) bool { return l.key == alike && yield(l.entry) })
 	}
 }
 
@@ -178,12 +185,12 @@ func (e *Entry) link() {
 		// One that begins with "/" is nobody's, and would be taken for one of the
 		// keys of uncontrolled: anybody may write it into an object.
 		if uid := plainString(events.Lookup(owner, "uid")); uid != "" && uid[0] != '/' {
-			e.owners = append(e.owners, uid)
+			e.owners = append(e.owners, unique.Make(uid))
 		}
 		controlled = controlled || string(events.Lookup(owner, "controller")) == "true"
 	}
 	if !controlled {
-		e.owners = append(e.owners, uncontrolled(e.Ref.Group, e.Ref.Resource, e.Ref.Namespace))
+		e.owners = append(e.owners, unique.Make(uncontrolled(e.Ref.Group, e.Ref.Resource, e.Ref.Namespace)))
 	}
 	if isPod(e.Ref) {
 		e.node = plainString(e.Lookup("spec", "nodeName"))
