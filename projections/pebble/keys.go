@@ -58,8 +58,10 @@ func appendEventAt(key []byte, sequence uint64) []byte {
 	return binary.BigEndian.AppendUint64(append(key, eventKey), sequence)
 }
 
-func causeAt(cause, sequence uint64) []byte {
-	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64([]byte{causeKey}, cause), sequence)
+func causeAt(cause, sequence uint64) []byte { return appendCauseAt(nil, cause, sequence) }
+
+func appendCauseAt(key []byte, cause, sequence uint64) []byte {
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(append(key, causeKey), cause), sequence)
 }
 
 func uidAt(uid string) []byte { return append([]byte{uidKey}, uid...) }

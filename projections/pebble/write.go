@@ -1,8 +1,9 @@
 package pebble
 
 import (
+	"cmp"
 	"encoding/binary"
-	"errors"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -20,11 +21,14 @@ func size(batch []events.Event, outcomes []projections.Outcome) int {
 }
 
 // writer puts keys into batches, making each in the same memory.
-type writer struct{ key, value []byte }
+type writer struct {
+	key, value []byte
+	order      []int
+}
 
-// write puts the keys of events and of what came of them into a batch. Those of a
-// kind that ascends go in one after the other: Pebble then finds the place of each
-// right behind the one before it.
+// write puts the keys of events and of what came of them into a batch. Those of a kind go
+// in one after the other, and as they ascend: Pebble then finds the place of each behind
+// the one before it, and not far.
 func (w *writer) write(b *pebble.Batch, batch []events.Event, outcomes []projections.Outcome) error {
 	for i := range batch {
 		ev := &batch[i]
@@ -38,36 +42,76 @@ func (w *writer) write(b *pebble.Batch, batch []events.Event, outcomes []project
 		if batch[i].Cause == 0 {
 			continue
 		}
-		if err := b.Set(causeAt(batch[i].Cause, batch[i].Sequence), nil, nil); err != nil {
+		w.key = appendCauseAt(w.key[:0], batch[i].Cause, batch[i].Sequence)
+		if err := b.Set(w.key, nil, nil); err != nil {
 			return err
 		}
 	}
-	for i := range batch {
-		if err := w.outcome(b, &batch[i], &outcomes[i]); err != nil {
-			return err
+	w.sort(batch)
+	for _, put := range [...]func(*writer, *pebble.Batch, *events.Event, *projections.Outcome) error{
+		(*writer).step, (*writer).life, (*writer).object, (*writer).uid,
+	} {
+		for _, i := range w.order {
+			if err := put(w, b, &batch[i], &outcomes[i]); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// outcome puts in the keys of an object.
-func (w *writer) outcome(b *pebble.Batch, ev *events.Event, o *projections.Outcome) error {
-	var err error
-	switch o.Kind {
-	case projections.WasCreated:
-		err = errors.Join(
-			b.Set(refKey(objectKey, ev.Object), nil, nil),
-			b.Set(lifeOf(ev.Object, ev.Sequence), nil, nil),
-			b.Set(uidAt(ev.UID), appendRef(nil, ev.Object), nil))
-	case projections.WasRemoved:
-		err = errors.Join(
-			b.Delete(refKey(objectKey, ev.Object), nil),
-			b.Set(lifeOf(ev.Object, o.Created), binary.BigEndian.AppendUint64(nil, ev.Sequence), nil))
+// sort orders the events of a batch as their objects' keys ascend.
+func (w *writer) sort(batch []events.Event) {
+	w.order = w.order[:0]
+	for i := range batch {
+		w.order = append(w.order, i)
 	}
+	slices.SortFunc(w.order, func(i, j int) int {
+		return cmp.Or(batch[i].Object.Compare(batch[j].Object), i-j)
+	})
+}
+
+// step puts in an event as one of its object's history.
+func (w *writer) step(b *pebble.Batch, ev *events.Event, o *projections.Outcome) error {
 	w.key = binary.BigEndian.AppendUint64(appendRef(append(w.key[:0], historyKey), ev.Object), ev.Sequence)
 	st := stepOf(ev, o)
 	w.value = st.append(w.value[:0])
-	return errors.Join(err, b.Set(w.key, w.value, nil))
+	return b.Set(w.key, w.value, nil)
+}
+
+// life puts in the beginning of an object's lifetime, or its end.
+func (w *writer) life(b *pebble.Batch, ev *events.Event, o *projections.Outcome) error {
+	if o.Kind != projections.WasCreated && o.Kind != projections.WasRemoved {
+		return nil
+	}
+	w.key = binary.BigEndian.AppendUint64(appendRef(append(w.key[:0], lifeKey), ev.Object), o.Created)
+	w.value = w.value[:0]
+	if o.Kind == projections.WasRemoved {
+		w.value = binary.BigEndian.AppendUint64(w.value, ev.Sequence)
+	}
+	return b.Set(w.key, w.value, nil)
+}
+
+// object puts in that there is an object, or takes that out.
+func (w *writer) object(b *pebble.Batch, ev *events.Event, o *projections.Outcome) error {
+	w.key = appendRef(append(w.key[:0], objectKey), ev.Object)
+	switch o.Kind {
+	case projections.WasCreated:
+		return b.Set(w.key, nil, nil)
+	case projections.WasRemoved:
+		return b.Delete(w.key, nil)
+	}
+	return nil
+}
+
+// uid puts in which object has the uid of one that was created.
+func (w *writer) uid(b *pebble.Batch, ev *events.Event, o *projections.Outcome) error {
+	if o.Kind != projections.WasCreated {
+		return nil
+	}
+	w.key = append(append(w.key[:0], uidKey), ev.UID...)
+	w.value = appendRef(w.value[:0], ev.Object)
+	return b.Set(w.key, w.value, nil)
 }
 
 // stepOf is what an event is in the history of its object.
