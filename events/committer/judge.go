@@ -46,6 +46,13 @@ type bench struct {
 	after  []standing
 	writes map[events.Ref]standing // the last of after for each object
 	undo   []write                 // of the proposal that is being judged, what was before
+	// looked is what was looked up last below for that proposal: what is expected of an
+	// object is mostly asked of the one that changes next.
+	looked struct {
+		object events.Ref
+		standing
+		known bool
+	}
 }
 
 type write struct {
@@ -58,12 +65,15 @@ func (b *bench) standing(object events.Ref) standing {
 	if s, ok := b.writes[object]; ok {
 		return s
 	}
-	return b.below.standing(object)
+	if !b.looked.known || b.looked.object != object {
+		b.looked.object, b.looked.standing, b.looked.known = object, b.below.standing(object), true
+	}
+	return b.looked.standing
 }
 
 // judge decides about one proposal. Without error its events are added.
 func (b *bench) judge(p *events.Proposal) error {
-	b.undo = b.undo[:0]
+	b.undo, b.looked.known = b.undo[:0], false
 	begin, next := len(b.events), b.next
 	err := b.try(p)
 	if err == nil {
