@@ -25,7 +25,7 @@ const recorded = "event.recorded"
 // latest fact that it is about.
 const SequenceAnnotation = "reprise.run/sequence"
 
-// note is what to tell about a fact.
+// note is what to tell about a fact, or about the latest of several that are alike.
 type note struct {
 	About     v1.ObjectReference `json:"about"`
 	Warning   bool               `json:"warning,omitempty"`
@@ -35,6 +35,10 @@ type note struct {
 	Host      string             `json:"host,omitempty"`
 	Sequence  uint64             `json:"sequence"`
 }
+
+// latest in place of a sequence is the latest fact that the item is there because of: all
+// notes that are alike until one of them is decided are one item.
+const latest = 0
 
 // item names the note's work item: the namespace that the note belongs to, and
 // the note itself.
@@ -46,9 +50,12 @@ func (n note) item() events.Ref {
 	return events.Ref{Resource: "events", Namespace: n.namespace(), Name: string(raw)}
 }
 
-func parseItem(ref events.Ref) (note, bool) {
+func parseItem(item runner.Item) (note, bool) {
 	var n note
-	err := quick.Unmarshal([]byte(ref.Name), &n)
+	err := quick.Unmarshal([]byte(item.Ref.Name), &n)
+	if n.Sequence == latest {
+		n.Sequence = item.Because
+	}
 	return n, err == nil && n.Reason != ""
 }
 

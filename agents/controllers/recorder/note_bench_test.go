@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	v1 "k8s.io/api/core/v1"
+
+	"github.com/reprise-run/reprise/agents/runner"
 )
 
 // A pod's life makes five notes.
@@ -14,7 +16,7 @@ func BenchmarkItem(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if got, ok := parseItem(n.item()); !ok || got != n {
+		if got, ok := parseItem(runner.Item{Ref: n.item()}); !ok || got != n {
 			b.Fatalf("%v, %v", got, ok)
 		}
 	}

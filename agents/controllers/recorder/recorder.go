@@ -47,7 +47,7 @@ func (Controller) Concerns(v runner.View, c projections.Change) []events.Ref {
 
 // Decide puts the note of an item, or counts it once more if it was put before.
 func (Controller) Decide(v runner.View, item runner.Item, now time.Time) runner.Result {
-	n, ok := parseItem(item.Ref)
+	n, ok := parseItem(item)
 	if !ok || v.Volatile == nil {
 		return runner.Result{}
 	}

@@ -30,7 +30,7 @@ const (
 func notesOf(v runner.View, c projections.Change) []note {
 	switch ref := c.Event.Object; ref.GroupResource() {
 	case "pods":
-		return ofPod(c)
+		return ofPod(v, c)
 	case "nodes":
 		return ofNode(c)
 	case "replicasets.apps":
@@ -40,16 +40,16 @@ func notesOf(v runner.View, c projections.Change) []note {
 }
 
 // ofPod decodes the pod only for facts that are told: most are not.
-func ofPod(c projections.Change) []note {
+func ofPod(v runner.View, c projections.Change) []note {
 	switch c.Event.Type {
 	case "pod.created":
-		return ofMember(c, "SuccessfulCreate", "Created pod: ")
+		return ofMember(v, c, "SuccessfulCreate", "Created")
 	case "pod.bound", "pod.unschedulable", "pod.disrupted":
 		return ofScheduling(c)
 	case "pod.terminating":
-		return append(stopping(c, projections.As[v1.Pod](c.After)), ofRemoval(c)...)
+		return append(stopping(c, projections.As[v1.Pod](c.After)), ofRemoval(v, c)...)
 	case "pod.deleted":
-		return ofRemoval(c)
+		return ofRemoval(v, c)
 	case "container.started", "container.waiting":
 		return ofContainer(c)
 	case "pod.observed", "pod.sandboxed", "pod.unready":
@@ -77,24 +77,37 @@ func ofScheduling(c projections.Change) []note {
 }
 
 // ofRemoval tells a ReplicaSet that it has deleted a pod.
-func ofRemoval(c projections.Change) []note {
+func ofRemoval(v runner.View, c projections.Change) []note {
 	if !strings.HasSuffix(c.Event.User, ":"+replicaSetController) || c.Before == nil || c.Before.Meta().DeletionTimestamp != nil {
 		return nil
 	}
-	return ofMember(c, "SuccessfulDelete", "Deleted pod: ")
+	return ofMember(v, c, "SuccessfulDelete", "Deleted")
 }
 
-// ofMember tells the ReplicaSet that a pod belongs to.
-func ofMember(c projections.Change, reason, message string) []note {
+// ofMember tells the ReplicaSet that a pod belongs to. One that has many pods is told of all
+// that happened meanwhile at once.
+func ofMember(v runner.View, c projections.Change, reason, verb string) []note {
 	pod := c.Entry()
 	o := metav1.GetControllerOf(pod.Meta())
 	if o == nil || o.Kind != "ReplicaSet" {
 		return nil
 	}
-	return []note{{
+	n := note{
 		About:  v1.ObjectReference{APIVersion: o.APIVersion, Kind: o.Kind, Namespace: pod.Ref.Namespace, Name: o.Name, UID: o.UID},
-		Reason: reason, Message: message + pod.Ref.Name, Component: replicaSetController, Sequence: c.Event.Sequence,
-	}}
+		Reason: reason, Message: verb + " pod: " + pod.Ref.Name, Component: replicaSetController, Sequence: c.Event.Sequence,
+	}
+	if set := v.Get(events.Ref{Group: "apps", Resource: "replicasets", Namespace: pod.Ref.Namespace, Name: o.Name}); set != nil && hasMany(set) {
+		n.Message, n.Sequence = combined+verb+" pods", latest
+	}
+	return []note{n}
+}
+
+// combined is how upstream begins what it says of more than ten events that are alike.
+const combined = "(combined from similar events): "
+
+// hasMany says whether a ReplicaSet has many pods, or is to have them.
+func hasMany(set *projections.Entry) bool {
+	return max(replicas(set), projections.As[appsv1.ReplicaSet](set).Status.Replicas) > 10
 }
 
 // stopping tells of each container that runs and is to be stopped.
