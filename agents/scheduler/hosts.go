@@ -87,20 +87,23 @@ func looksAlike(a, b *nodeFacts) bool {
 		equality.Semantic.DeepEqual(a.node.Spec.Taints, b.node.Spec.Taints) && maps.Equal(a.images, b.images)
 }
 
-// podFactsOf is what a pod takes up, given what another version of it did, if there
-// is one.
-func podFactsOf(e *projections.Entry, before *podFacts) *podFacts {
-	if before != nil && before.entry == e {
-		return before
-	}
+// podFactsOf is what a pod takes up, given what others did, such as another version of it:
+// the first that asks for as much has been added up already. They may be nil.
+func podFactsOf(e *projections.Entry, others ...*podFacts) *podFacts {
 	p := projections.As[v1.Pod](e)
 	f := &podFacts{entry: e, over: isOver(p), picky: isPicky(p)}
-	if before != nil && asksAlike(projections.As[v1.Pod](before.entry), p) {
-		f.request = before.request
-	} else {
-		r := requestsOf(p)
-		f.request = &r
+	for _, o := range others {
+		switch {
+		case o == nil:
+		case o.entry == e:
+			return o
+		case asksAlike(projections.As[v1.Pod](o.entry), p):
+			f.request = o.request
+			return f
+		}
 	}
+	r := requestsOf(p)
+	f.request = &r
 	return f
 }
 

@@ -24,7 +24,8 @@ type memo struct {
 	hashes []uint64
 	index  map[string]int // of hosts, by their nodes' names
 	pods   map[podName]*podFacts
-	picky  int // how many of the pods have rules about others and are not over
+	latest *podFacts // of the pods, the one that was looked at last
+	picky  int       // how many of the pods have rules about others and are not over
 	// recounted lists the hosts for which the pods were counted anew, in order: a class
 	// looks again at those only.
 	recounted []int
@@ -115,7 +116,7 @@ func (m *memo) followPod(ref events.Ref, e *projections.Entry) {
 		}
 		return
 	}
-	f := podFactsOf(e, before)
+	f := m.facts(e, before)
 	m.pods[name] = f
 	switch {
 	case before == nil:
@@ -124,6 +125,12 @@ func (m *memo) followPod(ref events.Ref, e *projections.Entry) {
 		m.count(before, -1)
 		m.count(f, 1)
 	}
+}
+
+// facts are what a version of a pod takes up, given that of before, if there is one.
+func (m *memo) facts(e *projections.Entry, before *podFacts) *podFacts {
+	m.latest = podFactsOf(e, before, m.latest)
+	return m.latest
 }
 
 // count adds a pod to its host, or takes it off.
@@ -193,7 +200,7 @@ func (m *memo) arrange(v runner.View, pods map[podName]*podFacts) {
 	m.forgetProfiles()
 	for _, name := range fresh {
 		for e := range v.OnNode(name) {
-			f := podFactsOf(e, pods[nameOf(e.Ref)])
+			f := m.facts(e, pods[nameOf(e.Ref)])
 			m.pods[nameOf(e.Ref)] = f
 			m.count(f, 1)
 		}

@@ -58,17 +58,21 @@ func (r request) differ(o request) bool {
 	return r.cpu != o.cpu || r.memory != o.memory || r.storage != o.storage || !maps.Equal(r.others, o.others)
 }
 
-// asksAlike says whether two versions of a pod are seen at once to take up the same:
-// they share what they ask for, and their node says nothing of it. Most changes are
-// of a status, and adding up costs more than all else that is done about them.
+// asksAlike says whether two pods are seen at once to take up the same: they ask for the
+// same, and their node says nothing of it. Most changes are of a status, most pods are from
+// a template, and adding up costs more than all else that is done about them.
 func asksAlike(a, b *v1.Pod) bool {
-	return isSame(a.Spec.Containers, b.Spec.Containers) && isSame(a.Spec.InitContainers, b.Spec.InitContainers) &&
-		a.Spec.Resources == b.Spec.Resources && len(a.Spec.Overhead)+len(b.Spec.Overhead) == 0 && !isResized(&a.Status) && !isResized(&b.Status)
+	return slices.EqualFunc(a.Spec.Containers, b.Spec.Containers, containersAskAlike) &&
+		slices.EqualFunc(a.Spec.InitContainers, b.Spec.InitContainers, containersAskAlike) &&
+		a.Spec.Resources == b.Spec.Resources &&
+		len(a.Spec.Overhead)+len(b.Spec.Overhead) == 0 && !isResized(&a.Status) && !isResized(&b.Status)
 }
 
-// isSame says whether two lists are one.
-func isSame(a, b []v1.Container) bool {
-	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
+// containersAskAlike says whether two containers take up the same of what their pod runs on.
+func containersAskAlike(a, b v1.Container) bool {
+	return maps.EqualFunc(a.Resources.Requests, b.Resources.Requests, resource.Quantity.Equal) &&
+		slices.Equal(a.Ports, b.Ports) && (a.RestartPolicy == b.RestartPolicy ||
+		a.RestartPolicy != nil && b.RestartPolicy != nil && *a.RestartPolicy == *b.RestartPolicy)
 }
 
 // isResized says whether a status tells of resources, which then count.
