@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	quick "github.com/go-json-experiment/json"
 	"github.com/nats-io/nats.go"
 
 	"github.com/reprise-run/reprise/events"
@@ -138,7 +139,7 @@ func proposeFor(ctx context.Context, to events.Proposer, m *nats.Msg) (events.Re
 		return events.Receipt{}, fmt.Errorf("%s is no subject for proposals", m.Subject)
 	}
 	var p events.Proposal
-	if err := json.Unmarshal(m.Data, &p); err != nil {
+	if err := quick.Unmarshal(m.Data, &p); err != nil {
 		return events.Receipt{}, &events.RefusedError{Actor: actor, Reason: "the proposal cannot be read: " + err.Error()}
 	}
 	if ctx.Err() != nil {
