@@ -56,7 +56,7 @@ func (c caches) GetRESTOptions(r schema.GroupResource, example runtime.Object) (
 			return nil, nil, err
 		}
 		whole := cacher.NewCacheDelegator(above, objects)
-		return whole, sync.OnceFunc(func() { whole.Stop(); above.Stop(); end() }), nil
+		return storage.Paged(whole, objects), sync.OnceFunc(func() { whole.Stop(); above.Stop(); end() }), nil
 	}
 	return o, nil
 }

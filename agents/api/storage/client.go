@@ -53,19 +53,15 @@ func (c client) List(ctx context.Context, prefix string, opts kubernetes.ListOpt
 	if err != nil {
 		return resp, err
 	}
-	entries := p.list(scope)
-	keys := sortByKey(c.backend.keys, entries)
-	for opts.Continue != "" && len(keys) > 0 && keys[0] < opts.Continue {
-		keys, entries = keys[1:], entries[1:]
-	}
-	resp.Count = int64(len(keys))
+	entries := c.backend.keys.from(opts.Continue, p.ordered(scope))
+	resp.Count = int64(len(entries))
 	resp.Revision = int64(p.revision)
 	if opts.Limit > 0 && opts.Limit < resp.Count {
 		entries = entries[:opts.Limit]
 	}
 	resp.Kvs = make([]*mvccpb.KeyValue, len(entries))
 	for i, e := range entries {
-		if resp.Kvs[i], err = s.reveal(ctx, []byte(keys[i]), e); err != nil {
+		if resp.Kvs[i], err = s.reveal(ctx, []byte(c.backend.keys.Key(e.Ref)), e); err != nil {
 			return resp, err
 		}
 	}

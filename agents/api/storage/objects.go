@@ -169,9 +169,7 @@ func (r *objectReceiver) ResultChan() <-chan apiwatch.Event { return r.out }
 
 // begin tells of all objects as they are in a view, and if asked that these are all.
 func (r *objectReceiver) begin(ctx context.Context, view projections.Reader, asked bool) error {
-	all := past{Reader: view}.list(r.scope)
-	sortByKey(r.keys, all)
-	for _, e := range all {
+	for _, e := range (past{Reader: view}).ordered(r.scope) {
 		object, err := r.object(ctx, e, nil, e.Sequence)
 		if err == nil {
 			err = r.send(ctx, apiwatch.Added, object)

@@ -6,8 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -35,6 +33,7 @@ type stream struct {
 	patience time.Duration
 	hub      *hub
 	sealer   Sealer
+	kept     kept
 	// floor is the oldest revision that may still be read.
 	floor atomic.Uint64
 }
@@ -47,6 +46,7 @@ func newStream(ctx context.Context, source Source, o Options, begin first) (*str
 	s.hub = newHub(source.Projection)
 	go s.hub.run(ctx)
 	go s.hub.report(ctx, o.Progress)
+	go s.tend(ctx, o.Progress)
 	return s, nil
 }
 
@@ -61,7 +61,8 @@ type past struct {
 
 // at returns the state as of a revision, 0 for the present one. It is computed
 // from the present by taking back the changes since, which the projection keeps
-// for a while: that is what paginated lists need, and no more is promised.
+// for a while: that is what the first pages of lists need, and no more is promised. At
+// which a list was begun is kept.
 func (s *stream) at(ctx context.Context, revision uint64) (past, error) {
 	now := s.Projection.View()
 	switch last := now.Sequence(); {
@@ -71,6 +72,9 @@ func (s *stream) at(ctx context.Context, revision uint64) (past, error) {
 		return past{}, rpctypes.ErrFutureRev
 	case revision < s.floor.Load():
 		return past{}, rpctypes.ErrCompacted
+	}
+	if p, ok := s.kept.at(revision); ok {
+		return p, nil
 	}
 	changes, err := s.Projection.Changes(ctx, revision)
 	if err != nil {
@@ -274,22 +278,3 @@ func (s *stream) proposal(ctx context.Context, change events.Change, expected ui
 // serverUser is who writes what no request asked for: allocations of addresses
 // and ports, and the server's own leases.
 const serverUser = "system:apiserver"
-
-// sortByKey orders entries as upstream's caches do, by key: which is not the
-// order of references, because "/" sorts after "-".
-func sortByKey(k *Keys, entries []*projections.Entry) []string {
-	type keyed struct {
-		key   string
-		entry *projections.Entry
-	}
-	all := make([]keyed, len(entries))
-	for i, e := range entries {
-		all[i] = keyed{k.Key(e.Ref), e}
-	}
-	slices.SortFunc(all, func(a, b keyed) int { return strings.Compare(a.key, b.key) })
-	keys := make([]string, len(all))
-	for i, e := range all {
-		keys[i], entries[i] = e.key, e.entry
-	}
-	return keys
-}

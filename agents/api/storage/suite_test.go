@@ -57,8 +57,10 @@ func init() {
 // subject is a storage to be tested, and what the tests need around it.
 type subject struct {
 	upstream.Interface
+	root        string
 	cached      bool
 	sized       bool // it knows how large objects are
+	snapshots   bool // its cache keeps versions of itself
 	backend     *storage.Backend
 	client      *kubernetes.Client
 	recorder    *storagetesting.KubernetesRecorder
@@ -68,8 +70,12 @@ type subject struct {
 	more        atomic.Int64
 }
 
-func bare(t *testing.T) *subject {
+func bare(t *testing.T) *subject { return storedBelow(t, "", storagetest.NewLog(t, false)) }
+
+// storedBelow is upstream's storage on a log, with all keys below a root.
+func storedBelow(t *testing.T, root string, history *storagetest.Log) *subject {
 	s := &subject{
+		root:        root,
 		codec:       &breakable{Codec: apitesting.TestCodec(codecs, examplev1.SchemeGroupVersion)},
 		transformer: &transformer{},
 		compacted:   &compactor{},
@@ -78,8 +84,8 @@ func bare(t *testing.T) *subject {
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	b, err := storage.New(ctx, storage.Options{
-		History: storagetest.NewLog(t, false).Source(), Volatile: storagetest.NewLog(t, true).Source(),
-		Keys:  storage.NewKeys("", map[schema.GroupResource]string{{Resource: "pods"}: "pods"}),
+		History: history.Source(), Volatile: storagetest.NewLog(t, true).Source(),
+		Keys:  storage.NewKeys(root, map[schema.GroupResource]string{{Resource: "pods"}: "pods"}),
 		Actor: events.Actor{Kind: "api"}, Progress: 200 * time.Millisecond,
 	})
 	if err != nil {
@@ -91,7 +97,7 @@ func bare(t *testing.T) *subject {
 	s.client.Kubernetes = s.recorder
 	config := etcd3.NewDefaultLeaseManagerConfig()
 	versioner := upstream.APIObjectVersioner{}
-	st, err := etcd3.New(s.client, s.compacted, s.codec, newPod, newPodList, "", "/pods/", schema.GroupResource{Resource: "pods"},
+	st, err := etcd3.New(s.client, s.compacted, s.codec, newPod, newPodList, root, "/pods/", schema.GroupResource{Resource: "pods"},
 		s.transformer, config, etcd3.NewDefaultDecoder(s.codec, versioner), versioner)
 	if err != nil {
 		t.Fatal(err)
@@ -103,18 +109,29 @@ func bare(t *testing.T) *subject {
 
 // cached puts upstream's watch cache above. The cache wants to know how to make
 // the key of an object; one test has objects without a namespace.
-func cached(t *testing.T) *subject { return above(t, bare(t)) }
+func cached(t *testing.T) *subject {
+	s := storedBelow(t, "/registry", storagetest.NewLog(t, false))
+	s.snapshots = true
+	return above(t, s)
+}
 
 // objects puts it above what caches in a server have below them.
-func objects(t *testing.T) *subject {
-	s := bare(t)
+func objects(t *testing.T) *subject { return objectsOf(t, storagetest.NewLog(t, false)) }
+
+func objectsOf(t *testing.T, history *storagetest.Log) *subject {
+	// As in a server, where the cache keeps no versions of itself.
+	featuregatetesting.SetFeatureGateDuringTest(t, utilfeature.DefaultFeatureGate, features.ListFromCacheSnapshot, false)
+	s := storedBelow(t, "/registry", history)
 	s.sized = true
-	o, err := s.backend.Objects(s.Interface, "/pods/", plainly{s}, newPod)
+	all := &counted{Interface: s.Interface}
+	o, err := s.backend.Objects(all, "/pods/", plainly{s}, newPod)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Interface = o
-	return above(t, s)
+	s.Interface = compared{o, all, t}
+	above(t, s)
+	s.Interface = storage.Paged(s.Interface, o)
+	return s
 }
 
 // plainly decodes as upstream's storage does.
@@ -202,7 +219,7 @@ func attributes(o runtime.Object) (labels.Set, fields.Set, error) {
 
 // grow appends an event about something else and returns its revision.
 func (s *subject) grow(ctx context.Context, t *testing.T) int64 {
-	resp, err := s.client.Kubernetes.OptimisticPut(ctx, fmt.Sprintf("/others/%d", s.more.Add(1)), []byte("ok"), 0, kubernetes.PutOptions{})
+	resp, err := s.client.Kubernetes.OptimisticPut(ctx, fmt.Sprintf("%s/others/%d", s.root, s.more.Add(1)), []byte("ok"), 0, kubernetes.PutOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -255,7 +272,7 @@ func (h *hurriedTimer) Reset(d time.Duration) bool { return h.Timer.Reset(min(d,
 
 // validate checks what is stored under a key.
 func (s *subject) validate(ctx context.Context, t *testing.T, key string) {
-	resp, err := s.client.Kubernetes.Get(ctx, key, kubernetes.GetOptions{})
+	resp, err := s.client.Kubernetes.Get(ctx, s.root+key, kubernetes.GetOptions{})
 	if err != nil || resp.KV == nil {
 		t.Fatalf("nothing is stored under %s: %v", key, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"maps"
 	"os/exec"
 	"slices"
 	"strings"
@@ -59,7 +60,7 @@ var suite = map[string]suiteTest{
 		storagetesting.RunTestDeleteWithSuggestionAndMissingExpectedTransformOrDecodeError(ctx, t, s)
 	},
 	"RunTestConsistentList": func(ctx context.Context, t *testing.T, s *subject) {
-		storagetesting.RunTestConsistentList(ctx, t, s, s.grow, s.cached, true, s.cached)
+		storagetesting.RunTestConsistentList(ctx, t, s, s.grow, s.cached, true, s.snapshots)
 	},
 	"RunTestGetListNonRecursive": func(ctx context.Context, t *testing.T, s *subject) {
 		storagetesting.RunTestGetListNonRecursive(ctx, t, s.grow, s)
@@ -147,9 +148,9 @@ func TestSuiteBare(t *testing.T) { runSuite(t, bare, notBare) }
 
 func TestSuiteCached(t *testing.T) { runSuite(t, cached, notCached) }
 
-func TestSuiteObjects(t *testing.T) { runSuite(t, objects, notCached) }
+func TestSuiteObjects(t *testing.T) { runSuite(t, objects, notObjects) }
 
-func TestSuiteCrowd(t *testing.T) { runSuite(t, crowd, notCached) }
+func TestSuiteCrowd(t *testing.T) { runSuite(t, crowd, notObjects) }
 
 func runSuite(t *testing.T, setup func(*testing.T) *subject, except map[string]string) {
 	for name := range suite {
@@ -228,7 +229,7 @@ func TestSuiteIsWhole(t *testing.T) {
 			}
 		}
 	}
-	for _, except := range []map[string]string{notBare, notCached} {
+	for _, except := range []map[string]string{notBare, notObjects} {
 		for name := range except {
 			if !slices.Contains(names(), name) {
 				t.Errorf("%s is excused, but upstream's suite has no such test", name)
@@ -293,3 +294,10 @@ var notCached = map[string]string{
 	"RunTestGetListWithoutErrorAggregation":   below,
 	"RunOptionalTestProgressNotify":           below,
 }
+
+// notObjects is about tests that are not run where a cache keeps no versions of itself.
+var notObjects = func() map[string]string {
+	not := maps.Clone(notCached)
+	not["RunTestListResourceVersionMatch"] = "it compares the tokens of lists that the cache makes and the storage below, of pods without a namespace, which have another key in either"
+	return not
+}()

@@ -34,6 +34,8 @@ func SetGlobals(s *options.ServerRunOptions) error {
 		globals.err = utilfeature.DefaultMutableFeatureGate.SetFromMap(map[string]bool{
 			// Needs a connection from each server to each other.
 			string(genericfeatures.UnknownVersionInteroperabilityProxy): false,
+			// Pages of lists are made from the projection.
+			string(genericfeatures.ListFromCacheSnapshot): false,
 		})
 		if globals.err == nil {
 			globals.err = s.GenericServerRunOptions.ComponentGlobalsRegistry.Set()

@@ -31,6 +31,13 @@ func NewLog(t testing.TB, volatile bool) *Log {
 	return newLog(t, live.Options{Volatile: volatile})
 }
 
+// NewShortLog returns an empty log of the history with a projection that keeps few
+// changes for who follows it.
+func NewShortLog(t testing.TB, recent int) *Log {
+	t.Helper()
+	return newLog(t, live.Options{Recent: recent})
+}
+
 // NewStoredLog returns an empty log of the history with a durable projection.
 func NewStoredLog(t testing.TB, store live.Store) *Log {
 	t.Helper()
