@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/projections"
 )
 
 // Name is an object, or all objects of a kind, as a person names them:
@@ -139,14 +140,20 @@ func listed(refs []events.Ref, as func(events.Ref) string) string {
 // had objects of.
 func ofKind(ctx context.Context, r Reader, all []events.Ref, kind string) ([]events.Ref, error) {
 	word, group, grouped := strings.Cut(strings.ToLower(kind), ".")
-	defined, err := definedAs(ctx, r, word)
-	if err != nil {
-		return nil, err
-	}
-	words := append([]string{word, plural(word), shortNames[word]}, defined...)
+	words := []string{word, plural(word), shortNames[word]}
 	var found []events.Ref
 	for _, resource := range all {
-		if slices.Contains(words, resource.Resource) && (!grouped || group == resource.Group) {
+		if grouped && group != resource.Group {
+			continue
+		}
+		named := slices.Contains(words, resource.Resource)
+		if !named {
+			var err error
+			if named, err = definedAs(ctx, r, resource, word); err != nil {
+				return nil, err
+			}
+		}
+		if named {
 			found = append(found, resource)
 		}
 	}
@@ -162,22 +169,37 @@ func ofKind(ctx context.Context, r Reader, all []events.Ref, kind string) ([]eve
 	return found, nil
 }
 
-// definedAs finds what a word means by the custom resource definitions there are.
-func definedAs(ctx context.Context, r Reader, word string) (plurals []string, err error) {
-	for e, err := range r.ListAt(ctx, "apiextensions.k8s.io", "customresourcedefinitions", "", r.Folded()) {
+// definedAs says whether a word is a name that the definition of a custom resource
+// gives it, or last gave it: the objects may have outlived it, and their history does.
+func definedAs(ctx context.Context, r Reader, resource events.Ref, word string) (bool, error) {
+	if !strings.Contains(resource.Group, ".") {
+		return false, nil // Groups of definitions have a dot.
+	}
+	e, err := atLast(ctx, r, events.Ref{Group: "apiextensions.k8s.io", Resource: "customresourcedefinitions", Name: resource.GroupResource()})
+	if err != nil || e == nil {
+		return false, err
+	}
+	text := func(name string) string {
+		s, _ := events.Text(events.Lookup(e.Raw, "spec", "names", name))
+		return s
+	}
+	short := events.Lookup(e.Raw, "spec", "names", "shortNames")
+	return word == text("singular") || word == strings.ToLower(text("kind")) || strings.Contains(string(short), `"`+word+`"`), nil
+}
+
+// atLast is an object as it is, or as it was before it went, nil if there was none.
+func atLast(ctx context.Context, r Reader, ref events.Ref) (*projections.Entry, error) {
+	e, err := r.At(ref, r.Folded())
+	if e != nil || err != nil {
+		return e, err
+	}
+	for gone, err := range r.Events(ctx, Query{Object: ref, Backward: true, Limit: 1, Bare: true}) {
 		if err != nil {
 			return nil, err
 		}
-		text := func(name string) string {
-			s, _ := events.Text(events.Lookup(e.Raw, "spec", "names", name))
-			return s
-		}
-		short := events.Lookup(e.Raw, "spec", "names", "shortNames")
-		if word == text("singular") || word == strings.ToLower(text("kind")) || strings.Contains(string(short), `"`+word+`"`) {
-			plurals = append(plurals, text("plural"))
-		}
+		return r.At(ref, gone.Sequence-1)
 	}
-	return plurals, nil
+	return nil, nil
 }
 
 // plural is how Kubernetes makes a resource's name of a kind.

@@ -15,8 +15,10 @@ import (
 // TestFind runs the transcripts in testdata/find. Their commands:
 //
 //	log                objects that there were, as plural.group/namespace/name, each
-//	                   with its document if it has one
+//	                   with its document if it has one; with a - before it, that it went
 //	find  [asked=NS]   finds each line of the input
+//	propose [asked=NS] proposes how each line of the input may go on
+//	actors             says who did something
 func TestFind(t *testing.T) {
 	datadriven.Walk(t, "testdata/find", func(t *testing.T, path string) {
 		var r recorded
@@ -25,6 +27,10 @@ func TestFind(t *testing.T) {
 				r = there(d.Input)
 				return ""
 			}
+			if d.Cmd == "actors" {
+				actors, users, err := history.Actors(t.Context(), r)
+				return fmt.Sprintf("%q for %q %v\n", actors, users, err)
+			}
 			n := history.Name{Namespace: "default"}
 			if d.MaybeScanArgs(t, "asked", &n.Namespace) {
 				n.Asked = true
@@ -32,6 +38,11 @@ func TestFind(t *testing.T) {
 			var out strings.Builder
 			for line := range strings.Lines(d.Input) {
 				n.Text = strings.TrimSpace(line)
+				if d.Cmd == "propose" {
+					proposed, err := history.Propose(t.Context(), r, n)
+					fmt.Fprintf(&out, "%s: %s %v\n", n.Text, strings.Join(proposed, " "), err)
+					continue
+				}
 				q, err := history.Find(t.Context(), r, n)
 				switch {
 				case err != nil:
@@ -50,7 +61,9 @@ func TestFind(t *testing.T) {
 // there is a log in which objects were created.
 func there(text string) recorded {
 	h := projectionstest.NewHistory()
+	uids := map[events.Ref]string{}
 	for line := range strings.Lines(text) {
+		line, gone := strings.CutPrefix(line, "-")
 		name, doc, _ := strings.Cut(strings.TrimSpace(line), " ")
 		parts := strings.Split(name, "/")
 		var ref events.Ref
@@ -58,11 +71,16 @@ func there(text string) recorded {
 		if ref.Name = parts[len(parts)-1]; len(parts) == 3 {
 			ref.Namespace = parts[1]
 		}
+		if gone {
+			h.Delete(ref).UID = uids[ref]
+			continue
+		}
 		if doc == "" {
 			doc = `{"metadata":{}}`
 		}
 		h.Create(ref, doc)
-		h.Events[len(h.Events)-1].UID = fmt.Sprintf("00000000-0000-4000-8000-%012d", len(h.Events))
+		uids[ref] = fmt.Sprintf("00000000-0000-4000-8000-%012d", len(h.Events))
+		h.Events[len(h.Events)-1].UID = uids[ref]
 	}
 	return recorded{events: h.Events}
 }
