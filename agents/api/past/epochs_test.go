@@ -122,7 +122,10 @@ func testWatches(t *testing.T, c *cluster) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	then := c.now()
-	client := c.at(then)
+	config := rewound(c.admin, then)
+	var warned warnings
+	config.WarningHandler = &warned
+	client := kubernetes.NewForConfigOrDie(config)
 	factory := informers.NewSharedInformerFactory(client, 0)
 	lister := factory.Core().V1().Namespaces().Lister()
 	factory.Start(ctx.Done())
@@ -134,6 +137,9 @@ func testWatches(t *testing.T, c *cluster) {
 	if _, err := lister.Get("default"); err != nil {
 		t.Error(err)
 	}
+	if len(warned) > 0 {
+		t.Errorf("an informer is warned: %q", warned)
+	}
 	yes := true
 	for name, o := range map[string]metav1.ListOptions{
 		"from nothing":    {},
@@ -141,9 +147,13 @@ func testWatches(t *testing.T, c *cluster) {
 		"from the moment": {ResourceVersion: fmt.Sprint(then)},
 		"too old":         {ResourceVersion: "2"},
 	} {
+		warned = nil
 		w, err := client.CoreV1().Namespaces().Watch(ctx, o)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
+		}
+		if says := strings.Join(warned, "\n"); strings.Contains(says, "nothing changes in it: a watch of namespaces stays silent") == o.AllowWatchBookmarks {
+			t.Errorf("%s: the warnings are %q", name, says)
 		}
 		switch name {
 		case "from nothing":
@@ -170,6 +180,11 @@ func testWatches(t *testing.T, c *cluster) {
 		w.Stop()
 	}
 }
+
+// warnings are those that a client got, of one request at a time.
+type warnings []string
+
+func (w *warnings) HandleWarningHeader(_ int, _, text string) { *w = append(*w, text) }
 
 // TestAlone serves a history whose cluster has gone.
 func TestAlone(t *testing.T) {

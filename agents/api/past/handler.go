@@ -3,6 +3,7 @@ package past
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 	"k8s.io/apiserver/pkg/endpoints/handlers/responsewriters"
 	"k8s.io/apiserver/pkg/endpoints/request"
 	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/apiserver/pkg/warning"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
 )
 
@@ -29,10 +31,10 @@ type Build func(http.Handler, *genericapiserver.Config) http.Handler
 func (p *Past) Wrap(build Build) Build {
 	return func(present http.Handler, c *genericapiserver.Config) http.Handler {
 		now := build(present, c)
-		then := build(p.handler(present), c)
+		past := build(p.handler(present), c)
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if point, at, ok := split(r); ok {
-				then.ServeHTTP(w, at.WithContext(context.WithValue(at.Context(), pointKey{}, point)))
+				past.ServeHTTP(w, at.WithContext(context.WithValue(at.Context(), pointKey{}, point)))
 				return
 			}
 			now.ServeHTTP(w, r)
@@ -43,13 +45,13 @@ func (p *Past) Wrap(build Build) Build {
 // Alone is Wrap for a server without a present: what does not say otherwise is asked
 // about the end of the history.
 func (p *Past) Alone(build Build, c *genericapiserver.Config) http.Handler {
-	then := build(p.handler(nil), c)
+	past := build(p.handler(nil), c)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked, at, ok := split(r)
 		if !ok {
 			asked, at = point{text: "now"}, r
 		}
-		then.ServeHTTP(w, at.WithContext(context.WithValue(at.Context(), pointKey{}, asked)))
+		past.ServeHTTP(w, at.WithContext(context.WithValue(at.Context(), pointKey{}, asked)))
 	})
 }
 
@@ -120,16 +122,26 @@ func (p *Past) handler(present http.Handler) http.Handler {
 			fail(w, r, err)
 			return
 		}
+		if silent(info, r) {
+			warning.AddWarning(ctx, "", fmt.Sprintf("%s, and nothing changes in it: a watch of %s stays silent from here on", then(m), what(info)))
+		}
 		c, release, err := p.chains.at(ctx, m.Sequence)
 		if err != nil {
 			fail(w, r, notStarted(err))
 			return
 		}
 		defer release()
-		then, end := within(ctx, m)
+		reading, end := within(ctx, m)
 		defer end()
-		c.handler.ServeHTTP(w, r.WithContext(then))
+		c.handler.ServeHTTP(w, r.WithContext(reading))
 	})
+}
+
+// silent says whether somebody waits for what does not come. Programs that keep a cache
+// watch too, and have nothing to wait for: they ask for bookmarks.
+func silent(info *request.RequestInfo, r *http.Request) bool {
+	caches, _ := strconv.ParseBool(r.URL.Query().Get("allowWatchBookmarks"))
+	return info.IsResourceRequest && info.Verb == "watch" && !caches
 }
 
 func fail(w http.ResponseWriter, r *http.Request, err error) {

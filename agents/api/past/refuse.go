@@ -33,17 +33,21 @@ func refusal(info *request.RequestInfo, m Moment) error {
 	if review(info) {
 		return nil
 	}
-	then := fmt.Sprintf("this is the cluster as it was at sequence %d (%s)", m.Sequence, m.Time.UTC().Format(time.RFC3339))
 	if why, ok := live[info.Subresource]; ok && info.IsResourceRequest {
 		return status(http.StatusMethodNotAllowed, metav1.StatusReasonMethodNotAllowed,
-			fmt.Sprintf("%s: %s has no %s here, because %s; ask the present", then, what(info), info.Subresource, why))
+			fmt.Sprintf("%s: %s has no %s here, because %s; ask the present", then(m), what(info), info.Subresource, why))
 	}
 	switch info.Verb {
 	case "get", "list", "watch", "head", "options":
 		return nil
 	}
 	return status(http.StatusMethodNotAllowed, metav1.StatusReasonMethodNotAllowed,
-		fmt.Sprintf("%s: it can be read, but the past cannot be changed (%s %s); to change the present, use the cluster's own context", then, info.Verb, whatOf(info)))
+		fmt.Sprintf("%s: it can be read, but the past cannot be changed (%s %s); to change the present, use the cluster's own context", then(m), info.Verb, whatOf(info)))
+}
+
+// then says what is shown.
+func then(m Moment) string {
+	return fmt.Sprintf("this is the cluster as it was at sequence %d (%s)", m.Sequence, m.Time.UTC().Format(time.RFC3339))
 }
 
 // what names the object of a request.
