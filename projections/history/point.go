@@ -25,6 +25,8 @@ type Point struct {
 	Time time.Time
 	// Now is when the person said it, in the person's time zone.
 	Now time.Time
+	// Afar says that the person's time zone may be another: times are told with theirs.
+	Afar bool
 }
 
 const (
@@ -175,7 +177,11 @@ func (p Point) Resolve(r Reader) (uint64, error) {
 
 // said is the time as it was written, and as it was read if that differs.
 func (p Point) said() string {
-	if read := p.local(p.Time); read != p.Text {
+	read := p.local(p.Time)
+	if _, err := time.Parse(time.RFC3339, p.Text); p.Afar && err == nil {
+		return read
+	}
+	if read != p.Text {
 		return p.Text + " (" + read + ")"
 	}
 	return p.Text
@@ -183,6 +189,9 @@ func (p Point) said() string {
 
 // local prints a time as the person reads clocks.
 func (p Point) local(t time.Time) string {
+	if p.Afar {
+		return t.In(p.Now.Location()).Format(time.RFC3339)
+	}
 	return t.In(p.Now.Location()).Format(dateTime)
 }
 

@@ -87,6 +87,11 @@ func (p *Past) Resolve(point string) (Moment, error) {
 	if err != nil {
 		return Moment{}, err
 	}
+	// Who asks may be anywhere: told are times as they are written where the point was.
+	parsed.Afar = true
+	if parsed.Now = parsed.Now.UTC(); !parsed.Time.IsZero() {
+		parsed.Now = parsed.Now.In(parsed.Time.Location())
+	}
 	sequence, err := parsed.Resolve(p.Reader)
 	if err != nil {
 		return Moment{}, err

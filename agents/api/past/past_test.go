@@ -325,6 +325,9 @@ func testPoints(t *testing.T, c *cluster) {
 		"2001-01-01T00:00:00Z": "before the log began",
 		"2999-01-01T00:00:00Z": "in the future",
 		"yesterday":            "names no moment",
+		// Times are told in the zone that was written.
+		"2001-01-01T00:00:00.5+05:30": "cannot rewind: 2001-01-01T00:00:00+05:30 is before the log began: the log goes from sequence 1 (20",
+		"2001-01-01T00:00:00+05:30":   "+05:30) to ",
 	} {
 		for _, path := range []string{"", "/api/v1/pods"} {
 			err := raw.Get().AbsPath("/rewind/" + point + path).Do(ctx).Error()
