@@ -138,6 +138,24 @@ func (s *server) find(m *nats.Msg) (*nats.Msg, error) {
 	return whole(q, err)
 }
 
+// propose answers with how a name may go on.
+func (s *server) propose(m *nats.Msg) (*nats.Msg, error) {
+	n, err := question[history.Name](m)
+	if err != nil {
+		return nil, err
+	}
+	words, err := history.Propose(s.ctx, s.Reader, n)
+	return whole(words, err)
+}
+
+// acting is who did something of late.
+type acting struct{ Actors, Users []string }
+
+func (s *server) actors(*nats.Msg) (*nats.Msg, error) {
+	actors, users, err := history.Actors(s.ctx, s.Reader)
+	return whole(acting{actors, users}, err)
+}
+
 // subject answers with the event that a question about an object is about.
 func (s *server) subject(m *nats.Msg) (*nats.Msg, error) {
 	q, err := question[history.Query](m)

@@ -51,6 +51,17 @@ func (c *Client) Find(ctx context.Context, n history.Name) (history.Query, error
 	return one[history.Query](ctx, c, methodFind, n)
 }
 
+// Propose says how a name may go on: see history.Propose.
+func (c *Client) Propose(ctx context.Context, n history.Name) ([]string, error) {
+	return one[[]string](ctx, c, methodPropose, n)
+}
+
+// Actors says who did something of late, and for whom: see history.Actors.
+func (c *Client) Actors(ctx context.Context) (actors, users []string, err error) {
+	of, err := one[acting](ctx, c, methodActors, nil)
+	return of.Actors, of.Users, err
+}
+
 // Subject returns the event that a question about an object is about: see
 // history.SubjectOf.
 func (c *Client) Subject(ctx context.Context, q history.Query) (history.Subject, error) {

@@ -54,6 +54,8 @@ const (
 	methodEvents     = "events"
 	methodTell       = "tell"
 	methodFind       = "find"
+	methodPropose    = "propose"
+	methodActors     = "actors"
 	methodSubject    = "subject"
 	methodWhy        = "why"
 	methodFollowing  = "following"
@@ -122,6 +124,7 @@ func Serve(nc *nats.Conn, prefix string, s Source) (stop func(), err error) {
 	}
 	for method, answer := range map[string]func(*nats.Msg) (*nats.Msg, error){
 		methodEvents: h.events, methodTell: h.tell, methodFind: h.find, methodSubject: h.subject, methodWhy: h.why,
+		methodPropose: h.propose, methodActors: h.actors,
 		methodFollowing: h.following, methodBetween: h.between, methodPoint: h.point, methodVerify: h.verify,
 		methodCheckpoint: h.checkpoint,
 		methodExport:     h.begin,

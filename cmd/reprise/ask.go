@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -32,10 +34,54 @@ func nothingIn(ctx context.Context, h *historian.Client, namespace string) error
 	if !errors.As(never, new(historian.Refusal)) {
 		return never
 	}
-	for _, err := range h.Events(ctx, history.Query{Namespace: namespace, Limit: 1, Bare: true}) {
+	if was, err := happened(ctx, h, history.Query{Namespace: namespace}); was || err != nil {
 		return err
 	}
 	return fmt.Errorf("nothing happened in the namespace %s: %w", namespace, never)
+}
+
+// nothing says that no event is as q asks, or why there can be none: nobody and nothing
+// of a name that it has is in the history.
+func (e *environment) nothing(ctx context.Context, h *historian.Client, q history.Query) error {
+	if err := nothingIn(ctx, h, q.Namespace); err != nil {
+		return err
+	}
+	for _, of := range []struct {
+		name  string
+		alone history.Query
+		never string
+		known func() ([]string, error)
+	}{
+		{q.User, history.Query{User: q.User}, "nothing was ever done for a user %q; lately it was for %s",
+			func() ([]string, error) { _, users, err := h.Actors(ctx); return users, err }},
+		{q.Actor, history.Query{Actor: q.Actor}, "nothing was ever written by an actor %q; lately it was by %s",
+			func() ([]string, error) { actors, _, err := h.Actors(ctx); return actors, err }},
+		{q.Resource, history.Query{Resource: q.Resource}, "there never was a resource %q; the log has %s",
+			func() ([]string, error) { return h.Propose(ctx, history.Name{}) }},
+	} {
+		if of.name == "" {
+			continue
+		}
+		was, err := happened(ctx, h, of.alone)
+		if err != nil {
+			return err
+		}
+		if !was {
+			known, err := of.known()
+			return cmp.Or(err, fmt.Errorf(of.never, of.name, strings.Join(known, ", ")))
+		}
+	}
+	fmt.Fprintln(e.Stderr, "There is no such event.")
+	return nil
+}
+
+// happened says whether anything did that q asks for.
+func happened(ctx context.Context, h *historian.Client, q history.Query) (bool, error) {
+	q.Limit, q.Bare, q.Backward = 1, true, true
+	for _, err := range h.Events(ctx, q) {
+		return err == nil, err
+	}
+	return false, nil
 }
 
 // oneObject wants one argument that names an object, and says how.

@@ -31,13 +31,21 @@ func newDeadLettersCommand(env *environment) *cobra.Command {
 }
 
 func newDeadLettersListCommand(env *environment) *cobra.Command {
-	return &cobra.Command{
-		Use:   "list [DELIVERY]",
-		Short: "List the dead letters, and why each is one",
-		Args:  cobra.MaximumNArgs(1),
+	p := printer{w: env.Stdout}
+	c := &cobra.Command{
+		Use:               "list [DELIVERY]",
+		Short:             "List the dead letters, and why each is one",
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: env.proposes(buriedDeliveries),
 		RunE: func(c *cobra.Command, args []string) error {
+			if err := p.checkObjects(); err != nil {
+				return err
+			}
 			return env.deadLetters(c.Context(), args, nil, func(_ *jetstream.Deliveries, found letters) error {
-				if found.count == 0 {
+				switch {
+				case p.format != "":
+					return p.letters(found)
+				case found.count == 0:
 					fmt.Fprintln(env.Stderr, "There are no dead letters.")
 					return nil
 				}
@@ -54,6 +62,25 @@ func newDeadLettersListCommand(env *environment) *cobra.Command {
 			})
 		},
 	}
+	p.objectsFlag(c)
+	return c
+}
+
+// letters prints each as an object.
+func (p printer) letters(found letters) error {
+	for l, err := range found.all {
+		if err != nil {
+			return err
+		}
+		o := map[string]any{
+			"delivery": l.Delivery, "target": l.Target, "event": l.Event.Sequence, "type": l.Event.Type, "object": l.Event.Object.String(),
+			"attempts": l.Attempts, "since": l.Since.UTC().Format(time.RFC3339), "givenUp": l.At.UTC().Format(time.RFC3339), "reason": l.Reason,
+		}
+		if err := p.object(o); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func newDeadLettersRetryCommand(env *environment) *cobra.Command {
@@ -64,7 +91,8 @@ func newDeadLettersRetryCommand(env *environment) *cobra.Command {
 		Short: "Send dead letters once more, in their order, and drop those that are accepted",
 		Example: `  reprise events dead-letters retry billing
   reprise events dead-letters retry billing --event 812 --to https://example.com/events`,
-		Args: oneName("delivery"),
+		Args:              oneName("delivery"),
+		ValidArgsFunction: env.proposes(buriedDeliveries),
 		RunE: func(c *cobra.Command, args []string) error {
 			return env.deadLetters(c.Context(), args, only, func(d *jetstream.Deliveries, found letters) error {
 				return env.retry(c.Context(), d, found, r)
@@ -81,9 +109,10 @@ func newDeadLettersDropCommand(env *environment) *cobra.Command {
 	var only []uint
 	var all bool
 	c := &cobra.Command{
-		Use:   "drop DELIVERY",
-		Short: "Forget dead letters; the events stay in the history",
-		Args:  oneName("delivery"),
+		Use:               "drop DELIVERY",
+		Short:             "Forget dead letters; the events stay in the history",
+		Args:              oneName("delivery"),
+		ValidArgsFunction: env.proposes(buriedDeliveries),
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(only) == 0 && !all {
 				return fmt.Errorf("which ones? Say --event SEQUENCE, or --all")

@@ -36,7 +36,7 @@ The exit status is 0 whether there are differences or not, 1 on an error. With
   reprise diff --from @700 --to @830 deployment/web
   reprise diff --from -1h pods -l app=web`,
 		Args:              atMostOneObject("pod/web-1"),
-		ValidArgsFunction: cobra.NoFileCompletions,
+		ValidArgsFunction: env.proposesObjects(&s),
 		RunE: func(c *cobra.Command, args []string) error {
 			d := differences{printer: p}
 			err := s.differ(c, args, selector, func() error {
@@ -66,6 +66,7 @@ The exit status is 0 whether there are differences or not, 1 on an error. With
 	d.StringVarP(&s.namespace, "namespace", "n", "default", "only objects in a namespace")
 	d.BoolVarP(&s.everywhere, "all-namespaces", "A", false, "all namespaces, and what is in none; so it is without --namespace")
 	d.StringVarP(&selector, "selector", "l", "", "only objects with such labels at either moment, as app=web")
+	env.completesQuestions(c)
 	d.BoolVar(&code, "exit-code", false, "exit with 1 if there are differences, with 2 on an error")
 	c.PreRunE = func(*cobra.Command, []string) error {
 		if p.format == "text" {

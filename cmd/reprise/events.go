@@ -17,7 +17,7 @@ func newEventsCommand(env *environment) *cobra.Command {
 	p := printer{w: env.Stdout}
 	var q history.Query
 	var follow bool
-	s := selection{ahead: true}
+	var s selection
 	var r receiver
 	c := &cobra.Command{
 		Use:   "events",
@@ -38,6 +38,7 @@ func newEventsCommand(env *environment) *cobra.Command {
 			if err := errors.Join(p.check(), checkType("--filter", q.Type), s.checkMoments()); err != nil {
 				return err
 			}
+			s.ahead = follow || r.url != ""
 			if r.url != "" {
 				if p.format != "" {
 					return errors.New("--output is how events are shown here, and --to with a URL delivers them as CloudEvents: leave one of them out")
@@ -50,10 +51,7 @@ func newEventsCommand(env *environment) *cobra.Command {
 				}
 				n, err := p.told((&telling{follow: follow}).events(c.Context(), h, q))
 				if err == nil && n == 0 && !follow {
-					if err := nothingIn(c.Context(), h, q.Namespace); err != nil {
-						return err
-					}
-					fmt.Fprintln(env.Stderr, "There is no such event.")
+					return env.nothing(c.Context(), h, q)
 				}
 				return err
 			})
@@ -72,6 +70,7 @@ func newEventsCommand(env *environment) *cobra.Command {
 	f.BoolVarP(&follow, "follow", "f", false, "wait for more")
 	completes(c, "filter", eventTypes)
 	r.flags(c)
+	env.completesQuestions(c)
 	c.AddCommand(newDeadLettersCommand(env))
 	return c
 }

@@ -36,7 +36,7 @@ An OBJECT is written as kubectl does (pod/web-1), as the log does
   reprise history --user alice --since 1h
   reprise history 2f0c6a0e-8d1b-4f0e-9f5e-0a54dd3e5a3c`,
 		Args:              atMostOneObject("pod/web-1"),
-		ValidArgsFunction: cobra.NoFileCompletions,
+		ValidArgsFunction: env.proposesObjects(&s),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := errors.Join(p.check(), t.check()); err != nil {
 				return err
@@ -51,10 +51,7 @@ An OBJECT is written as kubectl does (pod/web-1), as the log does
 				}
 				n, err := p.told(t.events(c.Context(), h, q))
 				if err == nil && n == 0 && !t.follow {
-					if err := nothingIn(c.Context(), h, q.Namespace); err != nil {
-						return err
-					}
-					fmt.Fprintln(env.Stderr, "There is no such event.")
+					return env.nothing(c.Context(), h, q)
 				}
 				return err
 			})
@@ -63,6 +60,7 @@ An OBJECT is written as kubectl does (pod/web-1), as the log does
 	p.flag(c)
 	s.flags(c)
 	t.flags(c)
+	env.completesQuestions(c)
 	return c
 }
 

@@ -74,8 +74,8 @@ func newIntegratorListCommand(env *environment) *cobra.Command {
 		Short: "List the integrators and how far each has read",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if p.format != "" && p.format != "json" && p.format != "yaml" {
-				return fmt.Errorf("--output %q is neither json nor yaml", p.format)
+			if err := p.checkObjects(); err != nil {
+				return err
 			}
 			return env.askAll(func(o *operatorConnection) error {
 				all, err := o.integrators.List(c.Context())
@@ -89,7 +89,7 @@ func newIntegratorListCommand(env *environment) *cobra.Command {
 			})
 		},
 	}
-	c.Flags().StringVarP(&p.format, "output", "o", "", "json or yaml: for programs, an object each")
+	p.objectsFlag(c)
 	return c
 }
 
@@ -116,10 +116,11 @@ func (p printer) integrators(all []events.SubscriberStatus) error {
 
 func newIntegratorDeleteCommand(env *environment) *cobra.Command {
 	return &cobra.Command{
-		Use:     "delete NAME",
-		Aliases: []string{"revoke"},
-		Short:   "End an integrator's connections, take back its rights and forget its position",
-		Args:    oneName("integrator"),
+		Use:               "delete NAME",
+		Aliases:           []string{"revoke"},
+		Short:             "End an integrator's connections, take back its rights and forget its position",
+		Args:              oneName("integrator"),
+		ValidArgsFunction: env.proposes(integratorNames),
 		RunE: func(c *cobra.Command, args []string) error {
 			return env.askAll(func(o *operatorConnection) error {
 				if err := o.integrators.Delete(c.Context(), args[0]); err != nil {

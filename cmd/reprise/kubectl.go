@@ -25,6 +25,7 @@ func newKubectlCommand(env *environment) *cobra.Command {
 		Example: `  reprise kubectl get pods -A
   reprise kubectl apply -f web.yaml`,
 		DisableFlagParsing: true,
+		ValidArgsFunction:  env.proposesAsKubectl,
 		RunE: func(c *cobra.Command, args []string) error {
 			if os.Getenv("KUBECONFIG") == "" {
 				env.explainWithoutCluster()
@@ -32,18 +33,10 @@ func newKubectlCommand(env *environment) *cobra.Command {
 					return err
 				}
 			}
-			argv := append([]string{"kubectl"}, args...)
-			if _, err := logs.GlogSetter(kubectl.GetLogVerbosity(argv)); err != nil {
+			if _, err := logs.GlogSetter(kubectl.GetLogVerbosity(append([]string{"kubectl"}, args...))); err != nil {
 				return err
 			}
-			streams := genericiooptions.IOStreams{In: env.Stdin, Out: env.Stdout, ErrOut: env.Stderr}
-			k := kubectl.NewDefaultKubectlCommandWithArgs(kubectl.KubectlOptions{
-				PluginHandler: kubectl.NewDefaultPluginHandler([]string{"kubectl"}),
-				Arguments:     argv,
-				ConfigFlags: genericclioptions.NewConfigFlags(true).WithDeprecatedPasswordFlag().
-					WithDiscoveryBurst(300).WithDiscoveryQPS(50).WithWarningPrinter(streams),
-				IOStreams: streams,
-			})
+			k := env.embeddedKubectl(args)
 			k.SetArgs(args)
 			k.SetContext(c.Context())
 			if err := cli.RunNoErrOutput(k); err != nil {
@@ -52,6 +45,19 @@ func newKubectlCommand(env *environment) *cobra.Command {
 			return nil
 		},
 	}
+}
+
+// embeddedKubectl is upstream's kubectl, which looks for a plugin that some arguments
+// may name.
+func (e *environment) embeddedKubectl(args []string) *cobra.Command {
+	streams := genericiooptions.IOStreams{In: e.Stdin, Out: e.Stdout, ErrOut: e.Stderr}
+	return kubectl.NewDefaultKubectlCommandWithArgs(kubectl.KubectlOptions{
+		PluginHandler: kubectl.NewDefaultPluginHandler([]string{"kubectl"}),
+		Arguments:     append([]string{"kubectl"}, args...),
+		ConfigFlags: genericclioptions.NewConfigFlags(true).WithDeprecatedPasswordFlag().
+			WithDiscoveryBurst(300).WithDiscoveryQPS(50).WithWarningPrinter(streams),
+		IOStreams: streams,
+	})
 }
 
 // explainWithoutCluster has kubectl's failures end with what to do, if there is no

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -113,15 +112,7 @@ func (o *openOptions) inside(ctx context.Context, dir string, command []string) 
 	if self, err := os.Executable(); err == nil && command[0] == "reprise" {
 		c.Path, c.Err = self, nil
 	}
-	err := c.Run()
-	var status *exec.ExitError
-	if errors.As(err, &status) {
-		return exitCode(max(status.ExitCode(), 1))
-	}
-	if err != nil {
-		return fmt.Errorf("cannot run %s: %w", command[0], err)
-	}
-	return nil
+	return o.ended(ctx, command[0], c.Run())
 }
 
 // loadArchive reads an archive into a store, and shows how far it is.

@@ -83,6 +83,11 @@ func TestWhatNeverWas(t *testing.T) {
 		"diff --from @1 @20":       "\"@20\" is a moment, and no object",
 		"history 12345":            "\"12345\" is a moment, and no object",
 		"history nosuch":           "there never was an object or a kind",
+		"history -A --user nosuch": "nothing was ever done for a user \"nosuch\"; lately it was for ",
+		"events --user nosuch":     "nothing was ever done for a user \"nosuch\"; lately it was for ",
+		"events --actor nosuch":    "nothing was ever written by an actor \"nosuch\"; lately it was by ",
+		"events --resource nosuch": "there never was a resource \"nosuch\"; the log has ",
+		"events --from @999":       "there is no event 999 yet: the log goes from sequence 1 ",
 	} {
 		out, err := run(line)
 		if err == nil || !strings.Contains(err.Error(), want) || strings.HasSuffix(err.Error(), "at that sequence") || strings.Contains(out, "nothing is different") {
@@ -99,7 +104,8 @@ func TestWhatNeverWas(t *testing.T) {
 	if err := nothingIn(t.Context(), gone, "shop"); err == nil || strings.Contains(err.Error(), "nothing happened") {
 		t.Errorf("nothingIn: %v", err)
 	}
-	if out, err := run("history -A --user nobody"); err != nil || !strings.Contains(out, "There is no such event.") {
+	// Who did something, and not that, is another matter.
+	if out, err := run("history -A --actor scheduler --type node.created"); err != nil || !strings.Contains(out, "There is no such event.") {
 		t.Errorf("%v\n%s", err, out)
 	}
 }

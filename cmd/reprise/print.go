@@ -30,7 +30,10 @@ type printer struct {
 	thorough bool
 }
 
-var formats = []string{"wide", "json", "yaml", "text"}
+var (
+	formats       = []string{"wide", "json", "yaml", "text"}
+	objectFormats = []string{"json", "yaml"}
+)
 
 // columns is how wide a line of a change may be before its end is left out.
 const columns = 140
@@ -45,6 +48,20 @@ func (p printer) check() error {
 		return nil
 	}
 	return fmt.Errorf("--output %q is none of %s", p.format, strings.Join(formats, ", "))
+}
+
+// objectsFlag and checkObjects are flag and check where each thing is a line of a table,
+// or an object for programs.
+func (p *printer) objectsFlag(c *cobra.Command) {
+	c.Flags().StringVarP(&p.format, "output", "o", "", "json or yaml: for programs, an object each")
+	completes(c, "output", func() []string { return objectFormats })
+}
+
+func (p printer) checkObjects() error {
+	if p.format == "" || slices.Contains(objectFormats, p.format) {
+		return nil
+	}
+	return fmt.Errorf("--output %q is neither json nor yaml", p.format)
 }
 
 // forPeople says whether people read what is printed.

@@ -3,6 +3,7 @@ package main
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/projections/history"
@@ -23,6 +24,20 @@ func TestEncryptedValuesAreShort(t *testing.T) {
 	plain := history.Line{Path: "data.note", After: []byte(`"sealed/v001/a note, in the clear"`)}
 	if got := (printer{}).changes([]history.Line{plain}); got[0] != plain.String() {
 		t.Errorf("what is not encrypted: %s", got)
+	}
+}
+
+// Programs get an object for each dead letter.
+func TestDeadLettersForPrograms(t *testing.T) {
+	var out strings.Builder
+	at := time.Date(2026, 11, 26, 3, 0, 0, 0, time.FixedZone("", 3600))
+	letter := events.DeadLetter{Delivery: "billing", Target: "https://example.com", Reason: "it says no", Attempts: 2, Since: at, At: at.Add(time.Hour), Event: events.Event{
+		Sequence: 7, Type: "pod.bound", Object: events.Ref{Resource: "pods", Namespace: "shop", Name: "web"},
+	}}
+	found := letters{count: 1, all: func(yield func(events.DeadLetter, error) bool) { yield(letter, nil) }}
+	want := `{"attempts":2,"delivery":"billing","event":7,"givenUp":"2026-11-26T03:00:00Z","object":"pods/shop/web","reason":"it says no","since":"2026-11-26T02:00:00Z","target":"https://example.com","type":"pod.bound"}` + "\n"
+	if err := (printer{w: &out, format: "json"}).letters(found); err != nil || out.String() != want {
+		t.Errorf("%v: %s", err, out.String())
 	}
 }
 

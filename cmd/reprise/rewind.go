@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
@@ -47,6 +47,7 @@ A moment is a time (10:42, "2026-11-26 10:42", 2026-11-26T10:42:00Z), a while ag
   reprise rewind --remove reprise@812`,
 		// A moment such as -15m looks like flags, and so do those of the command.
 		DisableFlagParsing: true,
+		ValidArgsFunction:  o.proposes,
 		RunE:               func(c *cobra.Command, args []string) error { return o.parse(c, args) },
 	}
 	f := c.Flags()
@@ -99,6 +100,19 @@ func (o *rewindOptions) parse(c *cobra.Command, args []string) error {
 	return o.run(c.Context(), point, args)
 }
 
+// proposes has the shell propose what kubectl would, after that, and elsewhere nothing
+// but commands.
+func (o *rewindOptions) proposes(c *cobra.Command, args []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	i := slices.Index(args, "--")
+	switch {
+	case i < 0:
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	case i+1 < len(args) && args[i+1] == "kubectl":
+		return o.proposesAsKubectl(c, args[i+2:], word)
+	}
+	return nil, cobra.ShellCompDirectiveDefault
+}
+
 func (o *rewindOptions) run(ctx context.Context, point string, command []string) error {
 	if o.serve && len(command) > 0 {
 		return fmt.Errorf("--serve adds a context and runs nothing; leave out either --serve or %q", strings.Join(command, " "))
@@ -108,6 +122,9 @@ func (o *rewindOptions) run(ctx context.Context, point string, command []string)
 		return err
 	}
 	m, err := a.resolve(ctx, point)
+	if apierrors.IsBadRequest(err) && !strings.Contains(err.Error(), strings.TrimPrefix(point, "@")) {
+		return fmt.Errorf("%s: %w", point, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -161,15 +178,7 @@ func (o *rewindOptions) runThen(ctx context.Context, a *access, m past.Moment, c
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+file, "KUBECACHEDIR="+filepath.Join(dir, "cache"))
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second
-	err = cmd.Run()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) && exit.ExitCode() > 0 {
-		return exitCode(exit.ExitCode())
-	}
-	if err != nil && ctx.Err() == nil {
-		return fmt.Errorf("cannot run %s: %w", command[0], err)
-	}
-	return nil
+	return o.ended(ctx, command[0], cmd.Run())
 }
 
 // program finds what to run. kubectl is the one that the shell would find, or else

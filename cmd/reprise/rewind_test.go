@@ -63,9 +63,26 @@ func TestRewindRunsACommand(t *testing.T) {
 			t.Errorf("it asked for %s", r.asked)
 		}
 	}
-	var code exitCode
-	if _, err := r.run("now", "--", "sh", "-c", "exit 3"); !errors.As(err, &code) || code != 3 {
-		t.Errorf("the exit status is not passed on: %v", err)
+}
+
+// How a command ended, and that it could not run, a caller learns as from a shell.
+func TestStatusesOfCommands(t *testing.T) {
+	r := newRewinder(t)
+	plain := filepath.Join(t.TempDir(), "plain")
+	if err := os.WriteFile(plain, []byte("no program"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for status, command := range map[int][]string{
+		3: {"sh", "-c", "exit 3"}, 137: {"sh", "-c", "kill -9 $$"}, 126: {plain}, 127: {"no-such-program"}, 0: {"true"},
+	} {
+		said, err := r.run(append([]string{"now", "--"}, command...)...)
+		var code exitCode
+		if errors.As(err, &code); int(code) != status || err != nil && status == 0 {
+			t.Errorf("%q ends with %v, not with %d", command, err, status)
+		}
+		if strings.Contains(said, "cannot run "+command[0]) != (status == notFound || status == notExecutable) {
+			t.Errorf("of %q it says %q", command, said)
+		}
 	}
 }
 
@@ -103,7 +120,6 @@ func TestRewindRefuses(t *testing.T) {
 		"unknown flag: --frobnicat": {"-15m", "--frobnicate"},
 		"leave out either":          {"-15m", "--serve", "--", "kubectl"},
 		`has no context "other"`:    {"-15m", "--context", "other"},
-		"cannot run no-such":        {"-15m", "--", "no-such-program"},
 	} {
 		if out, err := r.run(args...); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%q: %v\n%s", args, err, out)

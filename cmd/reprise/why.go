@@ -33,7 +33,7 @@ from an event: of an object, from its latest.`,
   reprise why @812
   reprise why --down @807 -o json`,
 		Args:              oneObject("pod/web-1, or @812 for an event"),
-		ValidArgsFunction: cobra.NoFileCompletions,
+		ValidArgsFunction: env.proposesObjects(&s),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := p.check(); err != nil {
 				return err
@@ -63,6 +63,7 @@ from an event: of an object, from its latest.`,
 	c.Flags().StringVar(&s.uid, "uid", "", "of several objects that bore the name one after the other, the one with this uid")
 	c.Flags().BoolVar(&down, "down", false, "tell what followed from the event, and from that in turn")
 	c.Flags().IntVar(&limit, "limit", 200, "how many events --down prints at most")
+	env.completesQuestions(c)
 	return c
 }
 

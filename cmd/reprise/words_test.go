@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -32,6 +33,7 @@ func TestWrongWordsAreAnswered(t *testing.T) {
 		"events --filter pod.b*":                  "nothing is ever \"b*\"",
 		"events --filter pod.":                    "is no type of event",
 		"integrator list -o wide":                 "neither json nor yaml",
+		"events dead-letters list -o text":        "neither json nor yaml",
 		"events --from yesterday":                 "--from: \"yesterday\" names no moment",
 		"events --to http://127.0.0.1:1/ -o json": "leave one of them out",
 		"events --to nonsense":                    "neither a moment nor an address",
@@ -76,11 +78,13 @@ func TestFlagsAreExplained(t *testing.T) {
 func TestCompletion(t *testing.T) {
 	for line, want := range map[string]string{
 		"history -o ": "json\n", "events -o ": "yaml\n", "history --type ": "pod.bound\n", "events --filter ": "container.exited\n",
-		"why ": ":4\n", "history ": ":4\n", "diff ": ":4\n",
+		"why ": ":6\n", "history ": ":6\n", "diff ": ":6\n", "integrator delete ": ":4\n", "rewind ": ":4\n",
+		"kubectl get -o ": "jsonpath\n", "kubectl ro": "rollout\t", "rewind now -- kubectl descr": "describe\t", "rewind now -- ": ":0\n",
+		"integrator list -o ": "yaml\n", "events dead-letters list -o ": "yaml\n",
 	} {
 		var out strings.Builder
 		m := &Main{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &out}
-		if err := m.Run(t.Context(), append([]string{"__complete"}, strings.Split(line, " ")...)); err != nil || !strings.Contains(out.String(), want) {
+		if err := m.Run(t.Context(), slices.Concat([]string{"__complete", "--data-dir", t.TempDir(), "--run-dir", t.TempDir()}, strings.Split(line, " "))); err != nil || !strings.Contains(out.String(), want) {
 			t.Errorf("reprise %s: %v\n%s", line, err, out.String())
 		}
 	}
