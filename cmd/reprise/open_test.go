@@ -32,7 +32,7 @@ func opened(t *testing.T, events uint64) func(line string) (string, error) {
 	return func(line string) (string, error) {
 		var out bytes.Buffer
 		m := &Main{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &out}
-		err := m.Run(t.Context(), append([]string{"--data-dir", dir, "--run-dir", dir}, strings.Fields(line)...))
+		err := m.Run(t.Context(), append([]string{"--data-dir", dir, "--run-dir", dir}, strings.Split(line, " ")...))
 		return out.String(), err
 	}
 }
@@ -107,5 +107,18 @@ func TestWhatNeverWas(t *testing.T) {
 	// Who did something, and not that, is another matter.
 	if out, err := run("history -A --actor scheduler --type node.created"); err != nil || !strings.Contains(out, "There is no such event.") {
 		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// The shell proposes what the history has.
+func TestProposals(t *testing.T) {
+	run := opened(t, 300)
+	for line, want := range map[string]string{
+		"history no": "nodes\n:6\n", "why nodes/": "nodes/", "diff pods/ -n nosuch pods/": ":4\n",
+		"history --user ": "system:", "events --actor sch": "scheduler\n", "events --resource po": "pods\n", "history nodes/x ": ":4\n",
+	} {
+		if out, err := run("__complete " + line); err != nil || !strings.Contains(out, want) {
+			t.Errorf("%s: %v\n%s", line, err, out)
+		}
 	}
 }

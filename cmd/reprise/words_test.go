@@ -1,6 +1,7 @@
 package main
 
 import (
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -76,6 +77,7 @@ func TestFlagsAreExplained(t *testing.T) {
 
 // The shell proposes what a flag takes, and no files where none are read.
 func TestCompletion(t *testing.T) {
+	t.Setenv("KUBECONFIG", filepath.Join(t.TempDir(), "none"))
 	for line, want := range map[string]string{
 		"history -o ": "json\n", "events -o ": "yaml\n", "history --type ": "pod.bound\n", "events --filter ": "container.exited\n",
 		"why ": ":6\n", "history ": ":6\n", "diff ": ":6\n", "integrator delete ": ":4\n", "rewind ": ":4\n",
