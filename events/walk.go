@@ -30,6 +30,10 @@ func skipValue(doc []byte, i int) int {
 	return i
 }
 
+// ValueEnd returns the index after the value, in a canonical document, that begins at i,
+// or the document's length.
+func ValueEnd(doc []byte, i int) int { return skipValue(doc, i) }
+
 func skipString(doc []byte, i int) int {
 	for i = textEnd(doc, i+1); i < len(doc); i = textEnd(doc, i+2) {
 		if doc[i] == '"' {

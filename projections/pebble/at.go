@@ -29,7 +29,8 @@ func (s *Store) damaged(key []byte, err error) error {
 // used again for another object.
 type thread struct {
 	bytes   []byte // the data of all steps
-	whole   []byte // the version that the patches follow on
+	whole   []byte // the version that the patches follow on, nil while there is none
+	room    []byte // for that of the next object
 	patches []part // the newest first
 	ops     []events.Op
 	newest  step
@@ -40,7 +41,7 @@ type thread struct {
 type part struct{ from, to int }
 
 func (t *thread) reset() {
-	*t = thread{bytes: t.bytes[:0], patches: t.patches[:0], ops: t.ops[:0]}
+	*t = thread{bytes: t.bytes[:0], room: t.room, patches: t.patches[:0], ops: t.ops[:0]}
 }
 
 // add takes the step before those that it has, and says whether the next one
@@ -57,16 +58,21 @@ func (t *thread) add(sequence uint64, st step) (more bool) {
 	}
 	switch st.kind {
 	case stepWhole:
-		t.whole = bytes.Clone(st.data)
-		return false
+		return t.begin(st.data)
 	case stepFrame:
-		t.whole = bytes.Clone(st.frame)
-		return false
+		return t.begin(st.frame)
 	}
 	from := len(t.bytes)
 	t.bytes = append(t.bytes, st.data...)
 	t.patches = append(t.patches, part{from, len(t.bytes)})
 	return true
+}
+
+// begin takes the version that is whole, before which nothing matters.
+func (t *thread) begin(whole []byte) (more bool) {
+	t.whole = append(t.room[:0], whole...)
+	t.room = t.whole
+	return false
 }
 
 // object is what the thread has come to, nil for none.
@@ -86,6 +92,9 @@ func (t *thread) object(ref events.Ref) (*projections.Entry, error) {
 	raw, err := events.ApplyOps(t.whole, t.ops)
 	if err != nil {
 		return nil, err
+	}
+	if len(t.ops) == 0 {
+		raw = bytes.Clone(raw)
 	}
 	e := projections.NewEntry(ref, t.newest.uid, t.newest.created, t.at, raw)
 	e.Version = t.newest.version

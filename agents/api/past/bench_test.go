@@ -112,6 +112,12 @@ func BenchmarkPast(b *testing.B) {
 		}
 		b.ReportMetric(float64(n), "pods")
 	})
+	b.Run("listbytes", func(b *testing.B) { // and the client does not decode them
+		defer processor(b)()
+		for range b.N {
+			r.in(b).get("/api/v1/pods", "application/json")
+		}
+	})
 	b.Run("table", func(b *testing.B) {
 		defer processor(b)()
 		for range b.N {

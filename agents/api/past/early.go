@@ -105,7 +105,7 @@ func (g getter) GetRESTOptions(resource schema.GroupResource, example apiruntime
 	if err != nil || example == nil {
 		return o, err
 	}
-	reader, err := quick.NewDecoder(o.StorageConfig.EncodeVersioner, example)
+	reader, err := quick.NewBriefDecoder(o.StorageConfig.EncodeVersioner, example)
 	if err != nil {
 		return o, nil // Nothing of its kind is in upstream's scheme: upstream decodes it.
 	}

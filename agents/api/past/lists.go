@@ -141,12 +141,14 @@ type encoded struct {
 	err   error
 }
 
+// rooms are memory for what is encoded.
+var rooms = sync.Pool{New: func() any { return new([]byte) }}
+
 // writePods writes pods in their order. Those that come next are encoded meanwhile.
 func writePods(w io.Writer, pods []core.Pod) error {
 	var (
 		coming = make(chan chan encoded, 2*runtime.GOMAXPROCS(0))
 		stop   = make(chan struct{})
-		used   sync.Pool
 	)
 	defer close(stop)
 	go func() {
@@ -159,12 +161,9 @@ func writePods(w io.Writer, pods []core.Pod) error {
 				return
 			}
 			go func() {
-				b, _ := used.Get().(*[]byte)
-				if b == nil {
-					b = new([]byte)
-				}
+				room := rooms.Get().(*[]byte)
 				var e encoded
-				e.bytes, e.err = encodePods((*b)[:0], some)
+				e.bytes, e.err = encodePods((*room)[:0], some)
 				next <- e
 			}()
 		}
@@ -181,22 +180,25 @@ func writePods(w io.Writer, pods []core.Pod) error {
 		if _, err := w.Write(e.bytes); err != nil {
 			return err
 		}
-		used.Put(&e.bytes)
+		rooms.Put(&e.bytes)
 	}
 	return nil
 }
 
 // encodePods appends pods as they are served.
 func encodePods(b []byte, pods []core.Pod) (_ []byte, err error) {
+	var pod v1.Pod
 	for i := range pods {
-		var pod v1.Pod
+		pod = v1.Pod{}
 		if err := legacyscheme.Scheme.Convert(&pods[i], &pod, nil); err != nil {
 			return b, err
 		}
 		if b, err = quick.Append(b, &pod); err != nil {
 			return b, err
 		}
-		b = append(b, ',')
+		if b = append(b, ','); i == 0 {
+			b = slices.Grow(b, len(b)*5/4*len(pods)) // They are alike.
+		}
 	}
 	return b, nil
 }

@@ -9,6 +9,7 @@ import (
 // member is a field of a struct, or of one that is embedded in it, as JSON has it.
 type member struct {
 	name   string // as it is written, with its colon
+	typ    reflect.Type
 	offset uintptr
 	absent func(at unsafe.Pointer) bool // nil if it is always told
 	append appender
@@ -37,8 +38,8 @@ func appendStruct(members []member) appender {
 }
 
 // membersOf returns the members of a struct that lies at an offset. It is not plain if
-// encoding/json has to think about them.
-func membersOf(t reflect.Type, offset uintptr, making map[reflect.Type]*appender) (members []member, isPlain bool) {
+// encoding/json has to think about them. How to append values of a type says how.
+func membersOf(t reflect.Type, offset uintptr, how func(reflect.Type) appender) (members []member, isPlain bool) {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		tag := f.Tag.Get("json")
@@ -47,7 +48,7 @@ func membersOf(t reflect.Type, offset uintptr, making map[reflect.Type]*appender
 		case f.Anonymous && (f.Type.Kind() != reflect.Struct || !f.IsExported()):
 			return nil, false
 		case f.Anonymous && name == "":
-			embedded, isPlain := membersOf(f.Type, offset+f.Offset, making)
+			embedded, isPlain := membersOf(f.Type, offset+f.Offset, how)
 			if !isPlain {
 				return nil, false
 			}
@@ -58,7 +59,7 @@ func membersOf(t reflect.Type, offset uintptr, making map[reflect.Type]*appender
 		case name == "":
 			name = f.Name
 		}
-		m := member{name: `"` + name + `":`, offset: offset + f.Offset}
+		m := member{name: `"` + name + `":`, typ: f.Type, offset: offset + f.Offset}
 		for _, o := range strings.Split(options, ",") {
 			switch o {
 			case "omitempty":
@@ -72,7 +73,7 @@ func membersOf(t reflect.Type, offset uintptr, making map[reflect.Type]*appender
 		if strings.ContainsFunc(name, unusual) {
 			return nil, false
 		}
-		m.append = appenderIn(f.Type, making)
+		m.append = how(f.Type)
 		members = append(members, m)
 	}
 	names := map[string]bool{}

@@ -20,6 +20,7 @@ import (
 	_ "k8s.io/kubernetes/pkg/controlplane" // installs upstream's scheme
 
 	"github.com/reprise-run/reprise/agents/api/quick"
+	"github.com/reprise-run/reprise/events"
 )
 
 // storedKinds are the kinds that upstream stores, as it holds them in memory, each with
@@ -54,6 +55,8 @@ func TestQuickReaderAgreesWithUpstream(t *testing.T) {
 		must(t, err)
 		reader, err := quick.NewDecoder(version, example)
 		must(t, err)
+		brief, err := quick.NewBriefDecoder(version, example)
+		must(t, err)
 		codec := legacyscheme.Codecs.LegacyCodec(version)
 		for range 30 {
 			o, err := legacyscheme.Scheme.New(kind)
@@ -70,6 +73,13 @@ func TestQuickReaderAgreesWithUpstream(t *testing.T) {
 			}
 			if !apiequality.Semantic.DeepEqual(want, got) {
 				t.Fatalf("%s in %s is read as\n%#v\nand by upstream as\n%#v\n%s", kind, version, got, want, raw)
+			}
+			raw, err = events.Canonical(raw)
+			must(t, err)
+			into, _ = legacyscheme.Scheme.New(kind)
+			got, _, err = brief.Decode(raw, nil, into)
+			if err != nil || got != into || !apiequality.Semantic.DeepEqual(want, got) {
+				t.Fatalf("%s in %s is read briefly as (%v)\n%#v\nand by upstream as\n%#v\n%s", kind, version, err, got, want, raw)
 			}
 			tried++
 		}
