@@ -53,9 +53,23 @@ func CommandCanonical(object Ref, uid string, before, after []byte) (Change, boo
 		c.Type, c.Data = noun+".created", after
 		c.canonical = extentOf(after)
 	default:
-		ops := diff(before, after)
-		c.Type, c.Data = factOf(object, noun, ops), AppendPatch(nil, ops)
+		return CommandPatch(object, uid, before, diff(before, after))
 	}
+	return c, true, nil
+}
+
+// CommandPatch is CommandCanonical for a version that differs from one that is there by
+// operations, as Diff gives them.
+func CommandPatch(object Ref, uid string, before []byte, ops []Op) (Change, bool, error) {
+	c := Change{Object: object, UID: uid}
+	if len(ops) == 0 {
+		return c, false, nil
+	}
+	noun, err := nounOf(before)
+	if err != nil {
+		return c, false, fmt.Errorf("%s: %w", object, err)
+	}
+	c.Type, c.Data = factOf(object, noun, ops), AppendPatch(nil, ops)
 	return c, true, nil
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/reprise-run/reprise/agents/api/storage"
 	"github.com/reprise-run/reprise/agents/api/storage/storagetest"
 	"github.com/reprise-run/reprise/agents/api/upstream"
+	"github.com/reprise-run/reprise/agents/runner"
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/projections"
 )
@@ -52,7 +53,7 @@ func TestBoundWhileDeleted(t *testing.T) {
 	asked := 0
 	bind := func() {
 		if asked++; asked == 1 {
-			if _, done, err := backend.ReplaceDocument(t.Context(), pod, "u1", document("web", "u1", "n1"), revision); err != nil || !done {
+			if _, done, err := backend.Patch(t.Context(), pod, []events.Op{runner.Set("/spec/nodeName", "n1")}, revision); err != nil || !done {
 				t.Errorf("bound: %v, %v", done, err)
 			}
 		}

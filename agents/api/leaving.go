@@ -1,9 +1,11 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"reflect"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -95,11 +97,11 @@ func (l *leaving) GuaranteedUpdate(ctx context.Context, key string, out runtime.
 	if err != nil {
 		return err
 	}
-	after, err := l.after(updated.(*core.Pod))
+	ops, err := l.ops(updated.(*core.Pod))
 	if err != nil {
 		return err
 	}
-	revision, done, err := l.backend.ReplaceDocument(ctx, l.object, l.seen.UID, after, l.seen.Sequence)
+	revision, done, err := l.backend.Patch(ctx, l.object, ops, l.seen.Sequence)
 	l.pod = nil // whatever is done next is done to what is there then
 	return settle(out, updated.(*core.Pod), revision, done, err)
 }
@@ -116,9 +118,9 @@ func settle(out runtime.Object, pod *core.Pod, revision uint64, done bool, err e
 	return versions.UpdateObject(out, revision)
 }
 
-// after is the pod as it is to be stored, if it is as it was but for the fields in
-// which a deletion shows.
-func (l *leaving) after(pod *core.Pod) ([]byte, error) {
+// ops are what the pod is changed by, if it is as it was but for the fields in which a
+// deletion shows.
+func (l *leaving) ops(pod *core.Pod) ([]events.Op, error) {
 	is, was := &pod.ObjectMeta, &l.pod.ObjectMeta
 	rest := *pod
 	rest.DeletionTimestamp, rest.DeletionGracePeriodSeconds = was.DeletionTimestamp, was.DeletionGracePeriodSeconds
@@ -126,25 +128,43 @@ func (l *leaving) after(pod *core.Pod) ([]byte, error) {
 	if !quick.Equal(&rest, l.pod) {
 		return nil, errOtherwise
 	}
-	return events.ApplyOps(l.seen.Raw, deletionOps(was, is))
+	ops := deletionOps(was, is)
+	if slices.Equal(was.Finalizers, is.Finalizers) {
+		return ops, nil
+	}
+	// Which of a list remain is told one by one.
+	after, err := events.ApplyOps(l.seen.Raw, ops)
+	if err != nil {
+		return nil, err
+	}
+	patch, err := events.Diff(l.seen.Raw, after)
+	if err != nil {
+		return nil, err
+	}
+	return events.ParsePatch(patch)
 }
 
 // deletionOps are the operations after which metadata tells of a deletion what
-// other metadata does.
+// other metadata does: of what differs, in the order of events.Diff.
 func deletionOps(was, is *metav1.ObjectMeta) (ops []events.Op) {
-	set := func(member string, was, is bool, value any) {
+	set := func(member string, was, is any, had, has bool) {
 		path := "/metadata/" + member
 		switch {
-		case is:
-			ops = append(ops, runner.Set(path, value))
-		case was:
+		case !has && had:
 			ops = append(ops, runner.Unset(path))
+		case !has:
+		case !had:
+			ops = append(ops, runner.Set(path, is))
+		default:
+			if before, after := runner.Encode(was), runner.Encode(is); !bytes.Equal(before, after) {
+				ops = append(ops, events.Op{Op: "replace", Path: path, Value: after})
+			}
 		}
 	}
-	set("deletionGracePeriodSeconds", was.DeletionGracePeriodSeconds != nil, is.DeletionGracePeriodSeconds != nil, is.DeletionGracePeriodSeconds)
-	set("deletionTimestamp", was.DeletionTimestamp != nil, is.DeletionTimestamp != nil, is.DeletionTimestamp)
-	set("finalizers", len(was.Finalizers) > 0, len(is.Finalizers) > 0, is.Finalizers)
-	set("generation", was.Generation != 0, is.Generation != 0, is.Generation)
+	set("deletionGracePeriodSeconds", was.DeletionGracePeriodSeconds, is.DeletionGracePeriodSeconds, was.DeletionGracePeriodSeconds != nil, is.DeletionGracePeriodSeconds != nil)
+	set("deletionTimestamp", was.DeletionTimestamp, is.DeletionTimestamp, was.DeletionTimestamp != nil, is.DeletionTimestamp != nil)
+	set("finalizers", was.Finalizers, is.Finalizers, len(was.Finalizers) > 0, len(is.Finalizers) > 0)
+	set("generation", was.Generation, is.Generation, was.Generation != 0, is.Generation != 0)
 	return ops
 }
 

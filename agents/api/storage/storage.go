@@ -91,11 +91,13 @@ func (b *Backend) CreateDocument(ctx context.Context, r events.Ref, uid string, 
 	return o.revision, o.done, err
 }
 
-// ReplaceDocument stores another version of an object that was last changed at the
-// expected revision, as upstream's storage would, given its encoding, which is canonical,
-// and returns its revision. It says false if the object has changed since, or is gone.
-func (b *Backend) ReplaceDocument(ctx context.Context, r events.Ref, uid string, doc []byte, expected uint64) (revision uint64, done bool, err error) {
-	o, err := b.stream(r).write(ctx, r, uid, doc, expected)
+// Patch changes an object that was last changed at the expected revision by operations
+// as events.Diff would give them, and returns its revision. It says false if the object
+// has changed since, or is gone. Nothing of it may be sealed.
+func (b *Backend) Patch(ctx context.Context, r events.Ref, ops []events.Op, expected uint64) (revision uint64, done bool, err error) {
+	o, err := b.stream(r).change(ctx, r, expected, func(_ context.Context, current *projections.Entry) (events.Change, bool, error) {
+		return events.CommandPatch(r, current.UID, current.Raw, ops)
+	})
 	return o.revision, o.done, err
 }
 

@@ -166,36 +166,46 @@ func (s *stream) remove(ctx context.Context, ref events.Ref, expected uint64) (o
 
 // write does either, given the canonical document that is to be, nil for none.
 func (s *stream) write(ctx context.Context, ref events.Ref, uid string, doc []byte, expected uint64) (o outcome, err error) {
-	ctx, cancel := context.WithTimeout(ctx, s.patience)
-	defer cancel()
 	made := false
 	defer func() { s.settle(ctx, ref, uid, doc == nil, made, o, err) }()
-	for {
-		view := s.Projection.View()
-		var before []byte
-		var actual uint64
-		current := view.Get(ref)
+	return s.change(ctx, ref, expected, func(ctx context.Context, current *projections.Entry) (events.Change, bool, error) {
+		var before, known []byte
 		if current != nil {
-			before, actual = current.Raw, current.Sequence
-			uid = cmp.Or(uid, current.UID)
-		}
-		if actual != expected {
-			return outcome{revision: view.Sequence(), current: current}, nil
-		}
-		known := before
-		if current != nil && current.UID != uid {
-			known = nil // It is another object of that name.
+			before, uid = current.Raw, cmp.Or(uid, current.UID)
+			if current.UID == uid { // It is no other object of that name.
+				known = before
+			}
 		}
 		sealed, first, err := s.sealer.Seal(ctx, ref, uid, known, doc)
 		made = made || first
 		if err != nil {
-			return outcome{}, statusOf(err)
+			return events.Change{}, false, statusOf(err)
 		}
-		command := events.Command
-		if same(sealed, doc) {
-			command = events.CommandCanonical // as doc is, and what the log has
+		if same(sealed, doc) { // and so canonical, as what the log has
+			return events.CommandCanonical(ref, uid, before, sealed)
 		}
-		change, changed, err := command(ref, uid, before, sealed)
+		return events.Command(ref, uid, before, sealed)
+	})
+}
+
+// change has something happen to the object that was last changed at the expected
+// revision: what is made of it as it stands, nil for absent. It returns when this server
+// has folded that. What changes nothing is not appended.
+func (s *stream) change(ctx context.Context, ref events.Ref, expected uint64,
+	of func(context.Context, *projections.Entry) (change events.Change, changed bool, err error)) (outcome, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.patience)
+	defer cancel()
+	for {
+		view := s.Projection.View()
+		var actual uint64
+		current := view.Get(ref)
+		if current != nil {
+			actual = current.Sequence
+		}
+		if actual != expected {
+			return outcome{revision: view.Sequence(), current: current}, nil
+		}
+		change, changed, err := of(ctx, current)
 		if err != nil {
 			return outcome{}, err
 		}
