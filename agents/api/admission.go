@@ -6,6 +6,7 @@ import (
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/admission/metrics"
 	"k8s.io/apiserver/pkg/admission/plugin/webhook/mutating"
+	"k8s.io/kubernetes/plugin/pkg/admission/limitranger"
 
 	"github.com/reprise-run/reprise/projections/live"
 )
@@ -16,6 +17,9 @@ func decorators(p live.Projection) admission.Decorators {
 		admission.DecoratorFunc(func(plugin admission.Interface, name string) admission.Interface {
 			if m, ok := plugin.(admission.MutationInterface); ok && name == mutating.PluginName {
 				return webhooks{m, p}
+			}
+			if b, ok := plugin.(mutatingAndValidating); ok && name == limitranger.PluginName {
+				return limits{b, p}
 			}
 			return plugin
 		}),
@@ -46,6 +50,42 @@ func (w webhooks) configured() (any bool) {
 		any = true
 	}
 	return any
+}
+
+type mutatingAndValidating interface {
+	admission.MutationInterface
+	admission.ValidationInterface
+}
+
+// limits is upstream's plugin for LimitRanges. It lists those of a pod's namespace twice for
+// each pod, and so is not asked while there is none. The projection knows of a new one
+// before the plugin does.
+type limits struct {
+	mutatingAndValidating
+	projection live.Projection
+}
+
+// Admit implements admission.MutationInterface.
+func (l limits) Admit(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) error {
+	if !l.configured(a.GetNamespace()) {
+		return nil
+	}
+	return l.mutatingAndValidating.Admit(ctx, a, o)
+}
+
+// Validate implements admission.ValidationInterface.
+func (l limits) Validate(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) error {
+	if !l.configured(a.GetNamespace()) {
+		return nil
+	}
+	return l.mutatingAndValidating.Validate(ctx, a, o)
+}
+
+func (l limits) configured(namespace string) bool {
+	for range l.projection.View().List("", "limitranges", namespace) {
+		return true
+	}
+	return false
 }
 
 // timed is a plugin of whose decisions upstream's metrics tell how long they took, but for
