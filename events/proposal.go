@@ -55,6 +55,9 @@ type Proposal struct {
 	Asked []byte
 }
 
+// Volatile says whether the proposal is one for the log of volatile objects.
+func (p *Proposal) Volatile() bool { return len(p.Changes) > 0 && Volatile(p.Changes[0].Object) }
+
 // Receipt says where a proposal's events stand in the log. Once a receipt is
 // given, the events are durable.
 type Receipt struct {
@@ -71,6 +74,16 @@ type Proposer interface {
 	// committer is there; after ErrUncertain (wrapped) the events may or may
 	// not be in the log, and the writer must look.
 	Propose(ctx context.Context, p Proposal) (Receipt, error)
+}
+
+// Offerer is a Proposer that takes more proposals while others wait for their answers,
+// so that one goroutine can wait for many. As many goroutines, woken at once when their
+// group is durable, keep all others from a processor until each has had its turn.
+type Offerer interface {
+	Proposer
+	// Offer puts a proposal in line and returns what waits for its answer, which says what
+	// Propose would have said. It fails where nothing was put in line.
+	Offer(ctx context.Context, p Proposal) (answer func() (Receipt, error), err error)
 }
 
 var (

@@ -91,8 +91,8 @@ func (r *Runner) Run(ctx context.Context) error {
 // follow is the loop of the package comment, from a view onward.
 func (r *Runner) follow(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
-	l := &loop{Runner: r, queue: newQueue(r.gather), threads: goroutines{}, done: make(chan result), stopped: make(chan error, 2)}
-	l.give = func(d result) { l.done <- d }
+	l := &loop{Runner: r, queue: newQueue(r.gather), threads: goroutines{}, done: make(chan []result), stopped: make(chan error, 2)}
+	l.give = func(all []result) { l.done <- all }
 	defer func() {
 		stop()
 		l.drain()
@@ -109,8 +109,8 @@ func (r *Runner) follow(ctx context.Context) error {
 			l.concern(c, false)
 		case c := <-l.churn:
 			l.concern(c, true)
-		case d := <-l.done:
-			l.finish(d)
+		case all := <-l.done:
+			l.finish(all)
 		case <-wake:
 		case err := <-l.stopped:
 			cancel()
@@ -128,11 +128,11 @@ type loop struct {
 	*Runner
 	queue   *queue
 	threads Threads
-	give    func(result) // called by a worker that has ended
-	running int
+	give    func([]result)            // called by a worker that has ended
+	running int                       // items are with workers
 	changes chan []projections.Change // of the history
 	churn   chan []projections.Change // of the volatile objects
-	done    chan result
+	done    chan []result
 	stopped chan error
 }
 
@@ -234,29 +234,53 @@ func (l *loop) concerns(v View, c projections.Change) []events.Ref {
 	return l.decider.Concerns(v, c)
 }
 
-// dispatch hands items to workers, each with the newest view.
+// dispatch hands items to workers, each with the newest view. The items of a Patient
+// decider go to one worker together.
 func (l *loop) dispatch(ctx context.Context) {
+	most := 1
+	if l.gather > 0 {
+		most = maxDecisions
+	}
 	for l.running < l.Workers {
-		it := l.queue.next(l.now())
-		if it == nil {
+		its, items := l.take(min(most, l.Workers-l.running))
+		if len(its) == 0 {
 			return
 		}
-		l.running++
-		item := it.Item
-		l.threads.Go(func() { l.give(result{it, l.work(ctx, item)}) })
+		l.running += len(its)
+		l.threads.Go(func() {
+			all := make([]result, len(its))
+			for i, o := range l.work(ctx, items) {
+				all[i] = result{its[i], o}
+			}
+			l.give(all)
+		})
 	}
 }
 
-// finish takes an item back from its worker.
-func (l *loop) finish(d result) {
-	l.running--
-	l.queue.finish(d.it, d.outcome, l.now())
+// take takes some items out of the queue.
+func (l *loop) take(most int) (its []*entry, items []Item) {
+	for len(its) < most {
+		it := l.queue.next(l.now())
+		if it == nil {
+			break
+		}
+		its, items = append(its, it), append(items, it.Item)
+	}
+	return its, items
+}
+
+// finish takes items back from their worker.
+func (l *loop) finish(all []result) {
+	l.running -= len(all)
+	for _, d := range all {
+		l.queue.finish(d.it, d.outcome, l.now())
+	}
 }
 
 // drain waits for the workers.
 func (l *loop) drain() {
-	for ; l.running > 0; l.running-- {
-		<-l.done
+	for l.running > 0 {
+		l.running -= len(<-l.done)
 	}
 }
 

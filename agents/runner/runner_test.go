@@ -1,6 +1,7 @@
 package runner_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -149,6 +150,52 @@ func TestAPatientDeciderGathers(t *testing.T) {
 		time.Sleep(time.Second)
 		synctest.Wait()
 		s.check(t, "a because 3")
+	})
+}
+
+// offering is an Offerer that notes in which order it is asked what.
+type offering struct {
+	*cluster
+	noted *[]string
+}
+
+func (o offering) Offer(ctx context.Context, p events.Proposal) (func() (events.Receipt, error), error) {
+	name := p.Changes[0].Object.Name
+	*o.noted = append(*o.noted, "offer "+name)
+	return func() (events.Receipt, error) {
+		*o.noted = append(*o.noted, "answer "+name)
+		return o.Propose(ctx, p)
+	}, nil
+}
+
+// What a patient decider decides at a time is offered together, and one goroutine waits
+// for all answers.
+func TestDecisionsAreOfferedTogether(t *testing.T) {
+	in(t, func(t *testing.T, c *cluster, s *scribe) {
+		o := c.options(t)
+		var noted []string
+		o.Proposer = offering{c, &noted}
+		c.propose = func(p events.Proposal) error {
+			if p.Changes[0].Object.Name == "b" && p.Basis == 3 {
+				return &events.ConflictError{Object: ref("b"), Expected: 2, Actual: 4}
+			}
+			return nil
+		}
+		defer start(t, patient{s}, o)()
+		for _, name := range []string{"a", "b", "c"} {
+			c.put(name, map[string]string{"stamp": "x"})
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		want := []string{"offer a", "offer b", "offer c", "answer a", "answer b", "answer c"}
+		if !slices.Equal(noted, want) {
+			t.Errorf("noted %v, want %v", noted, want)
+		}
+		for _, name := range []string{"a", "b", "c"} { // b by a second decision
+			if m := projections.As[core.ConfigMap](c.View().Get(ref(name))); m.Data["stamped"] != "x" {
+				t.Errorf("%s has %v", name, m.Data)
+			}
+		}
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -19,24 +20,35 @@ const (
 	maxDecisions = 256
 )
 
-// work decides one item and carries out what was decided.
-func (l *loop) work(ctx context.Context, item Item) outcome {
-	v, saw := watched(l.view())
-	now := l.now()
-	r, err := l.decide(v, item, now)
-	if err != nil {
-		l.Logger.Error("cannot decide", "item", item.Ref.String(), "basis", v.Sequence(), "error", err)
-		return outcome{retry: true}
+// work decides items and carries out what was decided. All their decisions are
+// appended together.
+func (l *loop) work(ctx context.Context, items []Item) []outcome {
+	out := make([]outcome, len(items))
+	var all []events.Proposal
+	var of []int // whose they are
+	for i, item := range items {
+		v, saw := watched(l.view())
+		now := l.now()
+		r, err := l.decide(v, item, now)
+		if err != nil {
+			l.Logger.Error("cannot decide", "item", item.Ref.String(), "basis", v.Sequence(), "error", err)
+			out[i] = outcome{retry: true}
+			continue
+		}
+		from := Origin{Basis: v.Sequence(), Now: now, Asked: l.asked(item, saw, r)}
+		for j := range r.Commands {
+			r.Commands[j].Origin = from
+		}
+		out[i] = l.command(ctx, item, r.Commands)
+		out[i].wake = r.Wake
+		for _, d := range r.Decisions {
+			all, of = append(all, l.proposal(d, from)), append(of, i)
+		}
 	}
-	from := Origin{Basis: v.Sequence(), Now: now, Asked: l.asked(item, saw, r)}
-	for i := range r.Commands {
-		r.Commands[i].Origin = from
+	for i, o := range l.propose(ctx, all) {
+		out[of[i]].merge(o)
 	}
-	o := l.command(ctx, item, r.Commands)
-	p := l.propose(ctx, r.Decisions, from)
-	o.merge(p)
-	o.wake = r.Wake
-	return o
+	return out
 }
 
 // decide calls the decider. If that panics, which only a bug in it can bring
@@ -126,23 +138,44 @@ func transient(err error) bool {
 		apierrors.IsTimeout(err) || apierrors.IsServerTimeout(err)
 }
 
-// propose appends decisions.
-func (l *loop) propose(ctx context.Context, decisions []events.Decision, from Origin) outcome {
-	var o outcome
-	for _, p := range sideBySide(l.threads, decisions, maxDecisions, func(d events.Decision) outcome {
-		return l.append(ctx, events.Proposal{Decision: d, Actor: l.actor, Basis: from.Basis, Now: from.Now, Asked: from.Asked})
-	}) {
-		o.merge(p)
-	}
-	return o
-}
-
-func (l *loop) append(ctx context.Context, p events.Proposal) outcome {
-	volatile := len(p.Changes) > 0 && events.Volatile(p.Changes[0].Object)
-	if volatile {
+func (l *loop) proposal(d events.Decision, from Origin) events.Proposal {
+	p := events.Proposal{Decision: d, Actor: l.actor, Basis: from.Basis, Now: from.Now, Asked: from.Asked}
+	if p.Volatile() {
 		p.Asked = nil // no history, so nothing to ask again
 	}
-	receipt, err := l.Proposer.Propose(ctx, p)
+	return p
+}
+
+// propose appends decisions, side by side, and returns what came of each.
+func (l *loop) propose(ctx context.Context, all []events.Proposal) []outcome {
+	to, offers := l.Proposer.(events.Offerer)
+	if !offers || len(all) == 1 {
+		return sideBySide(l.threads, all, maxDecisions, func(p events.Proposal) outcome {
+			receipt, err := l.Proposer.Propose(ctx, p)
+			return l.appended(ctx, &p, receipt, err)
+		})
+	}
+	out := make([]outcome, 0, len(all))
+	for some := range slices.Chunk(all, maxDecisions) {
+		answers := make([]func() (events.Receipt, error), len(some))
+		for i, p := range some {
+			answer, err := to.Offer(ctx, p)
+			if err != nil {
+				answer = func() (events.Receipt, error) { return events.Receipt{}, err }
+			}
+			answers[i] = answer
+		}
+		for i, answer := range answers {
+			receipt, err := answer()
+			out = append(out, l.appended(ctx, &some[i], receipt, err))
+		}
+	}
+	return out
+}
+
+// appended is what came of a proposal that was answered.
+func (l *loop) appended(ctx context.Context, p *events.Proposal, receipt events.Receipt, err error) outcome {
+	volatile := p.Volatile()
 	var conflict *events.ConflictError
 	switch {
 	case err == nil && volatile:

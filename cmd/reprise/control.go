@@ -201,7 +201,9 @@ func (p *controlPlane) report(what string) func(leading bool, why error) {
 
 // nearest proposes to the committer of this process while it leads, and else to
 // whoever does.
-type nearest struct{ local, remote events.Proposer }
+type nearest struct{ local, remote events.Offerer }
+
+var _ events.Offerer = nearest{}
 
 // Propose implements events.Proposer.
 func (n nearest) Propose(ctx context.Context, proposal events.Proposal) (events.Receipt, error) {
@@ -210,6 +212,24 @@ func (n nearest) Propose(ctx context.Context, proposal events.Proposal) (events.
 		return n.remote.Propose(ctx, proposal)
 	}
 	return receipt, err
+}
+
+// Offer implements events.Offerer.
+func (n nearest) Offer(ctx context.Context, proposal events.Proposal) (func() (events.Receipt, error), error) {
+	answer, err := n.local.Offer(ctx, proposal)
+	if errors.Is(err, events.ErrUnavailable) {
+		return n.remote.Offer(ctx, proposal)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return func() (events.Receipt, error) {
+		receipt, err := answer()
+		if errors.Is(err, events.ErrUnavailable) {
+			return n.remote.Propose(ctx, proposal)
+		}
+		return receipt, err
+	}, nil
 }
 
 // startAPI serves the Kubernetes API.

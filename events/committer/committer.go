@@ -94,7 +94,7 @@ type Committer struct {
 	begun chan struct{}
 }
 
-var _ events.Proposer = (*Committer)(nil)
+var _ events.Offerer = (*Committer)(nil)
 
 // term is one run of the loop.
 type term struct {
@@ -128,18 +128,32 @@ func (c *Committer) Begun() <-chan struct{} { return c.begun }
 // Propose is events.Proposer's. It waits for room in the queue, and for the
 // answer. If ctx ends first it says whether the proposal may still be appended.
 func (c *Committer) Propose(ctx context.Context, p events.Proposal) (events.Receipt, error) {
+	answer, err := c.Offer(ctx, p)
+	if err != nil {
+		return events.Receipt{}, err
+	}
+	return answer()
+}
+
+// Offer is events.Offerer's. It waits for room in the queue.
+func (c *Committer) Offer(ctx context.Context, p events.Proposal) (func() (events.Receipt, error), error) {
 	t := c.term.Load()
 	if t == nil {
-		return events.Receipt{}, fmt.Errorf("the committer does not run in this process: %w", events.ErrUnavailable)
+		return nil, fmt.Errorf("the committer does not run in this process: %w", events.ErrUnavailable)
 	}
 	r := &request{proposal: p, reply: make(chan answer, 1)}
 	select {
 	case t.lines.of(&r.proposal).queue <- r:
 	case <-t.over:
-		return events.Receipt{}, errOver
+		return nil, errOver
 	case <-ctx.Done():
-		return events.Receipt{}, fmt.Errorf("the committer's queue is full: %w (%w)", events.ErrUnavailable, ctx.Err())
+		return nil, fmt.Errorf("the committer's queue is full: %w (%w)", events.ErrUnavailable, ctx.Err())
 	}
+	return func() (events.Receipt, error) { return t.await(ctx, r) }, nil
+}
+
+// await waits for the answer to a request that is in line.
+func (t *term) await(ctx context.Context, r *request) (events.Receipt, error) {
 	select {
 	case a := <-r.reply:
 		return a.receipt, a.err

@@ -329,6 +329,49 @@ func TestPeopleGoFirst(t *testing.T) {
 	}
 }
 
+// One goroutine offers many proposals, and asks for their answers later.
+func TestOffer(t *testing.T) {
+	r := newRig(t, Options{})
+	if _, err := r.Offer(t.Context(), create("early")); !errors.Is(err, events.ErrUnavailable) {
+		t.Errorf("before it runs: %v", err)
+	}
+	r.start(t)
+	release := r.log.Hold()
+	defer release()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var answers []func() (events.Receipt, error)
+	offer := func(ctx context.Context, p events.Proposal) {
+		t.Helper()
+		answer, err := r.Offer(ctx, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answers = append(answers, answer)
+	}
+	offer(t.Context(), create("a"))
+	until(t, func() bool { return r.log.Waiting() == 1 })
+	offer(t.Context(), create("b"))
+	offer(ctx, create("given-up"))
+	offer(t.Context(), create("c"))
+	offer(t.Context(), create("b"))
+	cancel()
+	if _, err := answers[2](); !errors.Is(err, events.ErrUnavailable) {
+		t.Errorf("what was given up in line: %v", err)
+	}
+	release()
+	for i, want := range map[int]uint64{0: 1, 1: 2, 3: 3} {
+		if got, err := answers[i](); err != nil || got.Last != want {
+			t.Errorf("%d became %v (%v), want %d", i, got, err, want)
+		}
+	}
+	var conflict *events.ConflictError
+	if _, err := answers[4](); !errors.As(err, &conflict) {
+		t.Errorf("what was there already: %v", err)
+	}
+	r.check(t)
+}
+
 func TestRefusesWhatNoBatchHolds(t *testing.T) {
 	r := newRig(t, Options{Group: 10}).start(t)
 	var changes []events.Change

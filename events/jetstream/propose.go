@@ -6,10 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
-	quick "github.com/go-json-experiment/json"
 	"github.com/nats-io/nats.go"
 
 	"github.com/reprise-run/reprise/events"
@@ -89,84 +87,6 @@ type remote struct {
 func (e remote) Error() string { return e.text }
 func (e remote) Unwrap() error { return e.is }
 
-// inFlight is how many proposals a server considers at a time: enough to fill
-// the committer's largest batch several times.
-const inFlight = 1024
-
-// drainTimeout is how long the end of serving waits for NATS.
-const drainTimeout = 5 * time.Second
-
-// ServeProposals hands what actors elsewhere propose to a proposer, until stop is
-// called, which waits for the answers under way. It runs where the committer
-// does: in the holder of its lease, while it is held.
-func ServeProposals(nc *nats.Conn, prefix string, to events.Proposer) (stop func(), err error) {
-	ctx, cancel := context.WithCancel(context.Background())
-	slots := make(chan struct{}, inFlight)
-	var busy sync.WaitGroup
-	sub, err := nc.QueueSubscribe(prefix+".propose.*.*", "committer", func(m *nats.Msg) {
-		slots <- struct{}{}
-		busy.Go(func() {
-			defer func() { <-slots }()
-			reply(m, answerOf(proposeFor(ctx, to, m)))
-		})
-	})
-	if err == nil {
-		// The subscription holds what waits for a slot: proposals are not dropped.
-		err = errors.Join(sub.SetPendingLimits(-1, 256<<20), nc.Flush())
-	}
-	if err != nil {
-		cancel()
-		return nil, fmt.Errorf("cannot take proposals: %w", err)
-	}
-	closed := sub.StatusChanged(nats.SubscriptionClosed)
-	return func() {
-		cancel()
-		// What has come already is told that nobody is here. Draining fails only if
-		// the connection is gone, and then nothing comes.
-		if sub.Drain() == nil {
-			select {
-			case <-closed:
-			case <-time.After(drainTimeout):
-			}
-		}
-		busy.Wait()
-	}, nil
-}
-
-func proposeFor(ctx context.Context, to events.Proposer, m *nats.Msg) (events.Receipt, error) {
-	actor, ok := proposingActor(m.Subject)
-	if !ok {
-		return events.Receipt{}, fmt.Errorf("%s is no subject for proposals", m.Subject)
-	}
-	var p events.Proposal
-	if err := quick.Unmarshal(m.Data, &p); err != nil {
-		return events.Receipt{}, &events.RefusedError{Actor: actor, Reason: "the proposal cannot be read: " + err.Error()}
-	}
-	if ctx.Err() != nil {
-		return events.Receipt{}, events.ErrUnavailable
-	}
-	actor.Version = p.Actor.Version
-	p.Actor = actor
-	if actor.Kind != "api" && (p.User != "" || p.Audit != "") {
-		return events.Receipt{}, &events.RefusedError{Actor: actor, Reason: "only the gate can speak for a user"}
-	}
-	return to.Propose(ctx, p)
-}
-
-func reply(m *nats.Msg, a answer) {
-	// Whoever proposes names the subject of the answer, and we may publish on
-	// all: without this an actor could have us write into the log, or delete it.
-	if !strings.HasPrefix(m.Reply, nats.InboxPrefix) {
-		return
-	}
-	body, err := json.Marshal(a)
-	if err != nil {
-		panic(fmt.Sprintf("an answer cannot be encoded: %v", err))
-	}
-	// If the answer is lost, the proposer's wait ends as uncertain.
-	_ = m.Respond(body)
-}
-
 // remoteProposer reaches the committer by NATS.
 type remoteProposer struct {
 	nc     *nats.Conn
@@ -188,7 +108,7 @@ func NewProposer(nc *nats.Conn, prefix string, actor events.Actor) (events.Propo
 
 // NewRelay returns a proposer like that of NewProposer for all the actors of a
 // server, whose user may publish on all their subjects.
-func NewRelay(nc *nats.Conn, prefix string) events.Proposer {
+func NewRelay(nc *nats.Conn, prefix string) events.Offerer {
 	return &remoteProposer{nc: nc, prefix: prefix, patient: 10 * time.Second}
 }
 
@@ -209,6 +129,21 @@ func (r *remoteProposer) Propose(ctx context.Context, p events.Proposal) (events
 		return events.Receipt{}, fmt.Errorf("the proposal cannot be encoded: %w", err)
 	}
 	return r.send(ctx, subject, body)
+}
+
+// Offer is events.Offerer's. What is offered is sent at once, and considered in any order.
+func (r *remoteProposer) Offer(ctx context.Context, p events.Proposal) (func() (events.Receipt, error), error) {
+	var receipt events.Receipt
+	var err error
+	answered := make(chan struct{})
+	go func() {
+		receipt, err = r.Propose(ctx, p)
+		close(answered)
+	}()
+	return func() (events.Receipt, error) {
+		<-answered
+		return receipt, err
+	}, nil
 }
 
 func (r *remoteProposer) send(ctx context.Context, subject string, body []byte) (events.Receipt, error) {

@@ -26,6 +26,10 @@ func (p *proposer) Propose(_ context.Context, q events.Proposal) (events.Receipt
 	return p.receipt, p.err
 }
 
+func (p *proposer) Offer(ctx context.Context, q events.Proposal) (func() (events.Receipt, error), error) {
+	return func() (events.Receipt, error) { return p.Propose(ctx, q) }, nil
+}
+
 func connect(t testing.TB, s *jetstream.Server) *nats.Conn {
 	t.Helper()
 	nc, err := s.Connect()
@@ -169,6 +173,16 @@ func TestRelay(t *testing.T) {
 		}
 		if got := <-committer.got; got.Actor != actor {
 			t.Errorf("%s arrives as %s", actor, got.Actor)
+		}
+		answer, err := relay.Offer(t.Context(), events.Proposal{Actor: actor, Basis: 5})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := <-committer.got; got.Basis != 5 {
+			t.Errorf("what %s offered arrives as %+v", actor, got)
+		}
+		if receipt, err := answer(); err != nil || receipt != committer.receipt {
+			t.Errorf("offered by %s: %v, %v", actor, receipt, err)
 		}
 	}
 }

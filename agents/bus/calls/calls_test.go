@@ -139,6 +139,10 @@ func proposals(t *testing.T, server, own *nats.Conn) {
 
 type accept struct{}
 
+func (accept) Offer(context.Context, events.Proposal) (func() (events.Receipt, error), error) {
+	return func() (events.Receipt, error) { return events.Receipt{First: 1, Last: 1}, nil }, nil
+}
+
 func (accept) Propose(context.Context, events.Proposal) (events.Receipt, error) {
 	return events.Receipt{First: 1, Last: 1}, nil
 }

@@ -86,6 +86,14 @@ func (l *Log) Propose(ctx context.Context, p events.Proposal) (events.Receipt, e
 	}
 }
 
+// Offer implements events.Offerer.
+func (l *Log) Offer(ctx context.Context, p events.Proposal) (func() (events.Receipt, error), error) {
+	if err := l.failure.Load(); (err == nil || *err == nil) && !l.lose.Load() && l.Sequence() > 0 {
+		return l.committer.Offer(ctx, p)
+	}
+	return func() (events.Receipt, error) { return l.Propose(ctx, p) }, nil
+}
+
 // Fail makes each proposal fail from now on, until it is called with nil.
 func (l *Log) Fail(err error) { l.failure.Store(&err) }
 
