@@ -96,6 +96,8 @@ type Options struct {
 	Hides bool
 	// MaxPods is how many pods the node takes, 110 if zero.
 	MaxPods int
+	// Crew runs what is done for pods; the agent has one of its own if it is nil.
+	Crew *Crew
 	// Clock and Log may be nil.
 	Clock clock.WithTicker
 	Log   *slog.Logger
@@ -113,6 +115,7 @@ type Agent struct {
 	probes *probes.Prober
 	hooks  *hooks.Caller
 	slots  chan struct{}
+	crew   *Crew
 	log    *slog.Logger
 
 	running sync.WaitGroup
@@ -155,6 +158,7 @@ func New(o Options) (*Agent, error) {
 			Logs: filepath.Join(o.RootDir, "logs"), DNS: o.DNS, Domain: o.Domain, Resolv: machine.Resolv, Hides: o.Hides,
 		},
 		slots:   make(chan struct{}, busy),
+		crew:    o.Crew,
 		workers: map[types.UID]*worker{},
 	}
 	if a.disk = o.Disk; a.disk == nil {
@@ -177,7 +181,16 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer a.running.Wait()
 	defer a.waking(nil)
 	defer cancel()
-	a.waking(func(w *worker) { a.start(func() { w.run(ctx) }) })
+	if a.o.Crew == nil {
+		a.crew = NewCrew(ctx)
+	}
+	a.waking(func(w *worker) {
+		a.running.Add(1)
+		a.crew.Go(func() {
+			defer a.running.Done()
+			w.run(ctx)
+		})
+	})
 	if err := a.register(ctx); err != nil {
 		return err
 	}

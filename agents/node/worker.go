@@ -227,12 +227,12 @@ func (w *worker) do(ctx context.Context, action plan.Action, p plan.Pod) {
 	ctx, cancel := context.WithCancel(ctx)
 	put(&w.doing, key, cancel)
 	t := &task{a: w.a, Action: action, pod: p.Desired, uid: w.uid, ref: w.ref, p: p, image: w.image(action)}
-	go func() {
+	w.a.crew.Go(func() {
 		defer cancel()
 		r := result{action: action}
 		r.refresh, r.err = w.a.inSlot(ctx, action, t.run)
 		w.results <- r
-	}()
+	})
 }
 
 // inSlot carries an action out when a slot is free.

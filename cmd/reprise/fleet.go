@@ -28,6 +28,7 @@ type fleet struct {
 	log      *slog.Logger
 	profile  hollow.Profile
 	timeline *hollow.Timeline
+	crew     *node.Crew
 	// joining holds a place for each node that joins, and joined those that have.
 	joining chan struct{}
 	joined  chan struct{}
@@ -65,7 +66,7 @@ func (f *fleet) run(ctx context.Context, nc *nats.Conn, number int) error {
 		Alive:      func(ctx context.Context) (bool, error) { return presence.Alive(ctx, nc, at) },
 		Containers: runtime, Images: runtime, Disk: hollow.NewDisk(), Prober: hollow.Probes{},
 		Machine:   func() node.Machine { return machine },
-		Addresses: []string{address.String()}, PodCIDRs: []string{pods.String()}, Domain: clusterDomain,
+		Addresses: []string{address.String()}, PodCIDRs: []string{pods.String()}, Domain: clusterDomain, Crew: f.crew,
 		Labels: map[string]string{"reprise.run/hollow": "true"}, MaxPods: f.o.pods, Log: f.log,
 	})
 	if err != nil {

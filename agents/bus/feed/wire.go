@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 
+	quick "github.com/go-json-experiment/json"
+
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/projections"
 )
@@ -102,7 +104,7 @@ func (m message) bytes() []byte {
 // would keep the others in memory for as long as it lives.
 func parse(data []byte) (m message, err error) {
 	line, rest, _ := bytes.Cut(data, []byte("\n"))
-	if err := json.Unmarshal(line, &m); err != nil {
+	if err := quick.Unmarshal(line, &m); err != nil {
 		return m, err
 	}
 	for i := range m.Puts {
