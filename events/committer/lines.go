@@ -10,9 +10,31 @@ import (
 // agents decide, of which there is much more at a time. People go first, in groups of
 // their own, which are small and therefore soon durable. But every other group is of
 // agents before all else, however many people there are.
+//
+// Who comes while a group of agents is under way waits for that. So their groups are small
+// while a few people come now and then; if many come, who fill groups of their own, agents
+// may have as much.
 type lines struct {
 	people, agents line
 	alone          bool // people were, in the last group
+	crowd          int  // how many people waited when any did last
+	since          int  // how many groups ago that was
+}
+
+const (
+	// lately is for how many groups of agents people are expected to come again.
+	lately = 32
+	// fewer is what part of a group agents have then, where they wait for nobody.
+	fewer = 4
+)
+
+// most is how many events the next group may have if it is not of people alone: all, or few
+// if people come now and then.
+func (l *lines) most(all, few int) int {
+	if l.crowd == 0 || l.since > lately {
+		return all
+	}
+	return min(all, max(few, l.crowd))
 }
 
 // line is one of them.
@@ -51,22 +73,35 @@ func (l *lines) wait(ctx context.Context) error {
 	return nil
 }
 
-// turn returns the lines of which the next group is made, in order.
-func (l *lines) turn() []*line {
+// turn returns the lines of which the next group is made, in order, and how many events
+// it may have: all, or few.
+func (l *lines) turn(all, few int) ([]*line, int) {
+	l.since++
+	if n := l.people.length(); n > 0 {
+		l.crowd, l.since = n, 0
+	}
 	both := l.people.waits() && l.agents.waits()
 	switch {
 	case both && l.alone:
 		l.alone = false
-		return []*line{&l.agents, &l.people}
+		return []*line{&l.agents, &l.people}, l.most(all, few)
 	case both:
 		l.alone = true
-		return []*line{&l.people}
+		return []*line{&l.people}, all
 	}
 	l.alone = false
-	return []*line{&l.people, &l.agents}
+	return []*line{&l.people, &l.agents}, l.most(all, few)
 }
 
-func (l *line) waits() bool { return l.held != nil || len(l.queue) > 0 }
+func (l *line) waits() bool { return l.length() > 0 }
+
+// length is how many wait.
+func (l *line) length() int {
+	if l.held != nil {
+		return len(l.queue) + 1
+	}
+	return len(l.queue)
+}
 
 // take returns who is first in line, or nil.
 func (l *line) take() *request {

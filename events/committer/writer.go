@@ -122,7 +122,11 @@ func (w *writer) turn(ctx context.Context, l *lines) error {
 		}
 		return err
 	}
-	if err := w.append(ctx, w.gather(l.turn())); err != nil {
+	all, few := w.opts.Group, w.opts.Group/fewer
+	if w.opts.Gather > 0 {
+		few = all // an append costs more than people's time there
+	}
+	if err := w.append(ctx, w.gather(l.turn(all, few))); err != nil {
 		return err
 	}
 	return ctx.Err()
@@ -139,20 +143,20 @@ func (w *writer) deposed() error {
 	return nil
 }
 
-// gather takes what waits in some lines, up to one group of events, and judges it in
-// order, each proposal on top of those before it. It looks at no more proposals than
-// that either, or else many that are turned down would hold up the good ones.
-func (w *writer) gather(from []*line) *group {
+// gather takes what waits in some lines, as many events as the group may have at most, and
+// judges it in order, each proposal on top of those before it. It looks at no more
+// proposals than that either, or else many that are turned down would hold up the good ones.
+func (w *writer) gather(from []*line, most int) *group {
 	w.overlay.trim()
 	waiting := 0
 	for _, l := range from {
 		waiting += 1 + len(l.queue)
 	}
-	g := w.newGroup(min(waiting, w.opts.Group))
+	g := w.newGroup(min(waiting, most))
 	looked := 0
 	for _, l := range from {
 		for r := l.take(); r != nil; r = l.take() {
-			if size := len(g.events); size > 0 && size+len(r.proposal.Changes) > w.opts.Group || looked >= w.opts.Group {
+			if size := len(g.events); size > 0 && size+len(r.proposal.Changes) > most || looked >= most {
 				l.held = r
 				return g
 			}
