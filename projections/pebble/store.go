@@ -190,8 +190,8 @@ func (s *Store) open() error {
 		MemTableSize: cmp.Or(s.opts.MemTable, 8<<20), FormatMajorVersion: pebble.FormatNewest,
 		// Keys of objects are written in no order, so that each compaction of the first
 		// level writes most of the next one anew: the fewer there are, the better. Who
-		// reads looks into some more tables.
-		L0CompactionThreshold: 8,
+		// reads looks into some more tables. What is written meanwhile need not wait.
+		L0CompactionThreshold: 12, L0StopWritesThreshold: 32,
 	}
 	for i := range o.Levels {
 		// What is read is mostly runs of steps, each of a few hundred bytes.
