@@ -297,7 +297,12 @@ func escape(s, also string) string {
 }
 
 func special(c byte, also string) bool {
-	return c <= ' ' || c >= 0x7f || c == '"' || c == '%' || strings.IndexByte(also, c) >= 0
+	for i := range len(also) { // two at most, for which a search takes longer
+		if also[i] == c {
+			return true
+		}
+	}
+	return c <= ' ' || c >= 0x7f || c == '"' || c == '%'
 }
 
 func number(n uint64) string {
