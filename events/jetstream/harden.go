@@ -98,6 +98,11 @@ func (h *hardener) sync() (last uint64, err error) {
 	if err := intent.SyncDir(h.dir); err != nil {
 		return 0, err
 	}
+	if n := len(files); n > 0 {
+		if err := intent.Confirm(files[n-1].file); err != nil {
+			return 0, err
+		}
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.durable = last

@@ -6,6 +6,7 @@ import (
 	"hash"
 	"os"
 	"syscall"
+	"time"
 
 	"github.com/reprise-run/reprise/events"
 )
@@ -37,6 +38,7 @@ type Journal struct {
 	newest  uint64 // the generation of the current file
 	oldest  uint64 // that before which nothing counts
 	last    uint64 // the last sequence written
+	grown   bool   // a file has become longer, and no sync since then was confirmed
 	buf     []byte
 }
 
@@ -75,6 +77,7 @@ func (j *Journal) Reset() error {
 	j.Turn()
 	j.oldest = j.newest
 	b := appendHead(j.buf[:0], head{j.newest, j.oldest})
+	j.grown = true // it may be its first
 	if err := j.put(b, 0); err != nil {
 		return err
 	}
@@ -163,6 +166,7 @@ func (j *Journal) grow(to int64) error {
 	if to <= size {
 		return nil
 	}
+	j.grown = true
 	step := min(step, j.opts.Full)
 	more := (to - size + step - 1) / step * step
 	if _, err := j.files[j.current].WriteAt(make([]byte, more), size); err != nil {
@@ -191,7 +195,11 @@ func (j *Journal) put(b []byte, at int64) error {
 func (j *Journal) flush() error {
 	for !j.opts.Unsynced {
 		err := syscall.Fdatasync(int(j.files[j.current].Fd()))
+		if err == nil && j.grown {
+			err = Confirm(j.files[j.current])
+		}
 		if err == nil {
+			j.grown = false
 			return nil
 		}
 		if err != syscall.EINTR {
@@ -210,6 +218,22 @@ func (j *Journal) Close() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// Confirm fails if what a sync has just said may not be so. ext4 says that a file is synced
+// when there is nothing left to be done for it, and so also where that was given up: its
+// journal has failed, on behalf of another file, and with it went how long this one is and
+// where it lies. It notices that when something about a file is to change, as its time, and
+// says so the next time. What is written in its place needs no journal, and is durable when
+// it is synced.
+func Confirm(f *os.File) error {
+	now := syscall.NsecToTimeval(time.Now().UnixNano())
+	for range 2 {
+		if err := syscall.Futimes(int(f.Fd()), []syscall.Timeval{now, now}); err != nil {
+			return os.NewSyscallError("futimes", err)
+		}
+	}
+	return nil
 }
 
 // SyncDir makes durable which files a directory has.
