@@ -27,8 +27,15 @@ type Shared struct {
 	above  value.Transformer
 
 	mu    sync.Mutex
-	whole map[string]struct{}      // the pods, by uid, in which nothing is left to be filled in
+	whole map[string]whole         // of the pods in which nothing is left to be filled in, by uid
 	alike map[string]*core.PodSpec // that of the last of these, by what names are made of
+}
+
+// whole is the spec of the newest version of a pod in which nothing was left to be filled
+// in. It belongs to what the projection has decoded of that.
+type whole struct {
+	spec     *core.PodSpec
+	sequence uint64
 }
 
 // maxAlike is how many specs are kept to compare others with.
@@ -51,7 +58,7 @@ func NewShared(c *storagebackend.ConfigForResource, example apiruntime.Object) (
 	}
 	s := &Shared{
 		kind: kind, stored: reflect.TypeOf(stored).Elem(), blank: reflect.TypeOf(example).Elem(),
-		codec: c.Codec, above: c.Transformer, whole: map[string]struct{}{}, alike: map[string]*core.PodSpec{},
+		codec: c.Codec, above: c.Transformer, whole: map[string]whole{}, alike: map[string]*core.PodSpec{},
 	}
 	if s.stored == s.blank {
 		return nil, fmt.Errorf("upstream holds a %s as it is stored, and might change it", kind)
@@ -60,7 +67,7 @@ func NewShared(c *storagebackend.ConfigForResource, example apiruntime.Object) (
 }
 
 // Share implements storage.Decoder.
-func (s *Shared) Share(e, before *projections.Entry) (apiruntime.Object, error) {
+func (s *Shared) Share(e *projections.Entry) (apiruntime.Object, error) {
 	decoded, err := e.Typed(s.stored)
 	if err != nil {
 		return apiruntime.Decode(s.codec, e.Raw) // which says what is wrong with it
@@ -70,7 +77,7 @@ func (s *Shared) Share(e, before *projections.Entry) (apiruntime.Object, error) 
 		return apiruntime.Decode(s.codec, e.Raw) // from a version in which it was stored once
 	}
 	into := reflect.New(s.blank).Interface().(apiruntime.Object)
-	if err := legacyscheme.Scheme.Convert(s.fill(e, before, object), into, nil); err != nil {
+	if err := legacyscheme.Scheme.Convert(s.fill(e, object), into, nil); err != nil {
 		return nil, err
 	}
 	return into, nil
@@ -79,13 +86,11 @@ func (s *Shared) Share(e, before *projections.Entry) (apiruntime.Object, error) 
 // fill returns an object with upstream's defaults: mostly as it is, for they were
 // filled in before it was stored, and else a copy that has those that this version of
 // upstream knows besides.
-func (s *Shared) fill(e, before *projections.Entry, object apiruntime.Object) apiruntime.Object {
+func (s *Shared) fill(e *projections.Entry, object apiruntime.Object) apiruntime.Object {
 	pod, isPod := object.(*core.Pod)
 	if isPod && agree(&pod.Status) {
-		if before != nil && s.isWhole(before) && sameSpec(&pod.Spec, &projections.As[core.Pod](before).Spec) {
-			return object
-		}
-		if like := s.like(pod); like != nil && sameSpec(&pod.Spec, like) {
+		version, like := s.known(e, pod)
+		if version != nil && sameSpec(&pod.Spec, version) || like != nil && sameSpec(&pod.Spec, like) {
 			s.remember(e, pod)
 			return object
 		}
@@ -100,19 +105,21 @@ func (s *Shared) fill(e, before *projections.Entry, object apiruntime.Object) ap
 	return filled
 }
 
-// like is the spec of a pod, in which nothing is left to be filled in, whose name was
-// made like this one's; nil if none is known.
-func (s *Shared) like(pod *core.Pod) *core.PodSpec {
+// known are specs in which nothing is left to be filled in, of another version of a pod
+// and of a pod whose name was made like this one's; nil if none is known.
+func (s *Shared) known(e *projections.Entry, pod *core.Pod) (version, like *core.PodSpec) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.alike[pod.GenerateName]
+	return s.whole[e.UID].spec, s.alike[pod.GenerateName]
 }
 
 // remember notes that nothing is left to be filled in.
 func (s *Shared) remember(e *projections.Entry, pod *core.Pod) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.whole[e.UID] = struct{}{}
+	if e.Sequence >= s.whole[e.UID].sequence {
+		s.whole[e.UID] = whole{&pod.Spec, e.Sequence}
+	}
 	if len(s.alike) >= maxAlike {
 		clear(s.alike)
 	}
@@ -143,16 +150,12 @@ func fillIn(object apiruntime.Object) (filled apiruntime.Object, changed bool) {
 	return &next, true
 }
 
-func (s *Shared) isWhole(e *projections.Entry) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	_, whole := s.whole[e.UID]
-	return whole
-}
-
 // sameSpec says whether two specs are the same but for the node, by which upstream
 // fills in nothing.
 func sameSpec(a, b *core.PodSpec) bool {
+	if a == b {
+		return true
+	}
 	if a.NodeName != b.NodeName {
 		bound := *b
 		bound.NodeName = a.NodeName

@@ -60,8 +60,8 @@ func share(t *testing.T, shared *quick.Shared, codec runtime.Codec, docs [][]byt
 	ref := events.Ref{Resource: "things", Namespace: "shop", Name: "one"}
 	h, s := projectionstest.NewHistory(), projections.NewState()
 	h.Create(ref, string(docs[0]))
-	var before *projections.Entry
 	var all []*projections.Entry
+	var wanted []runtime.Object
 	for i := range docs {
 		if i > 0 {
 			patch, err := events.Diff(docs[i-1], docs[i])
@@ -76,14 +76,21 @@ func share(t *testing.T, shared *quick.Shared, codec runtime.Codec, docs [][]byt
 		e := s.View().Get(ref)
 		want, err := runtime.Decode(codec, e.Raw)
 		must(t, err)
-		for _, before := range []*projections.Entry{before, nil} { // nil: as if it were new
-			got, err := shared.Share(e, before)
+		for range 2 { // the second time it is known
+			got, err := shared.Share(e)
 			must(t, err)
 			if !reflect.DeepEqual(got, want) {
 				t.Fatalf("it is shared as\n%#v\nand read by upstream as\n%#v\n%s", got, want, e.Raw)
 			}
 		}
-		before, all = e, append(all, e)
+		all, wanted = append(all, e), append(wanted, want)
+	}
+	for i, e := range all { // when newer versions are known
+		got, err := shared.Share(e)
+		must(t, err)
+		if !reflect.DeepEqual(got, wanted[i]) {
+			t.Fatalf("an older version is shared as\n%#v\nand read by upstream as\n%#v\n%s", got, wanted[i], e.Raw)
+		}
 	}
 	for _, e := range all {
 		must(t, e.Intact())

@@ -20,8 +20,8 @@ import (
 type Decoder interface {
 	// Share returns the object of an entry whose document is what upstream stored. It
 	// may share with others all but what the object is itself, so that nobody may
-	// change more of it. before is the version before it, or nil.
-	Share(e, before *projections.Entry) (runtime.Object, error)
+	// change more of it.
+	Share(e *projections.Entry) (runtime.Object, error)
 	// Decode decodes what upstream has stored under a key.
 	Decode(ctx context.Context, key string, value []byte) (runtime.Object, error)
 	// Forget hears that an entry was the last version of its object.
@@ -133,7 +133,7 @@ func (o *Objects) Stats(context.Context) (s storage.Stats, _ error) {
 }
 
 // object makes the object of an entry, as of a revision.
-func (o *Objects) object(ctx context.Context, e, before *projections.Entry, revision uint64) (runtime.Object, error) {
+func (o *Objects) object(ctx context.Context, e *projections.Entry, revision uint64) (runtime.Object, error) {
 	doc, err := o.stream.sealer.Reveal(ctx, e.Ref, e.UID, e.Raw)
 	if err != nil {
 		return nil, err
@@ -144,7 +144,7 @@ func (o *Objects) object(ctx context.Context, e, before *projections.Entry, revi
 	}
 	var object runtime.Object
 	if same(value, e.Raw) {
-		object, err = o.decoder.Share(e, before)
+		object, err = o.decoder.Share(e)
 	} else {
 		object, err = o.decoder.Decode(ctx, o.keys.Key(e.Ref), value)
 	}
@@ -170,7 +170,7 @@ func (r *objectReceiver) ResultChan() <-chan apiwatch.Event { return r.out }
 // begin tells of all objects as they are in a view, and if asked that these are all.
 func (r *objectReceiver) begin(ctx context.Context, view projections.Reader, asked bool) error {
 	for _, e := range (past{Reader: view}).ordered(r.scope) {
-		object, err := r.object(ctx, e, nil, e.Sequence)
+		object, err := r.object(ctx, e, e.Sequence)
 		if err == nil {
 			err = r.send(ctx, apiwatch.Added, object)
 		}
@@ -185,15 +185,15 @@ func (r *objectReceiver) begin(ctx context.Context, view projections.Reader, ask
 }
 
 func (r *objectReceiver) change(ctx context.Context, c projections.Change) error {
-	kind, e, before := apiwatch.Modified, c.After, c.Before
+	kind, e := apiwatch.Modified, c.After
 	switch {
 	case c.After == nil:
-		kind, e, before = apiwatch.Deleted, c.Before, nil
+		kind, e = apiwatch.Deleted, c.Before
 		defer r.decoder.Forget(e)
 	case c.Before == nil:
 		kind = apiwatch.Added
 	}
-	object, err := r.object(ctx, e, before, c.Event.Sequence)
+	object, err := r.object(ctx, e, c.Event.Sequence)
 	if err != nil {
 		return err
 	}

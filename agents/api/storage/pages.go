@@ -94,11 +94,13 @@ func (o *Objects) page(ctx context.Context, key string, opts storage.ListOptions
 		items.Grow(n)
 	}
 	read := 0
+	defer func() { o.forgetGone(entries[:read]) }()
 	for _, e := range entries {
 		if limit := opts.Predicate.Limit; limit > 0 && int64(items.Len()) >= limit {
 			break
 		}
-		object, err := o.object(ctx, e, nil, e.Sequence)
+		read++
+		object, err := o.object(ctx, e, e.Sequence)
 		if err != nil {
 			return err
 		}
@@ -109,7 +111,6 @@ func (o *Objects) page(ctx context.Context, key string, opts storage.ListOptions
 		if matches {
 			items.Set(reflect.Append(items, reflect.ValueOf(object).Elem()))
 		}
-		read++
 	}
 	var last string
 	if read > 0 {
@@ -127,6 +128,17 @@ func (o *Objects) page(ctx context.Context, key string, opts storage.ListOptions
 	}
 	opts.Predicate.SetShardInfoOnList(list)
 	return nil
+}
+
+// forgetGone has the decoder forget what was read of the past and is there no more: its
+// end has been told, and nothing is heard of it again.
+func (o *Objects) forgetGone(read []*projections.Entry) {
+	view := o.stream.Projection.View()
+	for _, e := range read {
+		if now := view.Get(e.Ref); now == nil || now.UID != e.UID {
+			o.decoder.Forget(e)
+		}
+	}
 }
 
 // ordered returns the objects within a scope as upstream's caches order them, by key:

@@ -18,33 +18,34 @@ import (
 	"github.com/reprise-run/reprise/agents/api/storage/storagetest"
 )
 
-// counted counts the lists that upstream's storage makes.
-type counted struct {
-	upstream.Interface
-	lists int
-}
+// noting notes in the context of a list that upstream's storage makes it.
+type noting struct{ upstream.Interface }
 
-func (c *counted) GetList(ctx context.Context, key string, opts upstream.ListOptions, list runtime.Object) error {
-	c.lists++
-	return c.Interface.GetList(ctx, key, opts, list)
+type notedKey struct{}
+
+func (n noting) GetList(ctx context.Context, key string, opts upstream.ListOptions, list runtime.Object) error {
+	if noted, ok := ctx.Value(notedKey{}).(*bool); ok {
+		*noted = true
+	}
+	return n.Interface.GetList(ctx, key, opts, list)
 }
 
 // compared has upstream's storage make each list too that Objects makes: they are equal,
 // and the suite finds the requests of storage that it looks for.
 type compared struct {
 	*storage.Objects
-	below *counted
+	below upstream.Interface
 	t     *testing.T
 }
 
 func (c compared) GetList(ctx context.Context, key string, opts upstream.ListOptions, list runtime.Object) error {
-	before := c.below.lists
-	err := c.Objects.GetList(ctx, key, opts, list)
-	if err != nil || c.below.lists != before {
+	made := false
+	err := c.Objects.GetList(context.WithValue(ctx, notedKey{}, &made), key, opts, list)
+	if err != nil || made {
 		return err
 	}
 	want := newPodList()
-	if err := c.below.Interface.GetList(ctx, key, opts, want); err != nil {
+	if err := c.below.GetList(ctx, key, opts, want); err != nil {
 		c.t.Errorf("there is a list of %s, but upstream's storage says: %v", key, err)
 	}
 	if !equality.Semantic.DeepEqual(want, list) {
@@ -81,6 +82,9 @@ func TestPagesOutliveWhatIsRecent(t *testing.T) {
 	for i := range 20 {
 		create(fmt.Sprintf("a-%d-later", i))
 	}
+	if err := s.Delete(ctx, "/pods/shop/a-4", newPod(), nil, upstream.ValidateAllObjectFunc, nil, upstream.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
 	all := first.Items
 	for last := first; last.Continue != ""; {
 		last = page(last.Continue)
@@ -95,6 +99,12 @@ func TestPagesOutliveWhatIsRecent(t *testing.T) {
 	}
 	if want := []string{"a-0", "a-1", "a-2", "a-3", "a-4"}; !slices.Equal(names, want) {
 		t.Errorf("the pages have %v", names)
+	}
+	if _, forgotten := s.forgotten.Load("a-4"); !forgotten {
+		t.Error("what has gone is remembered")
+	}
+	if _, forgotten := s.forgotten.Load("a-3"); forgotten {
+		t.Error("what is there is forgotten")
 	}
 	old := upstream.ListOptions{
 		Recursive: true, Predicate: upstream.Everything,

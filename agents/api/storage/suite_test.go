@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -68,6 +69,7 @@ type subject struct {
 	transformer *transformer
 	compacted   *compactor
 	more        atomic.Int64
+	forgotten   sync.Map // the names of what the decoder was to forget
 }
 
 func bare(t *testing.T) *subject { return storedBelow(t, "", storagetest.NewLog(t, false)) }
@@ -123,12 +125,12 @@ func objectsOf(t *testing.T, history *storagetest.Log) *subject {
 	featuregatetesting.SetFeatureGateDuringTest(t, utilfeature.DefaultFeatureGate, features.ListFromCacheSnapshot, false)
 	s := storedBelow(t, "/registry", history)
 	s.sized = true
-	all := &counted{Interface: s.Interface}
-	o, err := s.backend.Objects(all, "/pods/", plainly{s}, newPod)
+	below := s.Interface
+	o, err := s.backend.Objects(noting{below}, "/pods/", plainly{s}, newPod)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Interface = compared{o, all, t}
+	s.Interface = compared{o, below, t}
 	above(t, s)
 	s.Interface = storage.Paged(s.Interface, o)
 	return s
@@ -137,7 +139,7 @@ func objectsOf(t *testing.T, history *storagetest.Log) *subject {
 // plainly decodes as upstream's storage does.
 type plainly struct{ *subject }
 
-func (p plainly) Share(e, _ *projections.Entry) (runtime.Object, error) {
+func (p plainly) Share(e *projections.Entry) (runtime.Object, error) {
 	return p.Decode(context.Background(), "/pods/"+e.Ref.Namespace+"/"+e.Ref.Name, e.Raw)
 }
 
@@ -149,7 +151,7 @@ func (p plainly) Decode(ctx context.Context, key string, stored []byte) (runtime
 	return runtime.Decode(p.codec, doc)
 }
 
-func (plainly) Forget(*projections.Entry) {}
+func (p plainly) Forget(e *projections.Entry) { p.forgotten.Store(e.Ref.Name, true) }
 
 func above(t *testing.T, s *subject) *subject {
 	keyOf := upstream.NamespaceKeyFunc
