@@ -19,29 +19,34 @@ import (
 type flight struct {
 	*redo
 	bytes  int
-	answer chan *nats.Msg // the stream's, to the last message; holds one
-	landed chan struct{}  // closed when it is known how it went
-	err    error          // known then; nil if the stream has it
+	told   chan error    // what its answer, or that of another, tells of it; holds one
+	landed chan struct{} // closed when it is known how it went
+	err    error         // known then; nil if the stream has it
+}
+
+// tell says how a flight went. What was told before counts.
+func (f *flight) tell(err error) {
+	select {
+	case f.told <- err:
+	default:
+	}
 }
 
 // air is what is in flight, in order.
 type air struct {
-	mu      sync.Mutex
-	flights []*flight
+	mu          sync.Mutex
+	flights     []*flight
+	msgs, bytes int // what all have
 }
 
 // front is the oldest flight, nil if there is none, and what all have.
 func (a *air) front() (f *flight, msgs, bytes int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, f := range a.flights {
-		msgs += len(f.batch)
-		bytes += f.bytes
-	}
 	if len(a.flights) > 0 {
 		f = a.flights[0]
 	}
-	return f, msgs, bytes
+	return f, a.msgs, a.bytes
 }
 
 // with is the flight with an event, or nil.
@@ -60,27 +65,51 @@ func (a *air) enter(f *flight) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.flights = append(a.flights, f)
+	a.msgs += len(f.batch)
+	a.bytes += f.bytes
 }
 
 func (a *air) leave() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	f := a.flights[0]
+	a.msgs -= len(f.batch)
+	a.bytes -= f.bytes
 	a.flights[0] = nil
 	a.flights = a.flights[1:]
 }
 
+// went tells how the flight went that ends at a sequence. If it is stored so is what flew
+// before it, be it that no answer came: each message names the one before it. If it is not,
+// or not known to be, what flies behind it fares no better, and need not be waited for.
+func (a *air) went(last uint64, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	i := slices.IndexFunc(a.flights, func(f *flight) bool { return f.last() == last })
+	if i < 0 {
+		return
+	}
+	concerned := a.flights[:i+1]
+	if err != nil {
+		concerned = a.flights[i:]
+	}
+	for _, f := range concerned {
+		f.tell(err)
+	}
+}
+
 // answered takes the stream's answers to flights.
-func (a *air) answered(m *nats.Msg) {
+func (l *Log) answered(o *own, m *nats.Msg) {
 	last, err := strconv.ParseUint(m.Subject[strings.LastIndexByte(m.Subject, '.')+1:], 10, 64)
 	if err != nil {
 		return
 	}
-	if f := a.with(last); f != nil && f.last() == last {
-		select {
-		case f.answer <- m:
-		default: // one is enough
-		}
+	if len(m.Data) == 0 {
+		err = fmt.Errorf("no server answers for stream %s: %w", l.name, events.ErrUncertain)
+	} else {
+		_, err = l.acknowledged(m.Data, last-1, 1)
 	}
+	o.air.went(last, err)
 }
 
 // No more messages, or bytes, than these wait for an answer, because JetStream drops what
@@ -92,14 +121,14 @@ const (
 
 // depart sends what is in the journal on its way, behind what is in flight. It does not
 // fail: what cannot be sent is torn.
-func (l *Log) depart(o *own, r *redo, msgs []*nats.Msg) {
-	f := &flight{redo: r, bytes: bytesOf(msgs), answer: make(chan *nats.Msg, 1), landed: make(chan struct{})}
+func (l *Log) depart(o *own, r *redo, msgs []*nats.Msg, bytes int) {
+	f := &flight{redo: r, bytes: bytes, told: make(chan error, 1), landed: make(chan struct{})}
 	o.air.enter(f)
-	err := o.launch(f, msgs)
+	if err := o.launch(f, msgs); err != nil {
+		f.tell(err)
+	}
 	o.server.background.Go(func() {
-		if err == nil {
-			err = l.arrive(o, f)
-		}
+		err := l.arrive(o, f)
 		l.doubt(err)
 		f.err = err
 		close(f.landed)
@@ -129,7 +158,7 @@ func (o *own) launch(f *flight, msgs []*nats.Msg) error {
 }
 
 // connect opens the connection of all flights. Whoever appends may close his own.
-func (o *own) connect(ctx context.Context) (err error) {
+func (l *Log) connect(ctx context.Context, o *own) (err error) {
 	if o.nc, err = o.server.Connect(); err != nil {
 		return err
 	}
@@ -141,7 +170,7 @@ func (o *own) connect(ctx context.Context) (err error) {
 		return err
 	}
 	o.inbox = o.nc.NewInbox() + "."
-	_, err = o.nc.Subscribe(o.inbox+"*", o.air.answered)
+	_, err = o.nc.Subscribe(o.inbox+"*", func(m *nats.Msg) { l.answered(o, m) })
 	return err
 }
 
@@ -157,11 +186,8 @@ func (l *Log) arrive(o *own, f *flight) error {
 	patience := time.NewTimer(l.patient)
 	defer patience.Stop()
 	select {
-	case m := <-f.answer:
-		if len(m.Data) == 0 {
-			return fmt.Errorf("no server answers for stream %s: %w", l.name, events.ErrUncertain)
-		}
-		if _, err := l.acknowledged(m.Data, f.last()-1, 1); err != nil {
+	case err := <-f.told:
+		if err != nil {
 			return err
 		}
 		return o.follow()
@@ -198,12 +224,11 @@ func (o *own) land(ctx context.Context) error {
 	}
 }
 
-// room waits until some messages may be sent behind what is in flight.
-func (o *own) room(ctx context.Context, msgs []*nats.Msg) error {
-	more, bytes := len(msgs), bytesOf(msgs)
+// room waits until so many messages may be sent behind what is in flight.
+func (o *own) room(ctx context.Context, msgs, bytes int) error {
 	for {
 		f, n, size := o.air.front()
-		if f == nil || n+more <= mostQueued && size+bytes <= mostQueuedBytes {
+		if f == nil || n+msgs <= mostQueued && size+bytes <= mostQueuedBytes {
 			return nil
 		}
 		if err := o.landFirst(ctx, f); err != nil {
@@ -228,21 +253,22 @@ func (o *own) landFirst(ctx context.Context, f *flight) error {
 		o.air.leave()
 		return nil
 	}
-	behind := o.torn
-	o.torn = nil
-	for f, _, _ := o.air.front(); f != nil; f, _, _ = o.air.front() {
-		<-f.landed // soon: each has its patience
-		o.tear(f.redo)
+	o.air.went(f.last(), f.err)
+	torn := &redo{after: f.after}
+	for ; f != nil; f, _, _ = o.air.front() {
+		<-f.landed // at once
+		torn.batch = append(torn.batch, f.batch...)
 		o.air.leave()
 	}
-	if behind != nil {
-		o.tear(behind)
+	if o.torn != nil {
+		torn.batch = append(torn.batch, o.torn.batch...)
 	}
+	o.torn = torn
 	return nil
 }
 
-// settle waits until it is known how all went that is in flight, or ctx ends.
-func (o *own) settle(ctx context.Context) {
+// await waits until it is known how all went that is in flight, or ctx ends.
+func (o *own) await(ctx context.Context) {
 	o.air.mu.Lock()
 	flights := slices.Clone(o.air.flights)
 	o.air.mu.Unlock()

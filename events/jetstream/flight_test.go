@@ -47,6 +47,53 @@ func TestWhatIsTornIsNotSaidToBeMissing(t *testing.T) {
 	expectLog(t, l, all)
 }
 
+// An answer that is lost is none that must be waited for, once a later one has come.
+func TestALaterAnswerTellsOfEarlierAppends(t *testing.T) {
+	l := openNew(t)
+	l.patient = time.Hour
+	release := delay(t, l)
+	var chain [32]byte
+	all := appendTo(t, l, nil, decision(&chain, 0, 1))
+	all = appendTo(t, l, all, decision(&chain, 1, 1))
+	release(func(m *nats.Msg) bool {
+		m.Reply = ""
+		return true
+	})
+	waiting, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if last, err := l.Last(waiting); err != nil || last != 2 {
+		t.Errorf("the log is said to end at %d, %v", last, err)
+	}
+	expectLog(t, l, all)
+}
+
+// What flies behind an append that failed does not come into the stream either.
+func TestWhatFliesBehindAFailureHasFailed(t *testing.T) {
+	var a air
+	for n := range uint64(4) {
+		a.enter(&flight{redo: &redo{n, make([]events.Event, 1)}, told: make(chan error, 1)})
+	}
+	a.went(1, nil)
+	a.went(3, events.ErrUncertain)
+	a.went(4, nil) // nobody answers so
+	for i, want := range []error{nil, nil, events.ErrUncertain, events.ErrUncertain} {
+		select {
+		case got := <-a.flights[i].told:
+			if got != want {
+				t.Errorf("of append %d is told %v", i+1, got)
+			}
+		default:
+			t.Errorf("of append %d is told nothing", i+1)
+		}
+	}
+	for msgs := 3; msgs >= 0; msgs-- {
+		a.leave()
+		if _, got, _ := a.front(); got != msgs {
+			t.Errorf("%d messages are in flight, want %d", got, msgs)
+		}
+	}
+}
+
 // Who appends may close the connection once it is done.
 func TestWhatFailsInFlightIsFinishedWithoutWhoAppendedIt(t *testing.T) {
 	l := openNew(t)

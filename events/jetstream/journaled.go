@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -37,6 +38,8 @@ func (l *Log) appendOwn(ctx context.Context, after uint64, batch []events.Event)
 	}
 	r := &redo{after, batch}
 	msgs := l.singles(r, after)
+	defer recycle(msgs)
+	bytes := bytesOf(msgs)
 	if err := l.fits(msgs); err != nil {
 		return 0, err
 	}
@@ -48,8 +51,8 @@ func (l *Log) appendOwn(ctx context.Context, after uint64, batch []events.Event)
 	o.restLater()
 	waiting, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.patient)
 	defer cancel()
-	if err := o.room(waiting, msgs); err == nil && o.torn == nil && bytesOf(msgs) <= mostQueuedBytes {
-		l.depart(o, r, msgs)
+	if err := o.room(waiting, len(msgs), bytes); err == nil && o.torn == nil && bytes <= mostQueuedBytes {
+		l.depart(o, r, msgs, bytes)
 		return o.last, nil
 	}
 	o.tear(r)
@@ -166,11 +169,35 @@ func (l *Log) singles(r *redo, from uint64) []*nats.Msg {
 	for i := from - r.after; i < uint64(len(r.batch)); i++ {
 		e := r.batch[i]
 		e.Sequence = r.after + 1 + i
-		h, body := Encode(&e)
-		h[hExpect] = []string{strconv.FormatUint(e.Sequence-1, 10)}
-		msgs = append(msgs, &nats.Msg{Subject: subject(l.root, &e), Header: h, Data: body})
+		m := blanks.Get().(*nats.Msg)
+		set := func(key, value string) {
+			if value != "" {
+				m.Header[key] = append(m.Header[key][:0], value)
+			}
+		}
+		m.Data = encode(&e, set)
+		set(hExpect, strconv.FormatUint(e.Sequence-1, 10))
+		m.Subject = subject(l.root, &e)
+		msgs = append(msgs, m)
 	}
 	return msgs
+}
+
+// blanks are messages that say nothing yet. Their headers have keys without values, which
+// are not sent.
+var blanks = sync.Pool{New: func() any { return &nats.Msg{Header: make(nats.Header, 20)} }}
+
+// recycle makes blanks of messages that were sent, or are not to be: a connection has written
+// them down when it returns.
+func recycle(msgs []*nats.Msg) {
+	for _, m := range msgs {
+		for key, values := range m.Header {
+			clear(values)
+			m.Header[key] = values[:0]
+		}
+		*m = nats.Msg{Header: m.Header}
+		blanks.Put(m)
+	}
 }
 
 // mostSubject is what a subject may have: NATS takes lines of 4,096 bytes, on which there
@@ -183,7 +210,9 @@ func (l *Log) fits(msgs []*nats.Msg) error {
 	for _, m := range msgs {
 		head := len("NATS/1.0\r\n\r\n")
 		for key, values := range m.Header {
-			head += len(key) + len(values[0]) + len(": \r\n")
+			for _, value := range values {
+				head += len(key) + len(value) + len(": \r\n")
+			}
 		}
 		if len(m.Subject) > mostSubject {
 			return fmt.Errorf("cannot append to stream %s an event whose subject has %d bytes; nothing was appended: %w", l.name, len(m.Subject), nats.ErrBadSubject)

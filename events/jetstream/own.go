@@ -85,7 +85,7 @@ func (s *Server) openOwn(ctx context.Context, l *Log) (*own, error) {
 	}
 	o := &own{server: s, name: l.name, msgs: found[0], overdue: overdue, quiet: quiet}
 	o.flights, o.ground = context.WithCancel(context.Background())
-	if err = o.connect(ctx); err == nil {
+	if err = l.connect(ctx, o); err == nil {
 		err = o.recover(ctx, l)
 	}
 	if err != nil {

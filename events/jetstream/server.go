@@ -272,7 +272,7 @@ func (s *Server) landAll() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	for _, o := range s.owns {
-		o.settle(ctx)
+		o.await(ctx)
 	}
 }
 
