@@ -67,7 +67,7 @@ func newPodLists(chain http.Handler, options generic.RESTOptionsGetter) (*podLis
 func (l *podLists) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	info, ok := request.RequestInfoFrom(r.Context())
 	switch {
-	case !ok || !l.concerned(info) || !l.plain(r):
+	case !ok || r.Method != http.MethodGet || !l.concerned(info) || !l.plain(r):
 		l.chain.ServeHTTP(w, r)
 	case info.Namespace == "":
 		l.handlers["cluster"].ServeHTTP(w, r)
@@ -135,6 +135,10 @@ func (e podEncoder) Encode(o apiruntime.Object, w io.Writer) error {
 // encodedAtATime is how many pods are written at a time.
 const encodedAtATime = 64
 
+// mostSetAside is how many bytes are set aside at most for pods that are not encoded yet: one
+// may be much larger than the others.
+const mostSetAside = 1 << 20
+
 // encoded are pods, one after the other, with a comma behind each.
 type encoded struct {
 	bytes []byte
@@ -197,7 +201,7 @@ func encodePods(b []byte, pods []core.Pod) (_ []byte, err error) {
 			return b, err
 		}
 		if b = append(b, ','); i == 0 {
-			b = slices.Grow(b, len(b)*5/4*len(pods)) // They are alike.
+			b = slices.Grow(b, min(len(b)*5/4*len(pods), mostSetAside)) // They are alike.
 		}
 	}
 	return b, nil

@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand"
+	"net/http"
+	goruntime "runtime"
 	"strings"
 	"testing"
 
@@ -45,6 +48,19 @@ func TestPodListsAreWrittenAsByUpstream(t *testing.T) {
 		if !bytes.Equal(got.Bytes(), want.Bytes()) {
 			t.Fatalf("%d pods are written as\n%s\nand by upstream as\n%s", n, &got, &want)
 		}
+	}
+}
+
+// TestLargePodsSetLittleAside has the first pods of a list be much larger than those behind.
+func TestLargePodsSetLittleAside(t *testing.T) {
+	pods := &core.PodList{Items: make([]core.Pod, 64)}
+	pods.Items[0].Annotations = map[string]string{"large": strings.Repeat("x", 4<<20)}
+	var before, after goruntime.MemStats
+	goruntime.ReadMemStats(&before)
+	must(t, past.PodEncoder(upstreamsEncoder()).Encode(pods, io.Discard))
+	goruntime.ReadMemStats(&after)
+	if took := after.TotalAlloc - before.TotalAlloc; took > 64<<20 {
+		t.Errorf("a list of 4 MB took %d MB of memory", took>>20)
 	}
 }
 
@@ -110,6 +126,13 @@ func testPodLists(t *testing.T, c *cluster) {
 			t.Fatalf("%s: %v", path, err)
 		}
 		return raw
+	}
+	for _, path := range []string{"/api/v1/pods", "/api/v1/pods?pretty=true"} {
+		var status int
+		client.Verb(http.MethodHead).RequestURI(fmt.Sprintf("%s@%d%s", past.Prefix, then, path)).Do(t.Context()).StatusCode(&status)
+		if status != http.StatusMethodNotAllowed {
+			t.Errorf("HEAD %s is answered with %d, and by upstream with 405", path, status)
+		}
 	}
 	for path, n := range map[string]int{
 		"/api/v1/pods?": 5, "/api/v1/namespaces/default/pods?": 5, "/api/v1/namespaces/none/pods?": 0, "/api/v1/pods?labelSelector=odd=y&": 2,
