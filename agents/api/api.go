@@ -23,6 +23,7 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/apiserver/pkg/registry/generic"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	restclient "k8s.io/client-go/rest"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app"
@@ -198,6 +199,11 @@ func (s *Server) assemble(ctx context.Context, o Options, address string) (func(
 	}
 	custom := &config.ApiExtensions.ExtraConfig.CRDRESTOptionsGetter
 	*custom = watchers.Getter{RESTOptionsGetter: *custom}
+	for _, stored := range []*generic.RESTOptionsGetter{
+		&kube.RESTOptionsGetter, custom, &config.ApiExtensions.GenericConfig.RESTOptionsGetter, &config.Aggregator.GenericConfig.RESTOptionsGetter,
+	} {
+		*stored = pages{*stored, s.backend}
+	}
 	batched(&config.Aggregator.GenericConfig.Config)
 	documents.Prepare(kube)
 	complete, err := config.Complete()

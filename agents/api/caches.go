@@ -56,7 +56,7 @@ func (c caches) GetRESTOptions(r schema.GroupResource, example runtime.Object) (
 			return nil, nil, err
 		}
 		whole := cacher.NewCacheDelegator(above, objects)
-		return storage.Paged(whole, objects), sync.OnceFunc(func() { whole.Stop(); above.Stop(); end() }), nil
+		return whole, sync.OnceFunc(func() { whole.Stop(); above.Stop(); end() }), nil
 	}
 	return o, nil
 }
@@ -65,4 +65,35 @@ func (c caches) GetRESTOptions(r schema.GroupResource, example runtime.Object) (
 func uncached(r schema.GroupResource) bool {
 	size, special := kubeapiserver.DefaultWatchCacheSizes()[r]
 	return special && size == 0
+}
+
+// pages is upstream's options of storage, in which all pages of a list are as of the moment
+// of the first.
+type pages struct {
+	generic.RESTOptionsGetter
+	backend *storage.Backend
+}
+
+// GetRESTOptions implements generic.RESTOptionsGetter.
+func (p pages) GetRESTOptions(r schema.GroupResource, example runtime.Object) (generic.RESTOptions, error) {
+	o, err := p.RESTOptionsGetter.GetRESTOptions(r, example)
+	if err != nil || o.Decorator == nil {
+		return o, err
+	}
+	decorate := o.Decorator
+	o.Decorator = func(config *storagebackend.ConfigForResource, prefix string, key func(runtime.Object) (string, error),
+		blank, list func() runtime.Object, attributes upstreamstorage.AttrFunc, triggers upstreamstorage.IndexerFuncs, indexers *cache.Indexers,
+	) (upstreamstorage.Interface, factory.DestroyFunc, error) {
+		s, end, err := decorate(config, prefix, key, blank, list, attributes, triggers, indexers)
+		if err != nil {
+			return nil, nil, err
+		}
+		paged, err := p.backend.Paged(s, prefix)
+		if err != nil {
+			end()
+			return nil, nil, err
+		}
+		return paged, end, nil
+	}
+	return o, nil
 }

@@ -3,6 +3,7 @@ package api_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -24,6 +25,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/utils/ptr"
+
+	"github.com/reprise-run/reprise/events"
 )
 
 // TestServer starts one server and does to it what clients do.
@@ -47,6 +50,7 @@ func TestServer(t *testing.T) {
 		"refused":         refusedDeletions,
 		"tokens":          tokensForPods,
 		"webhooks":        mutatingWebhooks,
+		"limits":          limitsHoldAtOnce,
 		"failing":         failuresReachTheClient,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, s) })
@@ -244,8 +248,43 @@ func customResources(t *testing.T, s *running) {
 	if err != nil || len(list.Items) != 1 {
 		t.Errorf("listed %v, %v", list, err)
 	}
-	if got := s.about(t, 0, "widgets.example.com"); len(got) != 1 || got[0].Type != "widget.created" || !strings.Contains(string(got[0].Data), `"note":null`) {
+	more := widget(4)
+	more.SetName("w2")
+	if _, err := widgets.Create(ctx, more, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	first, err := widgets.List(ctx, metav1.ListOptions{Limit: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.busy(t, "custom")
+	last, err := widgets.List(ctx, metav1.ListOptions{Limit: 1, Continue: first.GetContinue()})
+	if err != nil || len(last.Items) != 1 || last.Items[0].GetName() != "w2" || last.GetResourceVersion() != first.GetResourceVersion() {
+		t.Errorf("after much has happened the second page has %v, %v", last, err)
+	}
+	if got := s.about(t, 0, "widgets.example.com"); len(got) != 2 || got[0].Type != "widget.created" || !strings.Contains(string(got[0].Data), `"note":null`) {
 		t.Errorf("the log has %v", got)
+	}
+}
+
+// busy has more happen, to one object of a namespace, than a projection keeps at hand.
+func (r *running) busy(t testing.TB, namespace string) {
+	t.Helper()
+	made, err := r.CoreV1().ConfigMaps(namespace).Create(t.Context(), config("busy"), metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := events.Proposal{Actor: events.Actor{Kind: "api"}}
+	for i := range 500 {
+		p.Changes = append(p.Changes, events.Change{
+			Type: "configmap.updated", Object: events.Ref{Resource: "configmaps", Namespace: namespace, Name: made.Name}, UID: string(made.UID),
+			Data: fmt.Appendf(nil, `[{"op":"replace","path":"/data/k","value":"%d"}]`, i),
+		})
+	}
+	for range 40 {
+		if _, err := r.history.Propose(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -20,10 +20,14 @@ import (
 // after it. Here they keep none. Objects makes such a list from the projection, and a
 // view of that stays for who was given a first page. See decision 0359.
 
-// Paged returns upstream's cache of a resource, which has objects below it, such that who
-// reads a list by pages gets all of them as of one moment.
-func Paged(cached storage.Interface, objects *Objects) storage.Interface {
-	return paged{cached, objects.stream}
+// Paged returns upstream's storage of the resource that it keeps under a prefix, with a
+// cache or without, such that who reads a list by pages gets all of them as of one moment.
+func (b *Backend) Paged(s storage.Interface, prefix string) (storage.Interface, error) {
+	scope, ok := b.keys.Scope(b.keys.root + strings.Trim(prefix, "/") + "/")
+	if !ok {
+		return nil, noSuchKey(prefix)
+	}
+	return paged{s, b.stream(scope)}, nil
 }
 
 type paged struct {

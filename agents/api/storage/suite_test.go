@@ -61,6 +61,7 @@ type subject struct {
 	root        string
 	cached      bool
 	sized       bool // it knows how large objects are
+	decodes     bool // it has objects of the projection below
 	snapshots   bool // its cache keeps versions of itself
 	backend     *storage.Backend
 	client      *kubernetes.Client
@@ -121,18 +122,30 @@ func cached(t *testing.T) *subject {
 func objects(t *testing.T) *subject { return objectsOf(t, storagetest.NewLog(t, false)) }
 
 func objectsOf(t *testing.T, history *storagetest.Log) *subject {
-	// As in a server, where the cache keeps no versions of itself.
-	featuregatetesting.SetFeatureGateDuringTest(t, utilfeature.DefaultFeatureGate, features.ListFromCacheSnapshot, false)
+	keepsNoVersions(t)
 	s := storedBelow(t, "/registry", history)
-	s.sized = true
+	s.sized, s.decodes = true, true
 	below := s.Interface
 	o, err := s.backend.Objects(noting{below}, "/pods/", plainly{s}, newPod)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.Interface = compared{o, below, t}
-	above(t, s)
-	s.Interface = storage.Paged(s.Interface, o)
+	return paged(t, above(t, s))
+}
+
+// keepsNoVersions has caches be as in a server.
+func keepsNoVersions(t *testing.T) {
+	featuregatetesting.SetFeatureGateDuringTest(t, utilfeature.DefaultFeatureGate, features.ListFromCacheSnapshot, false)
+}
+
+// paged has all pages of a list be as of one moment.
+func paged(t *testing.T, s *subject) *subject {
+	p, err := s.backend.Paged(s.Interface, "/pods/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Interface = p
 	return s
 }
 
