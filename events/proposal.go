@@ -58,6 +58,10 @@ type Proposal struct {
 // Volatile says whether the proposal is one for the log of volatile objects.
 func (p *Proposal) Volatile() bool { return len(p.Changes) > 0 && Volatile(p.Changes[0].Object) }
 
+// Awaited says whether a person, or a program from outside, asks for it and waits: what
+// comes through the API, and because of no event.
+func (p *Proposal) Awaited() bool { return p.Because == 0 && p.Actor.Kind == "api" }
+
 // Receipt says where a proposal's events stand in the log. Once a receipt is
 // given, the events are durable.
 type Receipt struct {

@@ -167,7 +167,12 @@ func (t *term) await(ctx context.Context, r *request) (events.Receipt, error) {
 		if r.taken.CompareAndSwap(false, true) {
 			return events.Receipt{}, fmt.Errorf("the committer did not come to it in time: %w (%w)", events.ErrUnavailable, ctx.Err())
 		}
-		return events.Receipt{}, fmt.Errorf("%w: %w", events.ErrUncertain, ctx.Err())
+		select {
+		case a := <-r.reply: // Its caller, who waited for others' meanwhile, comes late for it.
+			return a.receipt, a.err
+		default:
+			return events.Receipt{}, fmt.Errorf("%w: %w", events.ErrUncertain, ctx.Err())
+		}
 	}
 }
 

@@ -330,6 +330,29 @@ func TestOffer(t *testing.T) {
 	r.check(t)
 }
 
+// An answer that was given is told, also to who asks for it when his time is over.
+func TestAnswersOutliveTheirContext(t *testing.T) {
+	r := newRig(t, Options{}).start(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	var answers []func() (events.Receipt, error)
+	for i := range 30 {
+		answer, err := r.Offer(ctx, create(fmt.Sprint("early", i)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		answers = append(answers, answer)
+	}
+	if _, err := r.Propose(t.Context(), create("last")); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	for i, answer := range answers {
+		if got, err := answer(); err != nil || got.Last != uint64(i+1) {
+			t.Errorf("%d became %v (%v)", i, got, err)
+		}
+	}
+}
+
 func TestRefusesWhatNoBatchHolds(t *testing.T) {
 	r := newRig(t, Options{Group: 10}).start(t)
 	var changes []events.Change

@@ -47,10 +47,9 @@ func newLines(size int) *lines {
 	return &lines{people: line{queue: make(chan *request, size)}, agents: line{queue: make(chan *request, size)}}
 }
 
-// of is the line in which a proposal waits. What comes through the API and because of
-// no event is what a person, or a program from outside, asks for and waits for.
+// of is the line in which a proposal waits.
 func (l *lines) of(p *events.Proposal) *line {
-	if p.Because == 0 && p.Actor.Kind == "api" {
+	if p.Awaited() {
 		return &l.people
 	}
 	return &l.agents

@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	// inFlight is how many proposals for either log a server considers at a time: enough
+	// inFlight is how many proposals of either line of a log a server considers at a time: enough
 	// to fill the committer's largest batch several times.
 	inFlight = 1024
 	// mostOfOne is how many of them may be one node's. Each pod has one at a time, so that
@@ -27,17 +27,25 @@ const (
 // drainTimeout is how long the end of serving waits for NATS.
 const drainTimeout = 5 * time.Second
 
-// desk takes proposals in the order in which they come and, since the committer answers
-// those for one log in about that order, waits for them one after the other.
+// desk takes proposals in the order in which they come and, since the committer of a log
+// answers those of people, and those of agents, in about that order, waits for either one
+// after the other.
 type desk struct {
 	to    events.Offerer
 	ctx   context.Context // ends with the serving
 	ended chan struct{}   // closed when nothing more comes
 	// history and volatile have what waits for an answer.
-	history, volatile chan pending
+	history, volatile waiting
 
 	mu sync.Mutex
 	of map[string]int // how many proposals of a node wait
+}
+
+// waiting is what waits for one committer, by the line in which it does.
+type waiting struct{ people, agents chan pending }
+
+func newWaiting() waiting {
+	return waiting{make(chan pending, inFlight), make(chan pending, inFlight)}
 }
 
 // pending is a proposal that waits for its answer.
@@ -53,7 +61,7 @@ type pending struct {
 func ServeProposals(nc *nats.Conn, prefix string, to events.Offerer) (stop func(), err error) {
 	d := &desk{
 		to: to, ended: make(chan struct{}), of: map[string]int{},
-		history: make(chan pending, inFlight), volatile: make(chan pending, inFlight),
+		history: newWaiting(), volatile: newWaiting(),
 	}
 	var cancel context.CancelFunc
 	d.ctx, cancel = context.WithCancel(context.Background())
@@ -67,8 +75,10 @@ func ServeProposals(nc *nats.Conn, prefix string, to events.Offerer) (stop func(
 		return nil, fmt.Errorf("cannot take proposals: %w", err)
 	}
 	var busy sync.WaitGroup
-	busy.Go(func() { d.answer(d.history) })
-	busy.Go(func() { d.answer(d.volatile) })
+	for _, w := range [...]waiting{d.history, d.volatile} {
+		busy.Go(func() { d.answer(w.people) })
+		busy.Go(func() { d.answer(w.agents) })
+	}
 	closed := sub.StatusChanged(nats.SubscriptionClosed)
 	return func() {
 		cancel()
@@ -109,31 +119,35 @@ func (d *desk) take(m *nats.Msg) {
 		reply(m, answerOf(events.Receipt{}, err))
 		return
 	}
-	waiting := d.history
-	if p.Volatile() {
-		waiting = d.volatile
-	}
 	select {
-	case waiting <- pending{m, node, answer}:
+	case d.behind(&p) <- pending{m, node, answer}:
 	case <-d.ended: // NATS did not drain in time: whoever proposed it is left uncertain
 	}
 }
 
+// behind is whom a proposal waits behind.
+func (d *desk) behind(p *events.Proposal) chan pending {
+	w := d.history
+	if p.Volatile() {
+		w = d.volatile
+	}
+	if p.Awaited() {
+		return w.people
+	}
+	return w.agents
+}
+
 // answer answers those who wait, one after the other, until nothing more comes and none is
 // left.
-func (d *desk) answer(waiting chan pending) {
+func (d *desk) answer(all chan pending) {
 	for {
 		select {
-		case p := <-waiting:
-			d.settle(p)
-			continue
-		default:
-		}
-		select {
-		case p := <-waiting:
+		case p := <-all:
 			d.settle(p)
 		case <-d.ended:
-			return
+			if len(all) == 0 {
+				return
+			}
 		}
 	}
 }

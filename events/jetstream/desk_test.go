@@ -92,3 +92,48 @@ func TestOneNodeLeavesRoom(t *testing.T) {
 		t.Errorf("later it is told %s", m.Data)
 	}
 }
+
+// slow is an Offerer that answers people at once, and agents when it is told to.
+type slow struct {
+	line
+	agents chan events.Proposal
+}
+
+func (s slow) Offer(ctx context.Context, p events.Proposal) (func() (events.Receipt, error), error) {
+	if !p.Awaited() {
+		s.agents <- p
+		return s.line.Offer(ctx, p)
+	}
+	return func() (events.Receipt, error) { return events.Receipt{First: 9, Last: 9}, nil }, nil
+}
+
+// The committer answers people before agents that came before them, and so does who waits
+// for it on behalf of another server's.
+func TestPeopleAreNotAnsweredBehindAgents(t *testing.T) {
+	s := start(t, jetstream.ServerOptions{Dir: t.TempDir()})
+	to := slow{line{make(chan events.Proposal, 4), make(chan struct{})}, make(chan events.Proposal, 4)}
+	stop, err := jetstream.ServeProposals(connect(t, s), "reprise", to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	defer close(to.answers)
+	relay := jetstream.NewRelay(connect(t, s), "reprise")
+	for _, resource := range []string{"pods", "events"} {
+		p := events.Proposal{Decision: events.Decision{Changes: []events.Change{{Object: events.Ref{Resource: resource, Namespace: "a", Name: "b"}}}}}
+		for _, because := range []uint64{3, 0} {
+			p.Because, p.Actor = because, events.Actor{Kind: "api", Name: "s1"}
+			if because == 0 {
+				p.Actor = events.Actor{Kind: "node", Name: "n1"}
+			}
+			if _, err := relay.Offer(t.Context(), p); err != nil {
+				t.Fatal(err)
+			}
+			<-to.agents
+		}
+		p.Actor = events.Actor{Kind: "api", Name: "s1"}
+		if receipt, err := relay.Propose(t.Context(), p); err != nil || receipt.Last != 9 {
+			t.Errorf("a person who changes %s is told %v (%v)", resource, receipt, err)
+		}
+	}
+}
