@@ -198,10 +198,11 @@ func (f *filler) write() ([]string, error) {
 		return nil, err
 	}
 	ranges := f.runs.split(runtime.GOMAXPROCS(0))
-	all := []*tables{f.envelopes, f.tables("rest")}
+	rest := f.tables("rest")
+	all := []*tables{f.envelopes, rest}
 	group, ctx := errgroup.WithContext(context.Background())
 	group.Go(f.envelopes.close)
-	group.Go(func() error { return f.rest(all[1]) })
+	group.Go(func() error { return f.rest(rest) })
 	for i, r := range ranges {
 		t := f.tables(fmt.Sprint("history-", i))
 		all = append(all, t)
