@@ -74,10 +74,14 @@ func Open(dir, stream string, o Options) (*Journal, []Record, error) {
 
 // Reset forgets all records: the log has on disk what they hold.
 func (j *Journal) Reset() error {
+	if !j.opts.Unsynced {
+		if err := Confirm(j.files[j.current]); err != nil {
+			return fmt.Errorf("cannot forget what was appended: %w", err)
+		}
+	}
 	j.Turn()
 	j.oldest = j.newest
 	b := appendHead(j.buf[:0], head{j.newest, j.oldest})
-	j.grown = true // it may be its first
 	if err := j.put(b, 0); err != nil {
 		return err
 	}
@@ -97,6 +101,7 @@ func (j *Journal) Turn() {
 	j.newest++
 	j.oldest = j.newest - 1 // the other file's
 	j.at, j.sum = 0, checksum(j.stream, j.newest)
+	j.grown = true // be it by a process that ended before it had synced that
 }
 
 // Write puts an append on disk. A failure that Unwritten says to be none of the disk's
