@@ -19,7 +19,7 @@ const (
 
 // ended passes on how a command ended that ran inside of ours, or says why it did not
 // run, by the status that a shell would give.
-func (m *Main) ended(ctx context.Context, name string, err error) error {
+func (m *Main) ended(ctx context.Context, c *exec.Cmd, name string, err error) error {
 	var exit *exec.ExitError
 	status := notExecutable
 	switch {
@@ -28,7 +28,7 @@ func (m *Main) ended(ctx context.Context, name string, err error) error {
 			return exitCode(bySignal + int(how.Signal()))
 		}
 		return exitCode(exit.ExitCode())
-	case err == nil || ctx.Err() != nil:
+	case err == nil || ctx.Err() != nil && c.ProcessState != nil: // We were interrupted, and it ended well.
 		return nil
 	case errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist):
 		status = notFound

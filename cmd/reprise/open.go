@@ -112,7 +112,7 @@ func (o *openOptions) inside(ctx context.Context, dir string, command []string) 
 	if self, err := os.Executable(); err == nil && command[0] == "reprise" {
 		c.Path, c.Err = self, nil
 	}
-	return o.ended(ctx, command[0], c.Run())
+	return o.ended(ctx, c, command[0], c.Run())
 }
 
 // loadArchive reads an archive into a store, and shows how far it is.

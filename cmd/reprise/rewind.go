@@ -178,7 +178,7 @@ func (o *rewindOptions) runThen(ctx context.Context, a *access, m past.Moment, c
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+file, "KUBECACHEDIR="+filepath.Join(dir, "cache"))
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second
-	return o.ended(ctx, command[0], cmd.Run())
+	return o.ended(ctx, cmd, command[0], cmd.Run())
 }
 
 // program finds what to run. kubectl is the one that the shell would find, or else
