@@ -67,7 +67,8 @@ func (a *alike[T]) read(d *jsontext.Decoder, into *T) error {
 }
 
 // clip leaves no room behind the elements of the lists in a value: what is appended to
-// one of them, by whoever copied it, must not come to lie where others append too.
+// one of them, by whoever copied it, must not come to lie where others append too. Parts
+// of it may be shared already, and read just now: they have no room, and are not written to.
 func clip(v reflect.Value) {
 	switch v.Kind() {
 	case reflect.Pointer:
@@ -81,7 +82,9 @@ func clip(v reflect.Value) {
 			}
 		}
 	case reflect.Slice:
-		v.SetCap(v.Len())
+		if v.Cap() > v.Len() {
+			v.SetCap(v.Len())
+		}
 		if k := v.Type().Elem().Kind(); k == reflect.Struct || k == reflect.Pointer || k == reflect.Slice {
 			for i := range v.Len() {
 				clip(v.Index(i))

@@ -2,7 +2,9 @@ package projections_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"unsafe"
 
@@ -83,4 +85,22 @@ func TestValuesAreNotShared(t *testing.T) {
 	if got := config("other")["a"]; got != "b" {
 		t.Errorf("the other has %q of the first", got)
 	}
+}
+
+// Parts lie within parts: what is shared already is not written to again when one around it
+// comes to be shared. The race detector would tell.
+func TestSharedPartsAreNotWritten(t *testing.T) {
+	var readers sync.WaitGroup
+	for i := range 64 {
+		name := fmt.Sprint("web-", i)
+		doc := fmt.Sprintf(`{"apiVersion":"v1","kind":"Pod","metadata":{"name":%q,"namespace":"shop","uid":%q},"spec":{"containers":[],"volumes":[{"name":%q,"projected":{"sources":[{"serviceAccountToken":{"path":"token"}}]}}]}}`, name, name, name)
+		e := projections.NewEntry(events.Ref{Resource: "pods", Namespace: "shop", Name: name}, name, 1, 1, []byte(doc))
+		readers.Go(func() {
+			of := projections.As[core.Pod](e).Spec.Volumes[0].Projected
+			if copied := *of; len(copied.Sources) != 1 || cap(copied.Sources) != 1 {
+				t.Errorf("%s has %v", name, copied)
+			}
+		})
+	}
+	readers.Wait()
 }
