@@ -274,7 +274,7 @@ func (r *running) busy(t testing.TB, namespace string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := events.Proposal{Actor: events.Actor{Kind: "api"}}
+	p := events.Proposal{Actor: events.Actor{Kind: "api"}, User: "somebody", Audit: "busy"}
 	for i := range 500 {
 		p.Changes = append(p.Changes, events.Change{
 			Type: "configmap.updated", Object: events.Ref{Resource: "configmaps", Namespace: namespace, Name: made.Name}, UID: string(made.UID),
