@@ -116,6 +116,7 @@ func TestOneServer(t *testing.T) {
 // does, and leaves no trace in the log.
 func TestInvalidManifest(t *testing.T) {
 	c := newCluster(t)
+	c.must("kubectl", "create", "namespace", "shop")
 	before := c.commands()
 	const deployment = `
 apiVersion: apps/v1
