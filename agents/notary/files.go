@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/reprise-run/reprise/events/durable"
 	"github.com/reprise-run/reprise/events/proof"
 )
 
@@ -61,9 +62,10 @@ func makeKey(dir string, before []string) (secret string, public []string, err e
 		return "", nil, err
 	}
 	public = append(before, verifier)
-	// The secret comes last: without it the next start makes another.
-	if err = replace(VerifierFile(dir), lines(public), 0o644); err == nil {
-		err = replace(keyFile(dir), []byte(secret+"\n"), 0o600)
+	// The secret comes last: without it the next start makes another. A key that a power
+	// failure takes away leaves a log with signatures that nobody can check.
+	if err = durable.Replace(VerifierFile(dir), lines(public), 0o644); err == nil {
+		err = durable.Replace(keyFile(dir), []byte(secret+"\n"), 0o600)
 	}
 	if err != nil {
 		return "", nil, fmt.Errorf("cannot keep the key that signs checkpoints: %w", err)
@@ -72,33 +74,6 @@ func makeKey(dir string, before []string) (secret string, public []string, err e
 }
 
 func lines(texts []string) []byte { return []byte(strings.Join(texts, "\n") + "\n") }
-
-// replace writes a file whole or not at all.
-func replace(path string, content []byte, mode os.FileMode) error {
-	temporary := path + ".new"
-	f, err := os.OpenFile(temporary, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, mode)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(temporary, path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-// syncDir makes durable that a file is there: a key that a power failure takes away
-// leaves a log with signatures that nobody can check.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
 
 // files are the checkpoints apart from the log, and the tree.
 type files struct {
@@ -139,7 +114,7 @@ func lay(path string, public []string) error {
 	case len(have) > len(public) || !slices.Equal(have, public[:len(have)]):
 		return errors.New("it has those of another key")
 	}
-	return replace(path, lines(public), 0o644)
+	return durable.Replace(path, lines(public), 0o644)
 }
 
 // add keeps a checkpoint, and the tree that it is of.
@@ -156,7 +131,7 @@ func (f *files) add(signed []byte, tree *proof.Tree) error {
 	}
 	text, err := tree.MarshalText()
 	if err == nil {
-		err = replace(treeFile(f.dir), append(text, '\n'), 0o600)
+		err = durable.Replace(treeFile(f.dir), append(text, '\n'), 0o600)
 	}
 	if err != nil {
 		f.log.Warn("the tree of checkpoints cannot be kept; the next start computes it again", "error", err)
@@ -179,10 +154,13 @@ func appendNote(path string, signed []byte) (err error) {
 	if _, err := f.WriteAt(proof.AppendNote(nil, signed), end); err != nil {
 		return err
 	}
-	if err := f.Sync(); err != nil || end > 0 {
+	if err := f.Sync(); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	if end > 0 {
+		return durable.Confirm(f)
+	}
+	return durable.SyncDir(filepath.Dir(path))
 }
 
 // wholeEnd finds where the last whole checkpoint of a file ends, by its last bytes.

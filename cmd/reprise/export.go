@@ -14,6 +14,7 @@ import (
 
 	"github.com/reprise-run/reprise/agents/historian"
 	"github.com/reprise-run/reprise/events/archive"
+	"github.com/reprise-run/reprise/events/durable"
 )
 
 // newExportCommand writes the history, or a part of it, to a file.
@@ -114,6 +115,9 @@ func (o *exportOptions) toFile(ctx context.Context, write exporter, r historian.
 	err = o.write(ctx, write, r, f, name)
 	if err == nil {
 		err = f.CloseAtomicallyReplace()
+	}
+	if err == nil {
+		err = durable.SyncDir(filepath.Dir(name))
 	}
 	return errors.Join(err, f.Cleanup())
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/events/durable"
 	"github.com/reprise-run/reprise/events/jetstream/blockfile"
 	"github.com/reprise-run/reprise/events/jetstream/intent"
 )
@@ -152,7 +153,7 @@ func cutOff(msgs string, blocks []blockfile.File, at int64) error {
 			return err
 		}
 	}
-	return intent.SyncDir(msgs)
+	return durable.SyncDir(msgs)
 }
 
 // shorten leaves of a block what lies before an offset, uncompressed.
@@ -161,5 +162,5 @@ func shorten(file blockfile.File, at int64) error {
 	if err != nil {
 		return err
 	}
-	return replace(file.Path, raw[:at])
+	return durable.Replace(file.Path, raw[:at], 0o640)
 }

@@ -12,8 +12,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/reprise-run/reprise/events/durable"
 	"github.com/reprise-run/reprise/events/jetstream/blockfile"
-	"github.com/reprise-run/reprise/events/jetstream/intent"
 )
 
 // hardener brings the blocks of a stream to the disk.
@@ -95,13 +95,8 @@ func (h *hardener) sync() (last uint64, err error) {
 			return 0, err
 		}
 	}
-	if err := intent.SyncDir(h.dir); err != nil {
+	if err := durable.SyncDir(h.dir); err != nil {
 		return 0, err
-	}
-	if n := len(files); n > 0 {
-		if err := intent.Confirm(files[n-1].file); err != nil {
-			return 0, err
-		}
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()

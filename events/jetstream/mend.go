@@ -9,10 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/google/renameio/v2"
-
+	"github.com/reprise-run/reprise/events/durable"
 	"github.com/reprise-run/reprise/events/jetstream/blockfile"
-	"github.com/reprise-run/reprise/events/jetstream/intent"
 )
 
 // JetStream compresses a block when it begins the next one. If a crash takes what
@@ -103,15 +101,7 @@ func unpack(path string) error {
 		// Damage is for the server to find.
 		return nil
 	}
-	return replace(path, raw)
-}
-
-// replace gives a block another content.
-func replace(path string, raw []byte) error {
-	if err := renameio.WriteFile(path, raw, 0o640); err != nil {
-		return err
-	}
-	return intent.SyncDir(filepath.Dir(path))
+	return durable.Replace(path, raw, 0o640)
 }
 
 // streamDirs lists where the streams of a store directory have their blocks.

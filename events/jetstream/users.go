@@ -10,10 +10,11 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/google/renameio/v2"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
+
+	"github.com/reprise-run/reprise/events/durable"
 )
 
 // owner is the user that this process itself connects as; it may do all.
@@ -106,7 +107,7 @@ func loadOrMakeKey(file string) (nkeys.KeyPair, error) {
 		seed, err = pair.Seed()
 	}
 	if err == nil {
-		err = renameio.WriteFile(file, append(seed, '\n'), 0o600)
+		err = durable.Replace(file, append(seed, '\n'), 0o600)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a key for a NATS user: %w", err)

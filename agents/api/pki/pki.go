@@ -23,9 +23,10 @@ import (
 	"slices"
 	"time"
 
-	"github.com/google/renameio/v2"
 	"k8s.io/client-go/util/cert"
 	"k8s.io/client-go/util/keyutil"
+
+	"github.com/reprise-run/reprise/events/durable"
 )
 
 // The names of files in a Dir. A pair has a certificate in <name>.crt and its
@@ -255,7 +256,7 @@ func (d *Dir) key(name string) (crypto.Signer, error) {
 }
 
 func (d *Dir) write(name string, data []byte, mode os.FileMode) error {
-	if err := renameio.WriteFile(filepath.Join(d.path, name), data, mode); err != nil {
+	if err := durable.Replace(filepath.Join(d.path, name), data, mode); err != nil {
 		return fmt.Errorf("cannot write %s: %w", name, err)
 	}
 	return nil

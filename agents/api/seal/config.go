@@ -18,6 +18,7 @@ import (
 	"k8s.io/apiserver/pkg/apis/apiserver/validation"
 
 	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/events/durable"
 )
 
 // Config is what to seal, and by which cluster keys: an encryption configuration
@@ -255,29 +256,8 @@ resources:
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("cannot make the directory of the cluster key: %w", err)
 	}
-	if err := replaceFile(file, []byte(b.String())); err != nil {
+	if err := durable.Replace(file, []byte(b.String()), 0o600); err != nil {
 		return fmt.Errorf("cannot write the cluster key: %w", err)
 	}
 	return nil
-}
-
-// replaceFile writes a file durably in one step.
-func replaceFile(file string, text []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(file), ".new-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // It is gone if all went well.
-	_, err = f.Write(text)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), file); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(file))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }

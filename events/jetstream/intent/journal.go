@@ -6,9 +6,9 @@ import (
 	"hash"
 	"os"
 	"syscall"
-	"time"
 
 	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/events/durable"
 )
 
 // Options adjust a Journal. The zero value is for production.
@@ -66,7 +66,7 @@ func Open(dir, stream string, o Options) (*Journal, []Record, error) {
 			return nil, nil, errors.Join(fmt.Errorf("cannot open the file for what is to be appended: %w", err), j.Close())
 		}
 	}
-	if err := SyncDir(dir); err != nil {
+	if err := durable.SyncDir(dir); err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("cannot make the file for what is to be appended: %w", err), j.Close())
 	}
 	return j, r.records, nil
@@ -75,7 +75,7 @@ func Open(dir, stream string, o Options) (*Journal, []Record, error) {
 // Reset forgets all records: the log has on disk what they hold.
 func (j *Journal) Reset() error {
 	if !j.opts.Unsynced {
-		if err := Confirm(j.files[j.current]); err != nil {
+		if err := durable.Confirm(j.files[j.current]); err != nil {
 			return fmt.Errorf("cannot forget what was appended: %w", err)
 		}
 	}
@@ -201,7 +201,7 @@ func (j *Journal) flush() error {
 	for !j.opts.Unsynced {
 		err := syscall.Fdatasync(int(j.files[j.current].Fd()))
 		if err == nil && j.grown {
-			err = Confirm(j.files[j.current])
+			err = durable.Confirm(j.files[j.current])
 		}
 		if err == nil {
 			j.grown = false
@@ -223,29 +223,4 @@ func (j *Journal) Close() error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// Confirm fails if what a sync has just said may not be so. ext4 says that a file is synced
-// when there is nothing left to be done for it, and so also where that was given up: its
-// journal has failed, on behalf of another file, and with it went how long this one is and
-// where it lies. It notices that when something about a file is to change, as its time, and
-// says so the next time. What is written in its place needs no journal, and is durable when
-// it is synced.
-func Confirm(f *os.File) error {
-	now := syscall.NsecToTimeval(time.Now().UnixNano())
-	for range 2 {
-		if err := syscall.Futimes(int(f.Fd()), []syscall.Timeval{now, now}); err != nil {
-			return os.NewSyscallError("futimes", err)
-		}
-	}
-	return nil
-}
-
-// SyncDir makes durable which files a directory has.
-func SyncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
