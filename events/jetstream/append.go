@@ -57,6 +57,9 @@ func (l *Log) Append(ctx context.Context, after uint64, batch []events.Event) (u
 	msgs := l.messages(after, batch)
 	for pause, since := 10*time.Millisecond, time.Now(); ; pause *= 2 {
 		last, err := l.send(ctx, after, msgs)
+		if err == nil {
+			err = l.confirmed()
+		}
 		l.doubt(err)
 		var absent *absentError
 		if !errors.As(err, &absent) || time.Since(since) > elections {
@@ -68,6 +71,14 @@ func (l *Log) Append(ctx context.Context, after uint64, batch []events.Event) (u
 			return 0, err
 		}
 	}
+}
+
+// confirmed says, of an append that JetStream has answered, whether it is on the disk.
+func (l *Log) confirmed() error {
+	if err := confirmSync(l.nc, l.name); err != nil {
+		return fmt.Errorf("%w: %w", err, events.ErrUncertain)
+	}
+	return nil
 }
 
 // elections is how long an append goes on asking while a stream of several

@@ -20,6 +20,7 @@ import (
 // connect to an embedded server.
 type Credentials struct {
 	server  *Server
+	nc      *nats.Conn
 	records jetstream.KeyValue
 	may     func(events.Credential) (Permissions, error)
 
@@ -34,7 +35,7 @@ func OpenCredentials(ctx context.Context, on *Server, nc *nats.Conn, cfg Config,
 	if err != nil {
 		return nil, err
 	}
-	c := &Credentials{server: on, may: may}
+	c := &Credentials{server: on, nc: nc, may: may}
 	c.records, err = js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
 		Bucket: cfg.Prefix + "-credentials", Description: "Who may speak for which nodes.",
 		Storage: jetstream.FileStorage, Replicas: cfg.Replicas, History: 1,
@@ -85,6 +86,9 @@ func (c *Credentials) Admit(ctx context.Context, credential events.Credential) e
 	}
 	if _, err := c.records.Put(ctx, credential.Name, raw); err != nil {
 		return fmt.Errorf("cannot keep the credential %s: %w", credential.Name, err)
+	}
+	if err := confirmSync(c.nc, c.records.Bucket()); err != nil {
+		return err
 	}
 	return c.let(credential)
 }

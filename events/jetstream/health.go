@@ -109,6 +109,21 @@ func (s *Server) watchHealth(reported <-chan struct{}) {
 	}
 }
 
+// confirmSync fails if what JetStream says that it has synced may not be on the disk after
+// all (see durable.Confirm), and then fails the server. Who is told of something that
+// JetStream keeps, and not the log's journal, is told behind it. What an external NATS says
+// cannot be confirmed.
+func confirmSync(nc *nats.Conn, stream string) error {
+	s := embedded(nc)
+	if s == nil || s.unsafe {
+		return nil
+	}
+	if err := s.confirm(s.lock); err != nil {
+		return s.fail(stream, "cannot confirm a sync: "+err.Error())
+	}
+	return s.Err()
+}
+
 // embedded is the server in this process, if it is there that the log is kept.
 func (l *Log) embedded() *Server { return embedded(l.nc) }
 

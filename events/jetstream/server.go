@@ -17,6 +17,8 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+
+	"github.com/reprise-run/reprise/events/durable"
 )
 
 // ServerOptions configure the NATS server inside this process.
@@ -49,6 +51,7 @@ type Server struct {
 	failed  chan struct{} // closed when failure is set
 	failure atomic.Pointer[error]
 	health  func(*server.HealthzOptions) *server.HealthStatus // JetStream's
+	confirm func(*os.File) error                              // durable.Confirm
 	closed  chan struct{}                                     // closed when the server is shut down
 
 	unsafe  bool  // see ServerOptions.UnsafeNoSync
@@ -71,7 +74,7 @@ func StartServer(o ServerOptions) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{dir: o.Dir, lock: lock, failed: make(chan struct{}), closed: make(chan struct{}), unsafe: o.UnsafeNoSync, segment: o.Journal, owns: make(map[string]*own)}
+	s := &Server{dir: o.Dir, lock: lock, failed: make(chan struct{}), closed: make(chan struct{}), confirm: durable.Confirm, unsafe: o.UnsafeNoSync, segment: o.Journal, owns: make(map[string]*own)}
 	if err = settle(o.Dir, lock); err == nil {
 		err = mend(o.Dir)
 	}

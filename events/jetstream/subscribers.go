@@ -189,6 +189,9 @@ func (s *Subscribers) Add(ctx context.Context, sub events.Subscriber) error {
 	if err != nil {
 		return fmt.Errorf("cannot keep the subscriber %s: %w", sub.Name, err)
 	}
+	if err := confirmSync(s.nc, s.records.Bucket()); err != nil {
+		return err
+	}
 	if err := s.admit(ctx, r); err != nil {
 		return errors.Join(err, s.records.Purge(ctx, sub.Name))
 	}
@@ -311,6 +314,9 @@ func (s *Subscribers) doom(ctx context.Context, name string) (record, error) {
 	raw, err := json.Marshal(r)
 	if err == nil {
 		_, err = s.records.Put(ctx, name, raw)
+	}
+	if err == nil {
+		err = confirmSync(s.nc, s.records.Bucket())
 	}
 	if err != nil {
 		return r, fmt.Errorf("cannot remove subscriber %s: %w", name, err)

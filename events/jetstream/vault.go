@@ -19,6 +19,7 @@ import (
 // its files: only an erasure overwrites. Of several replicas the leader alone answers: one
 // that lags would not know a key that is there, and leave it when it is to be erased.
 type vault struct {
+	nc     *nats.Conn
 	js     jetstream.JetStream
 	stream jetstream.Stream
 	root   string
@@ -58,13 +59,19 @@ func Vault(ctx context.Context, nc *nats.Conn, cfg Config) (events.Vault, error)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open stream %s: %w", want.Name, err)
 	}
-	return &vault{js: js, stream: stream, root: root + "."}, nil
+	return &vault{nc: nc, js: js, stream: stream, root: root + "."}, nil
 }
 
 // Create is events.Vault's.
 func (v *vault) Create(ctx context.Context, name string, value []byte) error {
 	err := v.put(ctx, name, value, 0)
 	if wrongRevision(err) {
+		// Its writer may not have been answered, because it could not be synced.
+		if s := embedded(v.nc); s != nil {
+			if err := s.look(); err != nil {
+				return err
+			}
+		}
 		return events.ErrKept
 	}
 	return err
@@ -77,8 +84,12 @@ func (v *vault) put(ctx context.Context, name string, value []byte, last uint64)
 	if _, err := v.js.Publish(ctx, v.root+name, value, jetstream.WithExpectLastSequencePerSubject(last)); err != nil {
 		return fmt.Errorf("cannot keep %s: %w", name, err)
 	}
-	return nil
+	return v.confirmed()
 }
+
+// confirmed says whether what was done last is on the disk. An event that needs a key is
+// durable without the file system's journal, and the key is not.
+func (v *vault) confirmed() error { return confirmSync(v.nc, v.stream.CachedInfo().Config.Name) }
 
 // Get is events.Vault's.
 func (v *vault) Get(ctx context.Context, name string) (events.Kept, error) {
@@ -132,7 +143,7 @@ func (v *vault) overwrite(ctx context.Context, name string, sequence uint64) err
 	if err != nil {
 		return fmt.Errorf("cannot overwrite %s: %w", name, err)
 	}
-	return nil
+	return v.confirmed()
 }
 
 // All is events.Vault's. Of two values that a replacement left when it was cut
