@@ -191,6 +191,13 @@ func (s *clusterSubject) objects(ctx context.Context) (map[string]object, error)
 	for _, o := range secrets.Items {
 		have["secret "+o.Name] = object{string(o.Data["payload"]), o.ResourceVersion}
 	}
+	leases, err := s.client.CoordinationV1().Leases(namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	for _, o := range leases.Items {
+		have["lease "+o.Name] = object{*o.Spec.HolderIdentity, o.ResourceVersion}
+	}
 	return have, nil
 }
 
@@ -237,80 +244,4 @@ func (s *clusterSubject) close() error {
 		return nil
 	}
 	return s.agent.end()
-}
-
-// writer is a client that makes, changes and removes objects of its own.
-type writer struct {
-	name   string
-	random *rand.Rand
-	client kubernetes.Interface
-	book   *registry
-	n      int
-}
-
-func (w *writer) run(ctx context.Context) {
-	for ctx.Err() == nil {
-		w.n++
-		var err error
-		if w.random.IntN(4) == 0 {
-			err = w.secret(ctx)
-		} else {
-			err = w.configMap(ctx)
-		}
-		if err != nil {
-			pause(ctx, 20*time.Millisecond)
-		}
-	}
-}
-
-func (w *writer) payload() string { return fmt.Sprintf("%s-%d-%x", w.name, w.n, w.random.Uint64()) }
-
-// configMap makes one, and then may change it and remove it.
-func (w *writer) configMap(ctx context.Context) error {
-	maps := w.client.CoreV1().ConfigMaps(namespace)
-	meta := metav1.ObjectMeta{Name: fmt.Sprintf("%s-%d", w.name, w.n)}
-	name := "configmap " + meta.Name
-	for step := range 1 + w.random.IntN(3) {
-		content := w.payload()
-		o := &corev1.ConfigMap{ObjectMeta: meta, Data: map[string]string{"payload": content}}
-		var err error
-		switch {
-		case step == 0:
-			w.book.begin(name, content)
-			o, err = maps.Create(ctx, o, metav1.CreateOptions{})
-		case step == 1:
-			w.book.begin(name, content)
-			o, err = maps.Update(ctx, o, metav1.UpdateOptions{})
-		default:
-			content = absent
-			w.book.begin(name, content)
-			err = maps.Delete(ctx, meta.Name, metav1.DeleteOptions{})
-		}
-		version := ""
-		if err == nil {
-			version = o.ResourceVersion
-		}
-		if w.book.end(name, content, version, err) != acknowledged {
-			return err
-		}
-	}
-	return nil
-}
-
-// secret makes one: its key must last as long as it does.
-func (w *writer) secret(ctx context.Context) error {
-	content := w.payload()
-	o := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("%s-%d", w.name, w.n)},
-		Data:       map[string][]byte{"payload": []byte(content)},
-	}
-	name := "secret " + o.Name
-	w.book.begin(name, content)
-	made, err := w.client.CoreV1().Secrets(namespace).Create(ctx, o, metav1.CreateOptions{})
-	version := ""
-	if err == nil {
-		version = made.ResourceVersion
-	}
-	w.book.end(name, content, version, err)
-	return err
 }

@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -87,11 +88,13 @@ func (r *rack) fill(random *rand.Rand) {
 }
 
 // ballast is the file that fills the disk.
-func (r *rack) ballast() string { return filepath.Join(r.home, "data", "ballast") }
+func (r *rack) ballast() string { return filepath.Join(r.home, "data", ballast) }
+
+const ballast = "ballast"
 
 // writeBackOne begins to write back a part of one file.
 func writeBackOne(dir string, random *rand.Rand) {
-	all := files(filepath.Join(dir, "log"))
+	all := slices.DeleteFunc(files(dir), func(path string) bool { return filepath.Base(path) == ballast })
 	if len(all) == 0 {
 		return
 	}
