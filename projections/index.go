@@ -20,6 +20,9 @@ type index struct {
 	// near is where an object was looked for last, by the one who writes: what comes of
 	// an event is put where the object was found. Nil in copies.
 	near *btree.PathHint
+	// newest is shared with the copies that were made since there were many objects.
+	newest *newest
+	number uint64 // of the view that this is, or for the one who writes, of the next
 }
 
 // link files an object under a key that is not its own. Those alike share its memory, and
@@ -35,6 +38,7 @@ func newIndex() index {
 		owned:   btree.NewBTreeGOptions(linkLess, unlocked),
 		onNode:  btree.NewBTreeGOptions(linkLess, unlocked),
 		near:    new(btree.PathHint),
+		number:  1,
 	}
 }
 
@@ -50,11 +54,19 @@ func linkLess(a, b link) bool {
 	return a.entry.Ref.Compare(b.entry.Ref) < 0
 }
 
-func (x index) copy() index {
-	return index{objects: x.objects.Copy(), owned: x.owned.Copy(), onNode: x.onNode.Copy()}
+// copy returns what a view shows. What is put from here on is of the next.
+func (x *index) copy() index {
+	view := index{objects: x.objects.Copy(), owned: x.owned.Copy(), onNode: x.onNode.Copy(), newest: x.newest, number: x.number}
+	x.number++
+	return view
 }
 
-func (x index) get(ref events.Ref) *Entry {
+func (x *index) get(ref events.Ref) *Entry {
+	if x.newest != nil {
+		if e := x.newest.get(ref, x.number); e != nil {
+			return e
+		}
+	}
 	probe := probes.Get().(*Entry)
 	probe.Ref = ref
 	e, _ := x.objects.GetHint(probe, x.near)
@@ -67,8 +79,15 @@ func (x index) get(ref events.Ref) *Entry {
 var probes = sync.Pool{New: func() any { return new(Entry) }}
 
 // put files the object in place of the one of its name, which it returns.
-func (x index) put(e *Entry) *Entry {
+func (x *index) put(e *Entry) *Entry {
 	before, _ := x.objects.SetHint(e, x.near)
+	switch {
+	case x.newest != nil:
+		x.newest.put(e, x.number)
+	case x.objects.Len() >= many:
+		x.newest = newNewest()
+		x.objects.Scan(func(e *Entry) bool { x.newest.put(e, x.number); return true })
+	}
 	if before != nil {
 		x.unlink(before, e)
 	}
@@ -81,9 +100,12 @@ func (x index) put(e *Entry) *Entry {
 	return before
 }
 
-func (x index) remove(ref events.Ref) *Entry {
+func (x *index) remove(ref events.Ref) *Entry {
 	before, _ := x.objects.Delete(&Entry{Ref: ref})
 	if before != nil {
+		if x.newest != nil {
+			x.newest.remove(ref)
+		}
 		x.unlink(before, nil)
 	}
 	return before
