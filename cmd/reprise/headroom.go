@@ -23,7 +23,7 @@ var (
 	serverHeadroom = headroom{most: 3 << 30, least: 40, usual: 100}
 	// hollowHeadroom is generous while the heap is small: what collecting it costs is
 	// time that the servers do not have.
-	hollowHeadroom = headroom{most: 768 << 20, least: 40, usual: 300}
+	hollowHeadroom = headroom{most: 1280 << 20, least: 40, usual: 300}
 )
 
 // percent is by how much the heap may grow when live bytes are in use.
