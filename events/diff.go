@@ -31,6 +31,22 @@ func Diff(before, after []byte) ([]byte, error) {
 	return AppendPatch(nil, ops), nil
 }
 
+// AppendDiff appends the operations that turn one value at a path into another, in the
+// order of Diff. Both values are known to be canonical; nil is none.
+func AppendDiff(ops []Op, path string, before, after []byte) []Op {
+	d := differ{path: []byte(path), ops: ops}
+	switch {
+	case before == nil && after == nil:
+	case before == nil:
+		d.add("add", after)
+	case after == nil:
+		d.add("remove", nil)
+	default:
+		d.values(before, after)
+	}
+	return d.ops
+}
+
 // diff is Diff for documents that are known to be canonical.
 func diff(before, after []byte) []Op {
 	var d differ

@@ -1,7 +1,6 @@
 package projections
 
 import (
-	"bytes"
 	"errors"
 	"reflect"
 	"slices"
@@ -59,36 +58,7 @@ func (e *Entry) Succeed(before *Entry) {
 	if before == nil || before.UID != e.UID {
 		return
 	}
-	e.inherit(before, differing(nil, "", before.Raw, e.Raw))
-}
-
-// differing appends operations on the members in which two objects differ, and of
-// those that are objects in both, on the members of these.
-func differing(ops []events.Op, within string, before, after []byte) []events.Op {
-	was := map[string][]byte{}
-	for name, value := range events.Members(before) {
-		was[string(name)] = value
-	}
-	add := func(name string) {
-		text, _ := events.Text([]byte(name))
-		ops = append(ops, events.Op{Path: within + "/" + text})
-	}
-	for name, value := range events.Members(after) {
-		old := was[string(name)]
-		delete(was, string(name))
-		switch {
-		case bytes.Equal(old, value):
-		case within == "" && len(old) > 0 && old[0] == '{' && value[0] == '{':
-			text, _ := events.Text(name)
-			ops = differing(ops, "/"+text, old, value)
-		default:
-			add(string(name))
-		}
-	}
-	for name := range was {
-		add(name)
-	}
-	return ops
+	e.inherit(before, events.AppendDiff(nil, "", before.Raw, e.Raw))
 }
 
 // memberAt is the member that holds a path. There is none that holds the root, and

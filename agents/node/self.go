@@ -17,7 +17,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"github.com/reprise-run/reprise/agents/node/status"
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/projections"
 )
@@ -142,11 +141,9 @@ func (a *Agent) observation(ctx context.Context, e *projections.Entry, now time.
 	if err != nil {
 		return d, err
 	}
-	patch, err := status.Patch(old, raw)
-	if err != nil || patch == nil {
-		return d, err
+	if ops := events.AppendDiff(nil, "/status", old, raw); len(ops) > 0 {
+		d.Changes = []events.Change{{Type: typ, Object: e.Ref, UID: e.UID, Data: events.AppendPatch(nil, ops)}}
 	}
-	d.Changes = []events.Change{{Type: typ, Object: e.Ref, UID: e.UID, Data: patch}}
 	return d, nil
 }
 

@@ -39,7 +39,7 @@ func (w *worker) tell(ctx context.Context, p *plan.Pod) (bool, error) {
 		if len(steps) == 0 || w.early(p, steps, now) || w.ending(p, steps, now) {
 			return len(steps) == 0, nil
 		}
-		decision, err := status.Decide(entry, steps)
+		decision, err := status.Decide(entry, pod.Status, steps)
 		if err != nil || len(decision.Changes) == 0 {
 			return err == nil, err
 		}

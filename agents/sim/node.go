@@ -227,7 +227,7 @@ func (k *worker) tell(p *podView) (told, heard bool) {
 		if len(steps) == 0 || k.early(p, steps) {
 			return len(steps) == 0, true
 		}
-		d, err := status.Decide(entry, steps)
+		d, err := status.Decide(entry, pod.Status, steps)
 		if err != nil {
 			n.w.fail("a node can say what it sees", "%s: %v", n.name, err)
 			return false, false

@@ -13,6 +13,9 @@ import (
 // conditions brings the conditions that are the node's own up to date and leaves
 // the others as they are.
 func conditions(st *v1.PodStatus, p plan.Pod, now time.Time) {
+	const own = 5
+	was := st.Conditions
+	st.Conditions = append(make([]v1.PodCondition, 0, max(len(was), own)), was...)
 	set := func(typ v1.PodConditionType, ok bool, reason, message string) {
 		setCondition(st, typ, ok, reason, message, now)
 	}

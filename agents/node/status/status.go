@@ -8,6 +8,7 @@
 package status
 
 import (
+	"slices"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -18,10 +19,10 @@ import (
 )
 
 // Compute returns the status of a pod that the cluster has, on a node with the
-// addresses hosts.
+// addresses hosts. It shares with the pod what is the same: nobody may change it.
 func Compute(p plan.Pod, hosts []string, now time.Time) v1.PodStatus {
 	pod := p.Desired
-	st := *pod.Status.DeepCopy()
+	st := pod.Status
 	st.ObservedGeneration = pod.Generation
 	if st.StartTime == nil {
 		st.StartTime = stamp(now)
@@ -114,11 +115,14 @@ func running(p plan.Pod) bool {
 // addresses fills in where the pod is. A pod keeps its addresses when its
 // sandbox has gone, until it has another.
 func addresses(st *v1.PodStatus, p plan.Pod, hosts []string) {
-	if len(hosts) > 0 {
-		st.HostIP, st.HostIPs = hosts[0], nil
+	if len(hosts) > 0 && !slices.EqualFunc(st.HostIPs, hosts, func(h v1.HostIP, ip string) bool { return h.IP == ip }) {
+		st.HostIPs = nil
 		for _, ip := range hosts {
 			st.HostIPs = append(st.HostIPs, v1.HostIP{IP: ip})
 		}
+	}
+	if len(hosts) > 0 {
+		st.HostIP = hosts[0]
 	}
 	sandbox := p.Current()
 	if sandbox == nil {
@@ -131,7 +135,11 @@ func addresses(st *v1.PodStatus, p plan.Pod, hosts []string) {
 	if len(ips) == 0 {
 		return
 	}
-	st.PodIP, st.PodIPs = ips[0], nil
+	st.PodIP = ips[0]
+	if slices.EqualFunc(st.PodIPs, ips, func(p v1.PodIP, ip string) bool { return p.IP == ip }) {
+		return
+	}
+	st.PodIPs = nil
 	for _, ip := range ips {
 		st.PodIPs = append(st.PodIPs, v1.PodIP{IP: ip})
 	}

@@ -1,8 +1,10 @@
 package status_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +16,7 @@ import (
 	"github.com/reprise-run/reprise/agents/node/plan"
 	"github.com/reprise-run/reprise/agents/node/status"
 	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/projections"
 )
 
 // TestTranscripts shows the facts that a node tells of a pod.
@@ -56,7 +59,9 @@ func report(t *testing.T, d *datadriven.TestData, pod *v1.Pod, now time.Time) st
 	p.Desired = pod
 	hosts := []string{"10.0.0.1"}
 	var out strings.Builder
-	for _, step := range status.Steps(p, status.Compute(p, hosts, now)) {
+	steps := status.Steps(p, status.Compute(p, hosts, now))
+	decided(t, d, pod, steps)
+	for _, step := range steps {
 		fmt.Fprintf(&out, "%s %s\n", step.Type, step.Note)
 		patch, err := events.Diff(document(t, pod.Status), document(t, step.Status))
 		if err != nil || patch == nil {
@@ -84,9 +89,44 @@ func report(t *testing.T, d *datadriven.TestData, pod *v1.Pod, now time.Time) st
 	return out.String()
 }
 
-func document(t *testing.T, st v1.PodStatus) []byte {
+// decided checks that the decision of some facts has the patches that lead from one
+// status to the next, and that nothing which they share was changed.
+func decided(t *testing.T, d *datadriven.TestData, pod *v1.Pod, steps []status.Step) {
 	t.Helper()
-	raw, err := json.Marshal(st)
+	e := projections.NewEntry(events.Ref{Resource: "pods", Name: "p"}, "u", 1, 1, document(t, pod))
+	before := document(t, pod.Status)
+	if len(events.Lookup(e.Raw, "status")) == 0 {
+		before = nil
+	}
+	decision, err := status.Decide(e, pod.Status, steps)
+	if err != nil || len(decision.Changes) != len(steps) {
+		d.Fatalf(t, "of %d facts %d are told: %v", len(steps), len(decision.Changes), err)
+	}
+	for i, step := range steps {
+		after := document(t, step.Status)
+		want := string(events.AppendPatch(nil, events.AppendDiff(nil, "/status", before, after)))
+		if got := string(decision.Changes[i].Data); got != want {
+			d.Fatalf(t, "%s is told as\n%s\nand should be\n%s", step.Type, got, want)
+		}
+		before = after
+	}
+	if !bytes.Equal(document(t, pod), e.Raw) {
+		d.Fatalf(t, "the pod is another than before")
+	}
+}
+
+// Decide leaves a member out that is empty, as JSON does.
+func TestMembersAreLeftOutIfEmpty(t *testing.T) {
+	for field := range reflect.TypeFor[v1.PodStatus]().Fields() {
+		if _, options, _ := strings.Cut(field.Tag.Get("json"), ","); options != "omitempty" {
+			t.Errorf("%s is %q in JSON", field.Name, field.Tag.Get("json"))
+		}
+	}
+}
+
+func document(t *testing.T, of any) []byte {
+	t.Helper()
+	raw, err := json.Marshal(of)
 	if err == nil {
 		raw, err = events.Canonical(raw)
 	}

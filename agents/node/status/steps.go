@@ -14,7 +14,8 @@ import (
 )
 
 // Step is one fact about a pod: its type, the status after it, and what it has
-// to say for people, as JSON.
+// to say for people, as JSON. Statuses share what is the same in them with each other
+// and with the pod: nobody may change them.
 type Step struct {
 	Type   string
 	Status v1.PodStatus
@@ -36,7 +37,7 @@ type note struct {
 // another attempt runs already, then starts, then what became of the pod. It
 // returns none if there is nothing new.
 func Steps(p plan.Pod, after v1.PodStatus) []Step {
-	s := &steps{now: *p.Desired.Status.DeepCopy(), after: after, deleting: p.Desired.DeletionTimestamp != nil}
+	s := &steps{now: p.Desired.Status, after: after, deleting: p.Desired.DeletionTimestamp != nil}
 	s.begin()
 	s.sandboxed()
 	s.exits(p)
@@ -61,9 +62,11 @@ func OnlySeen(reported v1.PodStatus, steps []Step) bool {
 		return false
 	}
 	reported.ObservedGeneration = steps[0].Status.ObservedGeneration
-	return apiequality.Semantic.DeepEqual(reported, steps[0].Status)
+	return apiequality.Semantic.DeepEqual(&reported, &steps[0].Status)
 }
 
+// steps are in the making. What now leads to is shared: a list is copied before an
+// element of it changes.
 type steps struct {
 	now, after v1.PodStatus
 	deleting   bool
@@ -76,9 +79,12 @@ func lists(st *v1.PodStatus) []*[]v1.ContainerStatus {
 }
 
 func (s *steps) add(typ string, n *note) {
-	step := Step{Type: typ, Status: *s.now.DeepCopy()}
+	step := Step{Type: typ, Status: s.now}
 	if n != nil {
 		step.Note, _ = json.Marshal(n) // Strings and numbers always encode.
+	}
+	if s.out == nil {
+		s.out = make([]Step, 0, 3) // as many as it takes to come up
 	}
 	s.out = append(s.out, step)
 }
@@ -87,6 +93,9 @@ func (s *steps) add(typ string, n *note) {
 func (s *steps) begin() {
 	from, into := lists(&s.after), lists(&s.now)
 	for i := range from {
+		if slices.EqualFunc(*from[i], *into[i], func(a, b v1.ContainerStatus) bool { return a.Name == b.Name }) {
+			continue
+		}
 		var list []v1.ContainerStatus
 		for _, to := range *from[i] {
 			st, known := podutil.GetContainerStatus(*into[i], to.Name)
@@ -109,7 +118,7 @@ func (s *steps) sandboxed() {
 	if !ready(&s.after) || ready(&s.now) && slices.Equal(s.now.PodIPs, s.after.PodIPs) {
 		return
 	}
-	a := s.after.DeepCopy()
+	a := &s.after
 	s.now.PodIP, s.now.PodIPs, s.now.HostIP, s.now.HostIPs = a.PodIP, a.PodIPs, a.HostIP, a.HostIPs
 	s.now.StartTime, s.now.QOSClass, s.now.ObservedGeneration = a.StartTime, a.QOSClass, a.ObservedGeneration
 	if s.now.Phase == "" {
@@ -124,6 +133,7 @@ func (s *steps) sandboxed() {
 
 // condition takes conditions over from the status to come.
 func (s *steps) condition(types ...v1.PodConditionType) {
+	s.now.Conditions = slices.Clone(s.now.Conditions)
 	for _, typ := range types {
 		_, c := podutil.GetPodCondition(&s.after, typ)
 		if c == nil {
@@ -157,7 +167,7 @@ func (s *steps) exits(p plan.Pod) {
 		if to == nil {
 			continue // The pod has no such container any more.
 		}
-		st := *to.DeepCopy()
+		st := *to
 		if was := find(&s.now, c.Name); was != nil && st.ContainerID != ContainerIDPrefix+c.ID {
 			st.LastTerminationState = was.LastTerminationState
 			if was.State.Terminated != nil {
@@ -172,7 +182,7 @@ func (s *steps) exits(p plan.Pod) {
 		st.Started = new(bool)
 		s.set(st)
 		if s.deleting && i == len(ended)-1 && final(s.after.Phase) {
-			s.now = *s.after.DeepCopy()
+			s.now = s.after
 		}
 		s.add("container.exited", &note{Container: c.Name, Attempt: int32(c.Attempt), ExitCode: &c.ExitCode, Reason: st.State.Terminated.Reason, Killed: c.Killed})
 	}
@@ -210,7 +220,7 @@ func (s *steps) started(to *v1.ContainerStatus) {
 	if to.State.Running == nil || was != nil && was.State.Running != nil && was.ContainerID == to.ContainerID {
 		return
 	}
-	s.set(*to.DeepCopy())
+	s.set(*to)
 	if s.after.Phase == v1.PodRunning && allStarted(&s.now, &s.after) {
 		s.now.Phase = v1.PodRunning
 	}
@@ -237,7 +247,7 @@ func (s *steps) waiting(to *v1.ContainerStatus) {
 	if was != nil && was.State.Waiting != nil && was.State.Waiting.Reason == to.State.Waiting.Reason {
 		return
 	}
-	s.set(*to.DeepCopy())
+	s.set(*to)
 	s.add("container.waiting", &note{Container: to.Name, Attempt: to.RestartCount, Reason: to.State.Waiting.Reason})
 }
 
@@ -245,7 +255,7 @@ func (s *steps) waiting(to *v1.ContainerStatus) {
 func (s *steps) rest() {
 	// Mostly nothing at all is new, which is seen sooner than what says the same in
 	// another way.
-	if reflect.DeepEqual(s.now, s.after) || apiequality.Semantic.DeepEqual(s.now, s.after) {
+	if reflect.DeepEqual(&s.now, &s.after) || apiequality.Semantic.DeepEqual(&s.now, &s.after) {
 		return
 	}
 	typ := "pod.observed"
@@ -260,7 +270,7 @@ func (s *steps) rest() {
 	case !ready && podutil.IsPodReadyConditionTrue(s.now):
 		typ = "pod.unready"
 	}
-	s.now = *s.after.DeepCopy()
+	s.now = s.after
 	s.add(typ, nil)
 }
 
@@ -277,7 +287,13 @@ func find(st *v1.PodStatus, name string) *v1.ContainerStatus {
 
 // set replaces a container's status.
 func (s *steps) set(st v1.ContainerStatus) {
-	if was := find(&s.now, st.Name); was != nil {
-		*was = st
+	for _, list := range lists(&s.now) {
+		for i := range *list {
+			if (*list)[i].Name == st.Name {
+				*list = slices.Clone(*list)
+				(*list)[i] = st
+				return
+			}
+		}
 	}
 }
