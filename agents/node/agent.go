@@ -38,6 +38,7 @@ import (
 	"github.com/reprise-run/reprise/agents/node/runtime"
 	"github.com/reprise-run/reprise/agents/node/volumes"
 	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/projections"
 	"github.com/reprise-run/reprise/projections/live"
 )
 
@@ -250,6 +251,39 @@ func (a *Agent) see(uid types.UID, ref events.Ref) {
 		a.workers[uid] = w
 	}
 	w.kick()
+}
+
+// hear makes sure that a pod has a worker, and has it look at a version of the pod that
+// it has not seen: mostly what is new of a pod is what its worker told.
+func (a *Agent) hear(e *projections.Entry) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	w := a.workers[types.UID(e.UID)]
+	if w == nil {
+		w = newWorker(a, types.UID(e.UID), e.Ref)
+		a.workers[w.uid] = w
+	}
+	if w.heard = e.Sequence; w.heard > w.seen {
+		w.wake()
+	}
+}
+
+// looks says that a worker is going to look, and so need not be told to.
+func (a *Agent) looks(w *worker) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	w.pressed = false
+	w.calm()
+}
+
+// saw says which version of the pod a worker has seen.
+func (a *Agent) saw(w *worker, sequence uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	w.seen = sequence
+	if !w.pressed && w.heard <= w.seen {
+		w.calm()
+	}
 }
 
 // rest ends the goroutine of a worker that has nothing to do, unless it was asked to

@@ -128,8 +128,12 @@ func (a *Agent) concerns(ctx context.Context, c projections.Change) {
 	}
 	switch e.Ref.Resource {
 	case "pods":
-		if e.Node() == a.o.Name {
-			a.see(types.UID(e.UID), e.Ref)
+		switch {
+		case e.Node() != a.o.Name:
+		case c.After == nil:
+			a.kick(types.UID(e.UID)) // Who has no worker left nothing here.
+		default:
+			a.hear(e)
 		}
 	case "configmaps", "secrets", "persistentvolumeclaims", "persistentvolumes":
 		for pod := range a.o.Projection.View().OnNode(a.o.Name) {
@@ -233,7 +237,7 @@ func (a *Agent) inventory(ctx context.Context, seed maphash.Seed) (now map[types
 	now, strangers = map[types.UID]uint64{}, map[types.UID]events.Ref{}
 	// They come in any order, so that what is one of each is added up.
 	add := func(uid types.UID, id string, state int32) {
-		now[uid] += maphash.Comparable(seed, held{id, state})
+		now[uid] += maphash.Comparable(seed, thing{id, state})
 	}
 	for _, b := range boxes.Items {
 		uid := types.UID(b.Metadata.Uid)
@@ -248,8 +252,8 @@ func (a *Agent) inventory(ctx context.Context, seed maphash.Seed) (now map[types
 	return now, strangers, nil
 }
 
-// held is what the runtime has of a sandbox or container.
-type held struct {
+// thing is what the runtime has of a sandbox or container.
+type thing struct {
 	id    string
 	state int32
 }

@@ -18,19 +18,19 @@ import (
 	"github.com/reprise-run/reprise/agents/node/status"
 )
 
-// seen keeps what the runtime said of a sandbox or container for as long as its
+// held keeps what the runtime said of a sandbox or container for as long as its
 // state is the same, so that a look costs two calls.
-type seen struct {
+type held struct {
 	sandboxes  []plan.Sandbox
-	containers []seenContainer
+	containers []heldContainer
 }
 
-type seenContainer struct {
+type heldContainer struct {
 	state runtimeapi.ContainerState
 	plan.Container
 }
 
-func (s *seen) sandbox(id string) (found plan.Sandbox, known bool) {
+func (s *held) sandbox(id string) (found plan.Sandbox, known bool) {
 	for i := range s.sandboxes {
 		if s.sandboxes[i].ID == id {
 			return s.sandboxes[i], true
@@ -39,7 +39,7 @@ func (s *seen) sandbox(id string) (found plan.Sandbox, known bool) {
 	return found, false
 }
 
-func (s *seen) container(id string) (found seenContainer, known bool) {
+func (s *held) container(id string) (found heldContainer, known bool) {
 	for i := range s.containers {
 		if s.containers[i].ID == id {
 			return s.containers[i], true
@@ -56,8 +56,7 @@ type image struct {
 
 // observe asks the runtime what it has of the pod.
 func (w *worker) observe(ctx context.Context, pod *v1.Pod) (plan.Pod, error) {
-	p := plan.Pod{Desired: pod, Mounted: w.mounted, Pulled: w.pulled, Failures: w.failures,
-		Images: map[string]bool{}, Probes: map[string]plan.Probe{}, Untold: map[string]bool{}}
+	p := plan.Pod{Desired: pod, Mounted: w.mounted, Pulled: w.pulled, Failures: w.failures}
 	label := map[string]string{kubelettypes.KubernetesPodUIDLabel: string(w.uid)}
 	if err := w.sandboxes(ctx, &p, label); err != nil {
 		return p, err
@@ -83,7 +82,7 @@ func (w *worker) sandboxes(ctx context.Context, p *plan.Pod, label map[string]st
 			w.ref = podRef(b.Metadata.Namespace, b.Metadata.Name)
 		}
 		ready := b.State == runtimeapi.PodSandboxState_SANDBOX_READY
-		s, known := w.seen.sandbox(b.Id)
+		s, known := w.held.sandbox(b.Id)
 		if !known || s.Ready != ready || ready && len(s.IPs) == 0 {
 			s = plan.Sandbox{ID: b.Id, Attempt: b.Metadata.Attempt, Ready: ready, Created: time.Unix(0, b.CreatedAt)}
 			st, err := w.a.o.Containers.PodSandboxStatus(ctx, &runtimeapi.PodSandboxStatusRequest{PodSandboxId: b.Id})
@@ -97,7 +96,7 @@ func (w *worker) sandboxes(ctx context.Context, p *plan.Pod, label map[string]st
 		}
 		now = append(now, s)
 	}
-	w.seen.sandboxes = now
+	w.held.sandboxes = now
 	p.Sandboxes = now
 	return nil
 }
@@ -118,9 +117,9 @@ func (w *worker) containers(ctx context.Context, p *plan.Pod, label map[string]s
 	if err != nil {
 		return err
 	}
-	now := seen{sandboxes: w.seen.sandboxes}
+	now := held{sandboxes: w.held.sandboxes}
 	for _, c := range list.Containers {
-		s, known := w.seen.container(c.Id)
+		s, known := w.held.container(c.Id)
 		if !known || s.state != c.State {
 			st, err := w.a.o.Containers.ContainerStatus(ctx, &runtimeapi.ContainerStatusRequest{ContainerId: c.Id})
 			if grpcstatus.Code(err) == codes.NotFound {
@@ -129,19 +128,19 @@ func (w *worker) containers(ctx context.Context, p *plan.Pod, label map[string]s
 			if err != nil {
 				return err
 			}
-			s = seenContainer{state: st.Status.State, Container: w.container(c, st.Status)}
+			s = heldContainer{state: st.Status.State, Container: w.container(c, st.Status)}
 			s.Killed = w.a.probes.Verdict(c.Id).Unhealthy
 		}
 		now.containers = append(now.containers, s)
 		p.Containers = append(p.Containers, s.Container)
 	}
-	for i := range w.seen.containers {
-		id := w.seen.containers[i].ID
+	for i := range w.held.containers {
+		id := w.held.containers[i].ID
 		if _, there := now.container(id); !there {
 			w.a.probes.Forget(id)
 		}
 	}
-	w.seen = now
+	w.held = now
 	return nil
 }
 
@@ -212,7 +211,7 @@ func (w *worker) needed(ctx context.Context, p *plan.Pod) error {
 				put(&w.images, c.Image, describe(st.Image))
 			}
 		}
-		_, p.Images[c.Image] = w.images[c.Image], w.images[c.Image].id != ""
+		put(&p.Images, c.Image, w.images[c.Image].id != "")
 	}
 	return nil
 }
@@ -277,14 +276,14 @@ func (w *worker) probe(ctx context.Context, p *plan.Pod) {
 		if s := spec(p.Desired, c.Name); s != nil && p.Desired.DeletionTimestamp == nil {
 			w.a.probes.Watch(ctx, p.Desired, hooks.Target{Spec: s, ID: c.ID, IP: podIP(p, w.a.node)}, c.Started, told(p.Desired, c))
 		}
-		p.Probes[c.ID] = w.a.probes.Verdict(c.ID)
+		put(&p.Probes, c.ID, w.a.probes.Verdict(c.ID))
 	}
 	if p.Desired == nil {
 		return
 	}
 	for i := range p.Containers {
 		if c := &p.Containers[i]; c.State == plan.Exited && !status.Told(&p.Desired.Status, c) && spec(p.Desired, c.Name) != nil {
-			p.Untold[c.ID] = true
+			put(&p.Untold, c.ID, true)
 		}
 	}
 }

@@ -23,6 +23,7 @@ const tries = 5
 // tell proposes what is new about the pod, and says whether the cluster then
 // knows all there is to tell. It leaves the pod as the cluster then has it in p.
 func (w *worker) tell(ctx context.Context, p *plan.Pod) (bool, error) {
+	told := uint64(0) // the version of the pod that says all there is to tell
 	for range tries {
 		view := w.a.o.Projection.View()
 		entry, pod := w.pod(view)
@@ -31,6 +32,9 @@ func (w *worker) tell(ctx context.Context, p *plan.Pod) (bool, error) {
 			return false, nil
 		}
 		p.Desired = pod
+		if entry.Sequence == told {
+			return true, nil
+		}
 		now := w.a.o.Clock.Now()
 		if pod.DeletionTimestamp != nil && len(p.Sandboxes) == 0 && len(p.Containers) == 0 {
 			return true, nil // Nothing of it ever was here, or all has been told.
@@ -48,6 +52,8 @@ func (w *worker) tell(ctx context.Context, p *plan.Pod) (bool, error) {
 		switch {
 		case err == nil:
 			clear(p.Untold)
+			told = receipt.Last
+			w.a.saw(w, told)
 			err = w.a.o.Projection.Wait(ctx, receipt.Last)
 		case errors.As(err, &conflict) && conflict.Actual > 0:
 			err = w.a.o.Projection.Wait(ctx, conflict.Actual)

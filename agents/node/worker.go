@@ -17,17 +17,23 @@ import (
 )
 
 // worker looks after one pod. It has a goroutine while there is something to do or to
-// wait for, to which all but kicked, awake and stale belongs.
+// wait for, to which all belongs that is not said to be others'.
 type worker struct {
 	a      *Agent
 	uid    types.UID
 	ref    events.Ref
 	kicked chan struct{}
-	awake  bool // whether it has a goroutine; a.mu guards it
+
+	// These are guarded by a.mu: whether it has a goroutine, whether it is to look for
+	// another reason than a new version of the pod, and which version was heard of and
+	// seen last.
+	awake, pressed bool
+	heard, seen    uint64
+
 	// stale says that objects that the pod's volumes are made from have changed.
 	stale atomic.Bool
 
-	seen     seen
+	held     held
 	doing    map[string]context.CancelFunc
 	failures map[string]plan.Failure
 	pulled   map[string]bool
@@ -50,8 +56,14 @@ func newWorker(a *Agent, uid types.UID, ref events.Ref) *worker {
 	return &worker{a: a, uid: uid, ref: ref, kicked: make(chan struct{}, 1), results: make(chan result)}
 }
 
-// kick has the worker look, and wakes it if it rests. It is called with a.mu held.
+// kick has the worker look, whatever it has seen. It is called with a.mu held.
 func (w *worker) kick() {
+	w.pressed = true
+	w.wake()
+}
+
+// wake has the worker look, also if it rests. It is called with a.mu held.
+func (w *worker) wake() {
 	select {
 	case w.kicked <- struct{}{}:
 	default:
@@ -59,6 +71,14 @@ func (w *worker) kick() {
 	if !w.awake && w.a.wake != nil {
 		w.awake = true
 		w.a.wake(w)
+	}
+}
+
+// calm takes back that the worker is to look. It is called with a.mu held.
+func (w *worker) calm() {
+	select {
+	case <-w.kicked:
+	default:
 	}
 }
 
@@ -78,6 +98,7 @@ func (w *worker) run(ctx context.Context) {
 			w.finish(r)
 		}
 		w.collect()
+		w.a.looks(w)
 		wake, gone := w.step(ctx)
 		if (gone || wake.IsZero() && len(w.doing) == 0) && w.a.rest(w, gone) {
 			return
@@ -142,7 +163,10 @@ const (
 // again, and whether nothing is left of the pod.
 func (w *worker) step(ctx context.Context) (wake time.Time, gone bool) {
 	now := w.a.o.Clock.Now()
-	_, pod := w.pod(w.a.o.Projection.View())
+	entry, pod := w.pod(w.a.o.Projection.View())
+	if pod != nil {
+		w.a.saw(w, entry.Sequence)
+	}
 	p, err := w.observe(ctx, pod)
 	if err != nil {
 		if ctx.Err() == nil {

@@ -160,19 +160,22 @@ func (m *Mirror) apply(messages []message) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	last := messages[len(messages)-1]
-	known := map[events.Ref]bool{}
+	reset := messages[0].Reset
+	known := map[events.Ref]bool{} // filled at a reset
 	var changes []projections.Change
 	for _, msg := range messages {
 		for _, p := range msg.Puts {
 			e := p.entry()
-			known[e.Ref] = true
+			if reset {
+				known[e.Ref] = true
+			}
 			changes = m.put(changes, e)
 		}
 		for _, r := range msg.Removes {
 			changes = m.remove(changes, events.Ref(r), last.Sequence)
 		}
 	}
-	if messages[0].Reset {
+	if reset {
 		for resource := range m.view.Resources() {
 			for e := range m.view.List(resource.Group, resource.Resource, "") {
 				if !known[e.Ref] {

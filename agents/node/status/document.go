@@ -34,29 +34,31 @@ func (d *document) become(after *v1.PodStatus) ([]byte, error) {
 		}
 		return events.AppendPatch(nil, []events.Op{{Op: "add", Path: "/status", Value: d.raw}}), nil
 	}
-	var ops []events.Op
-	was, is := reflect.ValueOf(before).Elem(), reflect.ValueOf(after).Elem()
+	var changed []member
+	var delta v1.PodStatus
+	was, is, only := reflect.ValueOf(before).Elem(), reflect.ValueOf(after).Elem(), reflect.ValueOf(&delta).Elem()
 	for _, m := range members() {
-		value := is.Field(m.index)
-		if shared(was.Field(m.index), value) {
-			continue
+		if value := is.Field(m.index); !shared(was.Field(m.index), value) {
+			only.Field(m.index).Set(value)
+			changed = append(changed, m)
 		}
+	}
+	raw, err := canonical(&delta)
+	if err != nil {
+		return nil, err
+	}
+	var ops []events.Op
+	for _, m := range changed {
 		old, known := d.known[m.name]
 		if !known {
 			old = events.Lookup(d.raw, m.name)
 		}
-		var encoded []byte
-		if !isEmpty(value) {
-			var err error
-			if encoded, err = canonical(value.Interface()); err != nil {
-				return nil, err
-			}
-		}
-		ops = events.AppendDiff(ops, "/status/"+m.name, old, encoded)
+		value := events.Lookup(raw, m.name)
+		ops = events.AppendDiff(ops, "/status/"+m.name, old, value)
 		if d.known == nil {
 			d.known = map[string][]byte{}
 		}
-		d.known[m.name] = encoded
+		d.known[m.name] = value
 	}
 	if len(ops) == 0 {
 		return nil, nil
@@ -70,8 +72,8 @@ type member struct {
 	index int
 }
 
-// members are the fields of a status in the order of their names. Each is left out of
-// JSON if it is empty.
+// members are the fields of a status in the order of their names. All are left out of
+// JSON if they are empty.
 var members = sync.OnceValue(func() (out []member) {
 	for field := range reflect.TypeFor[v1.PodStatus]().Fields() {
 		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
@@ -90,10 +92,6 @@ func shared(a, b reflect.Value) bool {
 		return a.UnsafePointer() == b.UnsafePointer()
 	}
 	return a.Equal(b)
-}
-
-func isEmpty(v reflect.Value) bool {
-	return v.IsZero() || (v.Kind() == reflect.Slice || v.Kind() == reflect.Map) && v.Len() == 0
 }
 
 func canonical(v any) ([]byte, error) {

@@ -83,9 +83,6 @@ func (s *steps) add(typ string, n *note) {
 	if n != nil {
 		step.Note, _ = json.Marshal(n) // Strings and numbers always encode.
 	}
-	if s.out == nil {
-		s.out = make([]Step, 0, 3) // as many as it takes to come up
-	}
 	s.out = append(s.out, step)
 }
 
