@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	core "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -46,11 +45,8 @@ func TestDeployments(t *testing.T) {
 	}
 }
 
-func pod(uid, node string, ready core.ConditionStatus) *core.Pod {
-	p := &core.Pod{ObjectMeta: metav1.ObjectMeta{UID: types.UID(uid), Labels: map[string]string{"app": "a"}}}
-	p.Spec.NodeName = node
-	p.Status.Conditions = []core.PodCondition{{Type: core.PodReady, Status: ready}}
-	return p
+func pod(uid, node string, ready bool) *sighting {
+	return &sighting{ObjectMeta: metav1.ObjectMeta{UID: types.UID(uid), Labels: map[string]string{appLabel: "a"}}, node: node, ready: ready}
 }
 
 // The observer counts each step of each pod once, in whatever order and however
@@ -63,12 +59,12 @@ func TestObserverCountsOnce(t *testing.T) {
 			t.Errorf("%s: %+v, want %+v", what, o.tally, want)
 		}
 	}
-	_ = o.Replace([]any{pod("1", "", "False")}, "")
-	_ = o.Add(pod("2", "n1", "True"))
-	_ = o.Update(pod("1", "n1", "False"))
-	_ = o.Update(pod("1", "n1", "False"))
-	_ = o.Update(pod("2", "n1", "False")) // one that becomes unready has been ready
-	_ = o.Update(pod("2", "n1", "True"))
+	_ = o.Replace([]any{pod("1", "", false)}, "")
+	_ = o.Add(pod("2", "n1", true))
+	_ = o.Update(pod("1", "n1", false))
+	_ = o.Update(pod("1", "n1", false))
+	_ = o.Update(pod("2", "n1", false)) // one that becomes unready has been ready
+	_ = o.Update(pod("2", "n1", true))
 	check("two pods, one ready", tally{created: 2, bound: 2, running: 1})
 	if n := o.fullest(); n != 2 {
 		t.Errorf("the fullest node has %d pods", n)
@@ -76,12 +72,12 @@ func TestObserverCountsOnce(t *testing.T) {
 	if old := o.forget(); len(old) != 2 {
 		t.Errorf("%d pods live", len(old))
 	}
-	_ = o.Update(pod("1", "n1", "True"))
-	_ = o.Add(pod("3", "n2", "True"))
-	_ = o.Delete(pod("1", "n1", "True"))
-	_ = o.Delete(pod("1", "n1", "True"))
+	_ = o.Update(pod("1", "n1", true))
+	_ = o.Add(pod("3", "n2", true))
+	_ = o.Delete(pod("1", "n1", true))
+	_ = o.Delete(pod("1", "n1", true))
 	check("one of two replaced", tally{created: 1, bound: 1, running: 1, gone: 1})
-	_ = o.Replace([]any{pod("3", "n2", "True"), pod("4", "", "False")}, "")
+	_ = o.Replace([]any{pod("3", "n2", true), pod("4", "", false)}, "")
 	check("the other went unseen, one came", tally{created: 2, bound: 1, running: 1, gone: 2})
 }
 

@@ -43,7 +43,7 @@ func leaveSoon(p *core.PodSpec) {
 // environment and a port. It has no probes, because not everything that stands in
 // for nodes calls them.
 func deployment(namespace, name string, replicas int32) *apps.Deployment {
-	labels := map[string]string{"app": name, runLabel: "deployment", "tier": "backend", "team": "payments"}
+	labels := map[string]string{appLabel: name, runLabel: "deployment", "tier": "backend", "team": "payments"}
 	resources := func(cpu, memory string) core.ResourceList {
 		return core.ResourceList{core.ResourceCPU: resource.MustParse(cpu), core.ResourceMemory: resource.MustParse(memory)}
 	}
@@ -51,7 +51,7 @@ func deployment(namespace, name string, replicas int32) *apps.Deployment {
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: labels},
 		Spec: apps.DeploymentSpec{
 			Replicas: &replicas,
-			Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": name}},
+			Selector: &metav1.LabelSelector{MatchLabels: map[string]string{appLabel: name}},
 			Template: core.PodTemplateSpec{
 				ObjectMeta: metav1.ObjectMeta{Labels: labels, Annotations: map[string]string{"example.com/revision": "1"}},
 				Spec: core.PodSpec{

@@ -5,17 +5,20 @@ import (
 	"sync"
 	"time"
 
-	core "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 )
 
-// runLabel marks the pods of the load.
-const runLabel = "load"
+// runLabel marks the pods of the load, and appLabel says which Deployment they are of.
+const (
+	runLabel = "load"
+	appLabel = "app"
+)
 
 // life is when a client saw a pod come and go.
 type life struct {
@@ -43,19 +46,26 @@ func newObserver() *observer {
 }
 
 // observe starts to watch, and returns when the first list is there.
-func observe(ctx context.Context, client kubernetes.Interface) (*observer, error) {
+func observe(ctx context.Context, config *rest.Config) (*observer, error) {
+	client, err := sightingClient(config)
+	if err != nil {
+		return nil, err
+	}
 	o := newObserver()
-	pods := client.CoreV1().Pods(metav1.NamespaceAll)
+	pods := func(options metav1.ListOptions) *rest.Request {
+		options.LabelSelector = runLabel
+		return client.Get().Resource("pods").VersionedParams(&options, scheme.ParameterCodec)
+	}
 	r := cache.NewReflectorWithOptions(&cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-			options.LabelSelector = runLabel
-			return pods.List(ctx, options)
+			list := &sightings{}
+			return list, pods(options).Do(ctx).Into(list)
 		},
 		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-			options.LabelSelector = runLabel
-			return pods.Watch(ctx, options)
+			options.Watch = true
+			return pods(options).Watch(ctx)
 		},
-	}, &core.Pod{}, o, cache.ReflectorOptions{Name: "load"})
+	}, &sighting{}, o, cache.ReflectorOptions{Name: "load"})
 	go r.RunWithContext(ctx)
 	return o, o.await(ctx, func() bool { return o.relists > 0 })
 }
@@ -101,33 +111,24 @@ func (o *observer) tell() {
 	o.changed = make(chan struct{})
 }
 
-func (o *observer) see(pod *core.Pod, now time.Time) {
+func (o *observer) see(pod *sighting, now time.Time) {
 	if o.before[pod.UID] != nil {
 		return
 	}
 	l := o.lives[pod.UID]
 	if l == nil {
-		l = &life{deployment: pod.Labels["app"], created: now}
+		l = &life{deployment: pod.Labels[appLabel], created: now}
 		o.lives[pod.UID] = l
 		o.tally.created++
 	}
-	if l.bound.IsZero() && pod.Spec.NodeName != "" {
-		l.bound, l.node = now, pod.Spec.NodeName
+	if l.bound.IsZero() && pod.node != "" {
+		l.bound, l.node = now, pod.node
 		o.tally.bound++
 	}
-	if l.running.IsZero() && ready(pod) {
+	if l.running.IsZero() && pod.ready {
 		l.running = now
 		o.tally.running++
 	}
-}
-
-func ready(pod *core.Pod) bool {
-	for i := range pod.Status.Conditions {
-		if c := &pod.Status.Conditions[i]; c.Type == core.PodReady {
-			return c.Status == core.ConditionTrue
-		}
-	}
-	return false
 }
 
 // fullest is how many pods the node has that has most of them.
@@ -154,7 +155,7 @@ func (o *observer) Update(object any) error {
 	now := time.Now()
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.see(object.(*core.Pod), now)
+	o.see(object.(*sighting), now)
 	o.tell()
 	return nil
 }
@@ -162,7 +163,7 @@ func (o *observer) Update(object any) error {
 // Delete implements cache.ReflectorStore.
 func (o *observer) Delete(object any) error {
 	now := time.Now()
-	pod := object.(*core.Pod)
+	pod := object.(*sighting)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.end(pod.UID, now)
@@ -190,7 +191,7 @@ func (o *observer) Replace(list []any, _ string) error {
 	defer o.mu.Unlock()
 	there := map[types.UID]bool{}
 	for _, object := range list {
-		pod := object.(*core.Pod)
+		pod := object.(*sighting)
 		there[pod.UID] = true
 		o.see(pod, now)
 	}

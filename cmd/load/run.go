@@ -127,7 +127,7 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	if err := newProbes(r.client, probing).prepare(ctx); err != nil {
 		return err
 	}
-	if r.observer, err = observe(ctx, r.client); err != nil {
+	if r.observer, err = observe(ctx, r.target.Config); err != nil {
 		return err
 	}
 	return r.quiet(ctx)
