@@ -129,7 +129,13 @@ func everyWay(t *testing.T, all []events.Event, want string) {
 		}
 		check(fmt.Sprintf("built from %d on", half), b.State())
 		for r := range first.View().Resources() {
+			if !projections.Any(first.View(), r.Group, r.Resource, "") || projections.Any(first.View(), r.Group, r.Resource+"x", "") {
+				t.Errorf("there are %s, and Any does not know it", r.Resource)
+			}
 			for e := range first.View().List(r.Group, r.Resource, "") {
+				if !projections.Any(first.View(), r.Group, r.Resource, e.Ref.Namespace) || projections.Any(first.View(), r.Group, r.Resource, e.Ref.Namespace+"x") {
+					t.Errorf("there is %s, and Any does not know it", e.Ref)
+				}
 				copied := projections.NewEntry(e.Ref, e.UID, e.Created, e.Sequence, slices.Clone(e.Raw))
 				copied.Version = e.Version
 				second.Put(copied)

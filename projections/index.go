@@ -141,6 +141,19 @@ func (x index) list(group, resource, namespace string) iter.Seq[*Entry] {
 	}
 }
 
+// any says whether list would yield anything.
+func (x index) any(group, resource, namespace string) (found bool) {
+	probe := probes.Get().(*Entry)
+	probe.Ref = events.Ref{Group: group, Resource: resource, Namespace: namespace}
+	x.objects.Ascend(probe, func(e *Entry) bool {
+		found = e.Ref.Group == group && e.Ref.Resource == resource && (namespace == "" || e.Ref.Namespace == namespace)
+		return false
+	})
+	probe.Ref = events.Ref{}
+	probes.Put(probe)
+	return found
+}
+
 // resources jumps from one resource to the next.
 func (x index) resources() iter.Seq[events.Ref] {
 	return func(yield func(events.Ref) bool) {

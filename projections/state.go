@@ -29,3 +29,15 @@ type Reader interface {
 	// are bound to none), in the order of events.Ref.Compare.
 	OnNode(node string) iter.Seq[*Entry]
 }
+
+// Any says whether r lists any object of a resource in a namespace, or with namespace ""
+// in all of them.
+func Any(r Reader, group, resource, namespace string) bool {
+	if s, is := r.(*snapshot); is {
+		return s.index.any(group, resource, namespace)
+	}
+	for range r.List(group, resource, namespace) {
+		return true
+	}
+	return false
+}

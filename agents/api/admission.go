@@ -5,9 +5,14 @@ import (
 
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/admission/metrics"
+	mutatingpolicy "k8s.io/apiserver/pkg/admission/plugin/policy/mutating"
+	validatingpolicy "k8s.io/apiserver/pkg/admission/plugin/policy/validating"
+	"k8s.io/apiserver/pkg/admission/plugin/resourcequota"
 	"k8s.io/apiserver/pkg/admission/plugin/webhook/mutating"
+	"k8s.io/apiserver/pkg/admission/plugin/webhook/validating"
 	"k8s.io/kubernetes/plugin/pkg/admission/limitranger"
 
+	"github.com/reprise-run/reprise/projections"
 	"github.com/reprise-run/reprise/projections/live"
 )
 
@@ -15,11 +20,8 @@ import (
 func decorators(p live.Projection) admission.Decorators {
 	return admission.Decorators{
 		admission.DecoratorFunc(func(plugin admission.Interface, name string) admission.Interface {
-			if m, ok := plugin.(admission.MutationInterface); ok && name == mutating.PluginName {
-				return webhooks{m, p}
-			}
-			if b, ok := plugin.(mutatingAndValidating); ok && name == limitranger.PluginName {
-				return limits{b, p}
+			if by, is := rules[name]; is {
+				return ruled{plugin, p, by}
 			}
 			return plugin
 		}),
@@ -29,63 +31,55 @@ func decorators(p live.Projection) admission.Decorators {
 	}
 }
 
-// webhooks is upstream's plugin that calls mutating webhooks. It keeps a copy of each
-// object, to tell by it whether a webhook is to be called again, and so is not asked while
-// there is none. The projection knows of a new one before the plugin does.
-type webhooks struct {
-	admission.MutationInterface
+// rules are the objects by which those plugins judge that judge by nothing else. There is
+// no other configuration: upstream's server is given no file for them.
+var rules = map[string]rule{
+	mutating.PluginName:         {"admissionregistration.k8s.io", "mutatingwebhookconfigurations", false},
+	validating.PluginName:       {"admissionregistration.k8s.io", "validatingwebhookconfigurations", false},
+	mutatingpolicy.PluginName:   {"admissionregistration.k8s.io", "mutatingadmissionpolicies", false},
+	validatingpolicy.PluginName: {"admissionregistration.k8s.io", "validatingadmissionpolicies", false},
+	limitranger.PluginName:      {"", "limitranges", true},
+	resourcequota.PluginName:    {"", "resourcequotas", true},
+}
+
+type rule struct {
+	group, resource string
+	namespaced      bool // and holds in its namespace
+}
+
+// ruled is a plugin that is not asked while there is no rule by which it judges. It would
+// find that out itself, but not for nothing: it waits for its informers by a timer, copies
+// the object, or hands it to another goroutine. The projection knows of a new rule before
+// the plugin does.
+type ruled struct {
+	admission.Interface
 	projection live.Projection
+	by         rule
 }
 
 // Admit implements admission.MutationInterface.
-func (w webhooks) Admit(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) error {
-	if !w.configured() {
-		return nil
+func (r ruled) Admit(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) error {
+	if m, ok := r.Interface.(admission.MutationInterface); ok && r.any(a) {
+		return m.Admit(ctx, a, o)
 	}
-	return w.MutationInterface.Admit(ctx, a, o)
-}
-
-func (w webhooks) configured() (any bool) {
-	for range w.projection.View().List("admissionregistration.k8s.io", "mutatingwebhookconfigurations", "") {
-		any = true
-	}
-	return any
-}
-
-type mutatingAndValidating interface {
-	admission.MutationInterface
-	admission.ValidationInterface
-}
-
-// limits is upstream's plugin for LimitRanges. It lists those of a pod's namespace twice for
-// each pod, and so is not asked while there is none. The projection knows of a new one
-// before the plugin does.
-type limits struct {
-	mutatingAndValidating
-	projection live.Projection
-}
-
-// Admit implements admission.MutationInterface.
-func (l limits) Admit(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) error {
-	if !l.configured(a.GetNamespace()) {
-		return nil
-	}
-	return l.mutatingAndValidating.Admit(ctx, a, o)
+	return nil
 }
 
 // Validate implements admission.ValidationInterface.
-func (l limits) Validate(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) error {
-	if !l.configured(a.GetNamespace()) {
-		return nil
+func (r ruled) Validate(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) error {
+	if v, ok := r.Interface.(admission.ValidationInterface); ok && r.any(a) {
+		return v.Validate(ctx, a, o)
 	}
-	return l.mutatingAndValidating.Validate(ctx, a, o)
+	return nil
 }
 
-func (l limits) configured(namespace string) bool {
-	for range l.projection.View().List("", "limitranges", namespace) {
-		return true
+// any says whether there is a rule that may hold for what is asked.
+func (r ruled) any(a admission.Attributes) bool {
+	namespace := ""
+	if r.by.namespaced {
+		namespace = a.GetNamespace()
 	}
-	return false
+	return projections.Any(r.projection.View(), r.by.group, r.by.resource, namespace)
 }
 
 // timed is a plugin of whose decisions upstream's metrics tell how long they took, but for

@@ -2,16 +2,22 @@ package api
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/kubernetes/pkg/api/legacyscheme"
 
+	"github.com/reprise-run/reprise/agents/api/storage/storagetest"
 	"github.com/reprise-run/reprise/events"
 )
 
@@ -49,6 +55,56 @@ func TestPluginsAreTimedForOthers(t *testing.T) {
 	judge(inside(t.Context(), admin, "create", events.Ref{Resource: "pods", Namespace: "shop", Name: "web-1"}))
 	if want := (plugin{1, 1}); bare != want || measured != want {
 		t.Errorf("then a command: %v, %v", bare, measured)
+	}
+}
+
+// A plugin is asked when there is an object by which it judges, in the namespace if there
+// it holds, and each table entry names a resource that there is.
+func TestPluginsAreAskedByRules(t *testing.T) {
+	resources := map[schema.GroupResource]bool{}
+	for kind := range legacyscheme.Scheme.AllKnownTypes() {
+		of, _ := meta.UnsafeGuessKindToResource(kind)
+		resources[of.GroupResource()] = true
+	}
+	log := storagetest.NewLog(t, false)
+	for name, by := range rules {
+		if !resources[schema.GroupResource{Group: by.group, Resource: by.resource}] {
+			t.Errorf("%s is asked if there are %s.%s, and there never are", name, by.resource, by.group)
+		}
+		var asked plugin
+		p := ruled{&asked, log.Live, by}
+		judge := func(namespace string, want int) {
+			t.Helper()
+			a := admission.NewAttributesRecord(nil, nil, podKind, namespace, "web-1", podResource, "", admission.Create, nil, false, admin)
+			if err := errors.Join(p.Admit(t.Context(), a, nil), p.Validate(t.Context(), a, nil)); err != nil {
+				t.Error(err)
+			}
+			if asked.admitted != want || asked.validated != want {
+				t.Errorf("%s was asked %d and %d times, want %d", name, asked.admitted, asked.validated, want)
+			}
+		}
+		judge("shop", 0)
+		ref := events.Ref{Group: by.group, Resource: by.resource, Name: "a"}
+		if by.namespaced {
+			ref.Namespace = "shop"
+		}
+		change, _, err := events.Command(ref, "u-"+by.resource, nil, fmt.Appendf(nil, `{"apiVersion":"v1","kind":"Rule","metadata":{"name":"a","uid":"u-%s"}}`, by.resource))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := log.Propose(t.Context(), events.Proposal{Decision: events.Decision{Changes: []events.Change{change}}, Actor: events.Actor{Kind: "api"}})
+		if err == nil {
+			err = log.Wait(t.Context(), r.Last)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		judge("shop", 1)
+		if by.namespaced {
+			judge("elsewhere", 1)
+		} else {
+			judge("elsewhere", 2)
+		}
 	}
 }
 

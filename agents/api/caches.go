@@ -3,6 +3,7 @@ package api
 import (
 	"sync"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/registry/generic"
@@ -49,7 +50,7 @@ func (c caches) GetRESTOptions(r schema.GroupResource, example runtime.Object) (
 		above, err := cacher.NewCacherFromConfig(cacher.Config{
 			Storage: objects, Versioner: upstreamstorage.APIObjectVersioner{}, GroupResource: config.GroupResource,
 			EventsHistoryWindow: config.EventsHistoryWindow, ResourcePrefix: prefix, Codec: config.Codec,
-			KeyFunc: key, NewFunc: blank, NewListFunc: list, GetAttrsFunc: attributes, IndexerFuncs: triggers, Indexers: indexers,
+			KeyFunc: plainKey(prefix, key, blank), NewFunc: blank, NewListFunc: list, GetAttrsFunc: attributes, IndexerFuncs: triggers, Indexers: indexers,
 		})
 		if err != nil {
 			end()
@@ -59,6 +60,29 @@ func (c caches) GetRESTOptions(r schema.GroupResource, example runtime.Object) (
 		return whole, sync.OnceFunc(func() { whole.Stop(); above.Stop(); end() }), nil
 	}
 	return o, nil
+}
+
+// plainKey returns what key does, for objects that are stored: if the keys of a resource
+// are its prefix, the namespace and the name, they are put together of these. A cache asks
+// for the key of each version twice, and key makes a context to find it by.
+func plainKey(prefix string, key func(runtime.Object) (string, error), blank func() runtime.Object) func(runtime.Object) (string, error) {
+	sample := blank()
+	m, err := meta.Accessor(sample)
+	if err != nil {
+		return key
+	}
+	m.SetNamespace("namespace")
+	m.SetName("name")
+	if at, err := key(sample); err != nil || at != prefix+"/namespace/name" {
+		return key
+	}
+	return func(o runtime.Object) (string, error) {
+		m, err := meta.Accessor(o)
+		if err != nil {
+			return "", err
+		}
+		return prefix + "/" + m.GetNamespace() + "/" + m.GetName(), nil
+	}
 }
 
 // uncached says whether upstream wants no cache of a resource.

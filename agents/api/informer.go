@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -24,8 +25,9 @@ import (
 // podsFrom has upstream's informer of pods follow a projection. It serves the Node
 // authorizer and the check of tokens that are bound to pods, and without this it would
 // be a client of this server like any other: each version of each pod would be encoded,
-// encrypted, sent and decoded again to arrive in the process that it came from. To be
-// called before the informers start.
+// encrypted, sent and decoded again to arrive in the process that it came from. Nor is
+// it told of versions in which nothing differs by which these judge. To be called before
+// the informers start.
 //
 // What an informer lists and watches by is given to it when it is made, deep inside of
 // upstream's assembly. That it can be replaced rests on the name of one field.
@@ -140,12 +142,26 @@ func (w *podWatch) run(ctx context.Context, changes live.Changes) {
 	}
 }
 
-// podEvents are the changes of pods, the last version of each: who follows needs none
-// in between.
+// concerns says whether a change of a pod is one for those who judge by pods: what a
+// node tells of it, but for the claims that it was given, gives nobody a right.
+func concerns(c projections.Change) bool {
+	if c.Before == nil || c.After == nil {
+		return true
+	}
+	for _, part := range [...][]string{{"spec"}, {"metadata"}, {"status", "resourceClaimStatuses"}, {"status", "extendedResourceClaimStatus"}} {
+		if !bytes.Equal(c.Before.Lookup(part...), c.After.Lookup(part...)) {
+			return true
+		}
+	}
+	return false
+}
+
+// podEvents are the changes of pods that concern who follows, the last version of each:
+// who follows needs none in between.
 func podEvents(changes []projections.Change) []watch.Event {
 	last := map[events.Ref]int{}
 	for i, c := range changes {
-		if ref := c.Entry().Ref; ref.GroupResource() == "pods" {
+		if ref := c.Entry().Ref; ref.GroupResource() == "pods" && concerns(c) {
 			last[ref] = i
 		}
 	}

@@ -84,6 +84,33 @@ func TestInformerOfPods(t *testing.T) {
 	}
 }
 
+// What a node tells of a pod concerns nobody who judges by pods, but for claims.
+func TestStatusConcernsNobody(t *testing.T) {
+	pod := func(metadata, spec, status string) *projections.Entry {
+		ref := events.Ref{Resource: "pods", Namespace: "shop", Name: "a"}
+		return projections.NewEntry(ref, "u", 1, 1, fmt.Appendf(nil, `{"metadata":{%s},"spec":{%s},"status":{%s}}`, metadata, spec, status))
+	}
+	before := pod(`"uid":"u"`, `"nodeName":"n"`, `"phase":"Pending"`)
+	for name, test := range map[string]struct {
+		after *projections.Entry
+		want  bool
+	}{
+		"a phase":           {pod(`"uid":"u"`, `"nodeName":"n"`, `"phase":"Running"`), false},
+		"a node":            {pod(`"uid":"u"`, `"nodeName":"m"`, `"phase":"Pending"`), true},
+		"an end":            {pod(`"deletionTimestamp":"2026-01-01T00:00:00Z","uid":"u"`, `"nodeName":"n"`, `"phase":"Pending"`), true},
+		"a claim":           {pod(`"uid":"u"`, `"nodeName":"n"`, `"phase":"Pending","resourceClaimStatuses":[{"name":"c"}]`), true},
+		"an extended claim": {pod(`"uid":"u"`, `"nodeName":"n"`, `"extendedResourceClaimStatus":{"resourceClaimName":"c"},"phase":"Pending"`), true},
+		"a removal":         {nil, true},
+	} {
+		if got := concerns(projections.Change{Before: before, After: test.after}); got != test.want {
+			t.Errorf("%s concerns those who judge: %v, want %v", name, got, test.want)
+		}
+	}
+	if !concerns(projections.Change{After: before}) {
+		t.Error("a new pod concerns nobody")
+	}
+}
+
 // Of what has happened at a time to one pod, informers hear the last, and each end.
 func TestPodEvents(t *testing.T) {
 	entry := func(name, uid, node string, sequence uint64) *projections.Entry {

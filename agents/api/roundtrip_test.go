@@ -51,6 +51,7 @@ func TestServer(t *testing.T) {
 		"tokens":          tokensForPods,
 		"webhooks":        mutatingWebhooks,
 		"limits":          limitsHoldAtOnce,
+		"rules":           rulesHold,
 		"failing":         failuresReachTheClient,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, s) })

@@ -13,6 +13,8 @@ import (
 	"k8s.io/apiserver/pkg/storage/storagebackend"
 	"k8s.io/apiserver/pkg/storage/value"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
+	internal "k8s.io/kubernetes/pkg/apis/core"
+	corev1 "k8s.io/kubernetes/pkg/apis/core/v1"
 
 	"github.com/reprise-run/reprise/projections"
 )
@@ -76,11 +78,18 @@ func (s *Shared) Share(e *projections.Entry) (apiruntime.Object, error) {
 	if object.GetObjectKind().GroupVersionKind() != s.kind {
 		return apiruntime.Decode(s.codec, e.Raw) // from a version in which it was stored once
 	}
-	into := reflect.New(s.blank).Interface().(apiruntime.Object)
-	if err := legacyscheme.Scheme.Convert(s.fill(e, object), into, nil); err != nil {
-		return nil, err
+	return s.convert(s.fill(e, object))
+}
+
+// convert returns an object as upstream holds it. For pods, of which there are most, it
+// looks for no function that does so.
+func (s *Shared) convert(object apiruntime.Object) (apiruntime.Object, error) {
+	if pod, is := object.(*core.Pod); is {
+		into := new(internal.Pod)
+		return into, corev1.Convert_v1_Pod_To_core_Pod(pod, into, nil)
 	}
-	return into, nil
+	into := reflect.New(s.blank).Interface().(apiruntime.Object)
+	return into, legacyscheme.Scheme.Convert(object, into, nil)
 }
 
 // fill returns an object with upstream's defaults: mostly as it is, for they were
