@@ -23,7 +23,7 @@ func (s *Scheduler) Concerns(v runner.View, c projections.Change) []events.Ref {
 	case events.Ref{Resource: "persistentvolumeclaims"}, events.Ref{Resource: "persistentvolumes"}, events.Ref{Group: "storage.k8s.io", Resource: "storageclasses"}:
 		concerned = s.anyWaits(v)
 	case events.Ref{Resource: "pods"}:
-		concerned = mayMatter(c) && (s.asksForNode(c) || (s.anyWaits(v) && freesRoom(c)))
+		concerned = mayMatter(c) && (s.asksForNode(c) || (freesRoom(c) && s.anyWaits(v)))
 	}
 	if !concerned {
 		return nil

@@ -32,9 +32,9 @@ func New() Controller { return Controller{} }
 // Actor is controller:garbage.
 func (Controller) Actor() events.Actor { return events.Actor{Kind: "controller", Name: "garbage"} }
 
-// Concerns names the object if its owners, finalizers or deletion changed, and
-// those whom that concerns in turn: the dependents of what goes, and the owners
-// that may be waiting for it.
+// Concerns names the object if its owners, finalizers or deletion changed so that there
+// is something to do about it, and those whom that concerns in turn: the dependents of
+// what goes, and the owners that may be waiting for it.
 func (Controller) Concerns(v runner.View, c projections.Change) []events.Ref {
 	ref := c.Entry().Ref
 	if ref.Resource == "events" || !touchesMetadata(c) {
@@ -47,8 +47,7 @@ func (Controller) Concerns(v runner.View, c projections.Change) []events.Ref {
 		}
 		return append(items, waitingOwners(v, c.Before)...)
 	}
-	m := c.After.Meta()
-	if len(m.OwnerReferences) > 0 || m.DeletionTimestamp != nil {
+	if asksForMore(v, c.After) {
 		items = append(items, ref)
 	}
 	if isWaiting(c.After) && (c.Before == nil || !isWaiting(c.Before)) {
@@ -60,6 +59,22 @@ func (Controller) Concerns(v runner.View, c projections.Change) []events.Ref {
 		items = append(items, waitingOwners(v, c.Before)...)
 	}
 	return items
+}
+
+// asksForMore says whether there may be something to do about an object: most have an
+// owner that stays, or end without the garbage collector. What changes that later is a
+// change of their owners, or of themselves.
+func asksForMore(v runner.View, e *projections.Entry) bool {
+	m := e.Meta()
+	if m.DeletionTimestamp != nil {
+		return slices.Contains(m.Finalizers, metav1.FinalizerOrphanDependents) || slices.Contains(m.Finalizers, metav1.FinalizerDeleteDependents)
+	}
+	for i := range m.OwnerReferences {
+		if stateOf(v, e, &m.OwnerReferences[i]) != ownerSolid {
+			return true
+		}
+	}
+	return false
 }
 
 // touchesMetadata says whether the change may be about anything in the metadata;

@@ -106,10 +106,10 @@ func concernedByPod(v runner.View, c projections.Change) []events.Ref {
 	default:
 		return nil
 	}
-	if c.After == nil {
+	if c.After == nil || c.After.Node() == "" {
 		return nil
 	}
-	node := v.Get(objects.Node(projections.As[core.Pod](c.After).Spec.NodeName))
+	node := v.Get(objects.Node(c.After.Node()))
 	if node == nil || len(driving(projections.As[core.Node](node))) == 0 {
 		return nil
 	}

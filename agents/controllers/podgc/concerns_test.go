@@ -19,7 +19,7 @@ func TestEndOfWhatGoes(t *testing.T) {
 		name, metadata string
 		want           []events.Ref
 	}{
-		{"stays", `{"name":"a","namespace":"default"}`, []events.Ref{all, pod}},
+		{"stays", `{"name":"a","namespace":"default"}`, []events.Ref{all}},
 		{"goes", `{"deletionTimestamp":"2026-01-01T00:00:00Z","name":"a","namespace":"default"}`, []events.Ref{pod}},
 	} {
 		for _, fact := range []string{"pod.succeeded", "pod.failed", "pod.status-updated"} {

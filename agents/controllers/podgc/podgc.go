@@ -64,27 +64,24 @@ func (decider) Concerns(v runner.View, c projections.Change) []events.Ref {
 	case !objects.IsPod(ref) || c.After == nil:
 		return nil
 	}
+	var refs []events.Ref
 	switch c.Event.Fact() {
-	case "succeeded", "failed", "status-updated":
+	case "", "succeeded", "failed", "status-updated":
 		if countsAsEnded(c.After) {
-			return []events.Ref{all, c.After.Ref}
+			refs = append(refs, all)
 		}
-		return []events.Ref{c.After.Ref}
 	case "created", "bound", "terminating", "updated":
-		if isStranded(v, c.After) {
-			return []events.Ref{c.After.Ref}
-		}
-	case "":
-		if countsAsEnded(c.After) {
-			return []events.Ref{all, c.After.Ref}
-		}
-		return []events.Ref{c.After.Ref}
+	default:
+		return nil
 	}
-	return nil
+	if isStranded(v, c.After) {
+		refs = append(refs, c.After.Ref)
+	}
+	return refs
 }
 
 // isStranded says whether no node will do anything about a pod, or be asked to: most pods
-// that are created or bound are as they should be. What changes that later is about their
+// are as they should be. What changes that later is about their
 // node, or about them.
 func isStranded(v runner.View, e *projections.Entry) bool {
 	if e.Node() == "" {
