@@ -129,7 +129,7 @@ func (e *editor) apply(o *Op) error {
 		var name []byte
 		index := -1
 		if e.doc[at] == '{' {
-			name = appendString(space[:0], token)
+			name = AppendString(space[:0], token)
 			k, ok = e.find(at, token, name)
 		} else {
 			var err error

@@ -75,7 +75,7 @@ func appendValue(b []byte, v any) []byte {
 	case json.Number:
 		return append(b, v...)
 	case string:
-		return appendString(b, v)
+		return AppendString(b, v)
 	case []any:
 		b = append(b, '[')
 		for i, e := range v {
@@ -91,7 +91,7 @@ func appendValue(b []byte, v any) []byte {
 			if i > 0 {
 				b = append(b, ',')
 			}
-			b = append(appendString(b, k), ':')
+			b = append(AppendString(b, k), ':')
 			b = appendValue(b, v[k])
 		}
 		return append(b, '}')
@@ -107,8 +107,8 @@ const (
 	lowerHex = "0123456789abcdef"
 )
 
-// appendString appends a JSON string.
-func appendString(b []byte, s string) []byte {
+// AppendString appends a JSON string as canonical JSON has it.
+func AppendString(b []byte, s string) []byte {
 	b = append(b, '"')
 	for i := 0; i < len(s); {
 		c := s[i]
@@ -250,7 +250,7 @@ func (c *checker) str() bool {
 	return false
 }
 
-// escape reads an escape, which must be one that appendString writes.
+// escape reads an escape, which must be one that AppendString writes.
 func (c *checker) escape() bool {
 	rest := c.doc[c.i+1:]
 	if len(rest) > 0 && strings.IndexByte(escapes, rest[0]) >= 0 {

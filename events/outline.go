@@ -54,7 +54,7 @@ func (o *Outline) Lookup(doc []byte, names ...string) []byte {
 		return Lookup(doc, names...)
 	}
 	var space [64]byte // for a name, which is short
-	k, ok := o.find(doc, appendString(space[:0], names[0]))
+	k, ok := o.find(doc, AppendString(space[:0], names[0]))
 	if !ok || k.from > k.end {
 		return nil
 	}

@@ -31,7 +31,7 @@ type Op struct {
 func (o Op) String() string {
 	path := o.Path
 	if word(path) != path || !utf8.ValidString(path) {
-		path = string(appendString(nil, path))
+		path = string(AppendString(nil, path))
 	}
 	s := o.Op + " " + path
 	if o.Op != "remove" {
@@ -49,7 +49,7 @@ func AppendPatch(b []byte, ops []Op) []byte {
 			b = append(b, ',')
 		}
 		b = append(append(append(b, `{"op":"`...), op.Op...), `","path":`...)
-		b = appendString(b, op.Path)
+		b = AppendString(b, op.Path)
 		if op.Op != "remove" {
 			b = append(append(b, `,"value":`...), op.Value...)
 		}

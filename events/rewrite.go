@@ -162,7 +162,7 @@ func (r *rewriter) rewriteString() bool {
 	if !validEscapes(text[1 : len(text)-1]) {
 		return false
 	}
-	r.out = appendString(r.out, unquoteJSON(text))
+	r.out = AppendString(r.out, unquoteJSON(text))
 	r.i = end
 	return true
 }

@@ -254,12 +254,12 @@ func locate(doc []byte, names []string) (from, end int, ok bool) {
 		}
 		all := childrenOf(doc, i)
 		if n < len(names)-1 {
-			if i, ok = all.enter(appendString(space[:0], name)); !ok {
+			if i, ok = all.enter(AppendString(space[:0], name)); !ok {
 				return 0, 0, false
 			}
 			continue
 		}
-		k, ok := all.find(appendString(space[:0], name))
+		k, ok := all.find(AppendString(space[:0], name))
 		if !ok {
 			return 0, 0, false
 		}

@@ -3,12 +3,10 @@ package recorder
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
-	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
-	quick "github.com/go-json-experiment/json"
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -27,32 +25,48 @@ const SequenceAnnotation = "reprise.run/sequence"
 
 // note is what to tell about a fact, or about the latest of several that are alike.
 type note struct {
-	About     v1.ObjectReference `json:"about"`
-	Warning   bool               `json:"warning,omitempty"`
-	Reason    string             `json:"reason"`
-	Message   string             `json:"message"`
-	Component string             `json:"component"`
-	Host      string             `json:"host,omitempty"`
-	Sequence  uint64             `json:"sequence"`
+	About     v1.ObjectReference
+	Warning   bool
+	Reason    string
+	Message   string
+	Component string
+	Host      string
+	Sequence  uint64
 }
 
 // latest in place of a sequence is the latest fact that the item is there because of: all
 // notes that are alike until one of them is decided are one item.
 const latest = 0
 
+// bar parts what is in an item's name. No name in a note has one, and the message, which
+// may, comes last.
+const bar = "|"
+
 // item names the note's work item: the namespace that the note belongs to, and
 // the note itself.
-func (n note) item() events.Ref {
-	raw, err := json.Marshal(n)
-	if err != nil {
-		panic(fmt.Sprintf("cannot encode a note: %v", err))
+func (n *note) item() events.Ref {
+	kind, a := v1.EventTypeNormal, &n.About
+	if n.Warning {
+		kind = v1.EventTypeWarning
 	}
-	return events.Ref{Resource: "events", Namespace: n.namespace(), Name: string(raw)}
+	return events.Ref{Resource: "events", Namespace: n.namespace(), Name: strings.Join([]string{
+		a.APIVersion, a.Kind, a.Namespace, a.Name, string(a.UID), a.ResourceVersion, a.FieldPath,
+		kind, n.Reason, n.Component, n.Host, strconv.FormatUint(n.Sequence, 10), n.Message,
+	}, bar)}
 }
 
 func parseItem(item runner.Item) (note, bool) {
-	var n note
-	err := quick.Unmarshal([]byte(item.Ref.Name), &n)
+	rest := item.Ref.Name
+	next := func() (part string) {
+		part, rest, _ = strings.Cut(rest, bar)
+		return part
+	}
+	about := v1.ObjectReference{
+		APIVersion: next(), Kind: next(), Namespace: next(), Name: next(), UID: types.UID(next()), ResourceVersion: next(), FieldPath: next(),
+	}
+	n := note{About: about, Warning: next() == v1.EventTypeWarning, Reason: next(), Component: next(), Host: next()}
+	sequence, err := strconv.ParseUint(next(), 10, 64)
+	n.Sequence, n.Message = sequence, rest
 	if n.Sequence == latest {
 		n.Sequence = item.Because
 	}
@@ -60,7 +74,7 @@ func parseItem(item runner.Item) (note, bool) {
 }
 
 // namespace is where the note is filed: with its object, or in default.
-func (n note) namespace() string {
+func (n *note) namespace() string {
 	if n.About.Namespace == "" {
 		return metav1.NamespaceDefault
 	}
@@ -68,30 +82,16 @@ func (n note) namespace() string {
 }
 
 // ref names the note's object by what it says: what is said again is counted.
-func (n note) ref() events.Ref {
+func (n *note) ref() events.Ref {
 	sum := sha256.Sum256([]byte(string(n.About.UID) + "\x00" + n.About.FieldPath + "\x00" + n.Reason + "\x00" + n.Message))
 	return events.Ref{Resource: "events", Namespace: n.namespace(), Name: n.About.Name + "." + hex.EncodeToString(sum[:8])}
 }
 
 // decision puts the note; false if this fact is in it already.
-func (n note) decision(notes projections.Reader, now time.Time) (events.Decision, bool) {
+func (n *note) decision(notes projections.Reader, now time.Time) (events.Decision, bool) {
 	ref := n.ref()
 	at := metav1.NewTime(now.UTC().Truncate(time.Second))
-	sequence := strconv.FormatUint(n.Sequence, 10)
-	ev := &v1.Event{
-		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Event"},
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: ref.Namespace, Name: ref.Name, UID: uidOf(ref, n.Sequence), CreationTimestamp: at,
-			Annotations: map[string]string{SequenceAnnotation: sequence},
-		},
-		InvolvedObject: n.About, Reason: n.Reason, Message: n.Message, Type: v1.EventTypeNormal,
-		Source:              v1.EventSource{Component: n.Component, Host: n.Host},
-		ReportingController: n.Component, ReportingInstance: n.Host,
-		FirstTimestamp: at, LastTimestamp: at, Count: 1,
-	}
-	if n.Warning {
-		ev.Type = v1.EventTypeWarning
-	}
+	d := document{ref: ref, created: at, first: at, last: at, count: 1}
 	var expect uint64
 	if e := notes.Get(ref); e != nil {
 		old := projections.As[v1.Event](e)
@@ -99,19 +99,23 @@ func (n note) decision(notes projections.Reader, now time.Time) (events.Decision
 			return events.Decision{}, false
 		}
 		expect = e.Sequence
-		ev.UID, ev.CreationTimestamp, ev.FirstTimestamp = old.UID, old.CreationTimestamp, old.FirstTimestamp
-		ev.Count = old.Count + 1
+		d.uid, d.created, d.first, d.count = string(old.UID), old.CreationTimestamp, old.FirstTimestamp, old.Count+1
+	} else {
+		d.uid = uidOf(ref, n.Sequence)
 	}
 	return events.Decision{
 		Because: n.Sequence,
-		Changes: []events.Change{{Type: recorded, Object: ref, UID: string(ev.UID), Data: runner.Encode(ev), Optional: true}},
+		Changes: []events.Change{{Type: recorded, Object: ref, UID: d.uid, Data: d.encode(n), Optional: true}},
 		Expect:  []events.Expectation{{Object: ref, Sequence: expect}},
 	}, true
 }
 
 // uidOf is a uid in the usual form, from the note's name and first fact.
-func uidOf(ref events.Ref, sequence uint64) types.UID {
+func uidOf(ref events.Ref, sequence uint64) string {
 	sum := sha256.Sum256([]byte(ref.String() + "\x00" + strconv.FormatUint(sequence, 10)))
-	h := hex.EncodeToString(sum[:16])
-	return types.UID(h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:])
+	uid := hex.AppendEncode(make([]byte, 0, 36), sum[:4])
+	for at := 4; at < 10; at += 2 {
+		uid = hex.AppendEncode(append(uid, '-'), sum[at:at+2])
+	}
+	return string(hex.AppendEncode(append(uid, '-'), sum[10:16]))
 }

@@ -66,7 +66,7 @@ func ofScheduling(c projections.Change) []note {
 	n := note{About: pointTo(c.Entry()), Component: scheduler, Sequence: c.Event.Sequence}
 	switch c.Event.Type {
 	case "pod.bound":
-		n.Reason, n.Message = "Scheduled", fmt.Sprintf("Successfully assigned %s/%s to %s", ref.Namespace, ref.Name, c.Entry().Node())
+		n.Reason, n.Message = "Scheduled", "Successfully assigned "+ref.Namespace+"/"+ref.Name+" to "+c.Entry().Node()
 	case "pod.unschedulable":
 		n.Warning, n.Reason, n.Message = true, "FailedScheduling", messageOf(projections.As[v1.Pod](c.Entry()), v1.PodScheduled)
 	default:
@@ -88,7 +88,7 @@ func ofRemoval(v runner.View, c projections.Change) []note {
 // that happened meanwhile at once.
 func ofMember(v runner.View, c projections.Change, reason, verb string) []note {
 	pod := c.Entry()
-	o := metav1.GetControllerOf(pod.Meta())
+	o := metav1.GetControllerOfNoCopy(pod.Meta())
 	if o == nil || o.Kind != "ReplicaSet" {
 		return nil
 	}
@@ -204,7 +204,7 @@ func ofReplicaSet(v runner.View, c projections.Change) []note {
 	if c.After == nil || (c.Event.Type != "replicaset.created" && c.Event.Actor.Name != "deployment") {
 		return nil
 	}
-	o := metav1.GetControllerOf(c.After.Meta())
+	o := metav1.GetControllerOfNoCopy(c.After.Meta())
 	if o == nil || o.Kind != "Deployment" {
 		return nil
 	}
@@ -251,10 +251,14 @@ func messageOf(pod *v1.Pod, t v1.PodConditionType) string {
 	return ""
 }
 
-// pointTo is a reference to a version of an object.
+// pointTo is a reference to a version of a pod or a node.
 func pointTo(e *projections.Entry) v1.ObjectReference {
-	r := v1.ObjectReference{Namespace: e.Ref.Namespace, Name: e.Ref.Name, UID: types.UID(e.UID), ResourceVersion: strconv.FormatUint(e.Sequence, 10)}
-	r.APIVersion, _ = events.Text(e.Lookup("apiVersion"))
-	r.Kind, _ = events.Text(e.Lookup("kind"))
-	return r
+	kind := "Pod"
+	if e.Ref.Resource == "nodes" {
+		kind = "Node"
+	}
+	return v1.ObjectReference{
+		APIVersion: "v1", Kind: kind, Namespace: e.Ref.Namespace, Name: e.Ref.Name,
+		UID: types.UID(e.UID), ResourceVersion: strconv.FormatUint(e.Sequence, 10),
+	}
 }
