@@ -150,13 +150,14 @@ func newBenchCluster(b *testing.B) *benchCluster {
 	config := s.Loopback()
 	config.QPS = -1
 	c.Interface = kubernetes.NewForConfigOrDie(config)
+	var all []*runner.Runner
 	for _, d := range []runner.Decider{
 		scheduler.New(""), deployment.New(), replicaset.New(), namespace.New(), garbage.New(), serviceaccount.New(), recorder.New(),
 		podgc.New(podgc.Options{}),
 	} {
-		r := runner.New(d, runner.Options{Projection: c.history, Volatile: c.volatile, Proposer: c.proposer, Gate: s.Gate(), Logger: quiet, Version: "bench"})
-		keep(func() { _ = r.Run(ctx) })
+		all = append(all, runner.New(d, runner.Options{Projection: c.history, Volatile: c.volatile, Proposer: c.proposer, Gate: s.Gate(), Logger: quiet, Version: "bench"}))
 	}
+	keep(func() { _ = runner.Together(ctx, all...) })
 	keep(func() { _ = c.nodes(ctx) })
 	eventually(b, "an account for pods", func(ctx context.Context) string {
 		_, err := c.CoreV1().ServiceAccounts("default").Get(ctx, "default", metav1.GetOptions{})

@@ -2,7 +2,6 @@ package runner
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"github.com/reprise-run/reprise/projections"
@@ -26,20 +25,16 @@ type Threads interface {
 // Stepper returns a loop that has everything there is still to decide.
 func (r *Runner) Stepper(t Threads) *Stepper {
 	l := &loop{Runner: r, queue: newQueue(r.gather), threads: t}
-	l.give = l.finish
-	v := l.view()
-	l.queue.fold(v.Sequence())
-	l.markAll(v, v.Reader, false)
-	if v.Volatile != nil {
-		l.markAll(v, v.Volatile, true)
-	}
+	l.give = func(all []result) []job { l.finish(all); return nil }
+	l.begin(l.view())
 	return &Stepper{l}
 }
 
 // Fold tells of changes that a projection has folded: that of the history, or
 // that of the volatile objects.
 func (s *Stepper) Fold(changes []projections.Change, volatile bool) {
-	s.loop.concern(changes, volatile)
+	v := s.loop.view()
+	s.loop.hear(v.Sequence(), s.loop.marks(v, changes, volatile))
 }
 
 // Step puts to work what can be decided now. It is called again after Fold, when
@@ -48,22 +43,4 @@ func (s *Stepper) Step(ctx context.Context) (wake time.Time) {
 	s.loop.queue.advance(s.loop.now())
 	s.loop.dispatch(ctx)
 	return s.loop.queue.until(s.loop.now())
-}
-
-// goroutines are the Threads of Run.
-type goroutines struct{}
-
-func (goroutines) Go(f func()) { go f() }
-
-func (goroutines) All(n, limit int, f func(i int)) {
-	slots := make(chan struct{}, limit)
-	var all sync.WaitGroup
-	for i := range n {
-		slots <- struct{}{}
-		all.Go(func() {
-			defer func() { <-slots }()
-			f(i)
-		})
-	}
-	all.Wait()
 }

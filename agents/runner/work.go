@@ -13,33 +13,36 @@ import (
 	"github.com/reprise-run/reprise/events"
 )
 
-// The most commands and decisions of one result that are under way at a time.
-// Side by side they share the committer's batches.
+// The most commands and decisions of one result that are under way at a time, and the
+// most commands that wait for each other. Side by side they share the committer's batches.
 const (
-	maxCommands  = 64
+	maxCommands  = 16
+	maxTogether  = 64
 	maxDecisions = 256
 )
 
 // work decides items and carries out what was decided. All their decisions are
 // appended together.
-func (l *loop) work(ctx context.Context, items []Item) []outcome {
-	out := make([]outcome, len(items))
+func (l *loop) work(ctx context.Context, jobs []job) []result {
+	out := make([]result, len(jobs))
 	var all []events.Proposal
 	var of []int // whose they are
-	for i, item := range items {
+	for i, j := range jobs {
+		out[i].it = j.it
+		item := j.item
 		v, saw := watched(l.view())
 		now := l.now()
 		r, err := l.decide(v, item, now)
 		if err != nil {
 			l.Logger.Error("cannot decide", "item", item.Ref.String(), "basis", v.Sequence(), "error", err)
-			out[i] = outcome{retry: true}
+			out[i].retry = true
 			continue
 		}
 		from := Origin{Basis: v.Sequence(), Now: now, Asked: l.asked(item, saw, r)}
 		for j := range r.Commands {
 			r.Commands[j].Origin = from
 		}
-		out[i] = l.command(ctx, item, r.Commands)
+		out[i].outcome = l.command(ctx, item, r.Commands)
 		out[i].wake = r.Wake
 		for _, d := range r.Decisions {
 			all, of = append(all, l.proposal(d, from)), append(of, i)
@@ -75,7 +78,7 @@ func (o *outcome) merge(p outcome) {
 // side, twice as many each time: what is refused is noticed early.
 func (l *loop) command(ctx context.Context, item Item, commands []Command) outcome {
 	var o outcome
-	for size := 1; len(commands) > 0; size = min(2*size, maxCommands) {
+	for size := 1; len(commands) > 0; size = min(2*size, maxTogether) {
 		n := alike(commands, size)
 		if n < size {
 			size = 1

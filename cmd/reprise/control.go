@@ -279,18 +279,20 @@ func (p *controlPlane) startDeciders(ctx context.Context) error {
 	p.keep(ctx, "the election of who decides", func(ctx context.Context) error {
 		return committer.Elect(ctx, lease, func(ctx context.Context) error {
 			group, ctx := errgroup.WithContext(ctx)
-			for _, d := range deciders(p.api.CA(), p.binder, p.grace) {
-				r := runner.New(d, runner.Options{
-					Projection: p.sealer.Reading(p.history), Volatile: p.presence.Over(p.volatile), Proposer: p.proposer, Gate: p.api.Gate(),
-					Logger: p.log, Version: programVersion,
-				})
-				group.Go(func() error {
-					if err := r.Run(ctx); err != nil {
-						return fmt.Errorf("%s: %w", d.Actor(), err)
-					}
-					return ctx.Err()
-				})
+			o := runner.Options{
+				Projection: p.sealer.Reading(p.history), Volatile: p.presence.Over(p.volatile), Proposer: p.proposer, Gate: p.api.Gate(),
+				Logger: p.log, Version: programVersion,
 			}
+			var all []*runner.Runner
+			for _, d := range deciders(p.api.CA(), p.binder, p.grace) {
+				all = append(all, runner.New(d, o))
+			}
+			group.Go(func() error {
+				if err := runner.Together(ctx, all...); err != nil {
+					return err
+				}
+				return ctx.Err()
+			})
 			group.Go(func() error { return p.notarize(ctx) })
 			group.Go(func() error { return p.sealer.Run(ctx, p.history, p.last) })
 			return group.Wait()
