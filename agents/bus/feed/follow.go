@@ -21,11 +21,16 @@ type Options struct {
 	Network bool
 	// Log may be nil.
 	Log *slog.Logger
-	// Every is how often the node asks whether it has missed something, 15 seconds
-	// if zero. A gap shows at the next message anyway, so that this is for the last
-	// message of many, and to have another server when the one that feeds is gone.
+	// Every is how long after the last message the node asks whether it has missed
+	// something, 15 seconds if zero. A gap shows at the next message anyway, so that
+	// this is for the last message of many, and to have another server when the one that
+	// feeds is gone. A node to which messages come asks seldom (decision 0374).
 	Every time.Duration
 }
+
+// every is Options.Every if nobody says otherwise. A server forgets a node that does not ask
+// for as long as forgotten.
+const every = 15 * time.Second
 
 // pending is how many messages may wait to be applied: if there are more, NATS
 // drops some, and the node begins anew. Room for them is kept for as long as the node
@@ -47,7 +52,8 @@ type follower struct {
 	// current is also read by those who ask.
 	current atomic.Pointer[subscription]
 	answers chan progress
-	number  uint64 // the last message applied
+	number  uint64    // the last message applied
+	came    time.Time // when that was
 	parts   []message
 }
 
@@ -72,7 +78,7 @@ func Follow(ctx context.Context, nc *nats.Conn, node bus.Node, opts Options) (*M
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
 	if opts.Every == 0 {
-		opts.Every = 15 * time.Second
+		opts.Every = every
 	}
 	room := pending
 	if opts.Network {
@@ -195,8 +201,9 @@ func (f *follower) ask(ctx context.Context, subject, epoch string, sequence uint
 }
 
 func (f *follower) run(ctx context.Context) {
-	tick := time.NewTicker(f.opts.Every)
-	defer tick.Stop()
+	asked := time.Now() // Follow has just done so.
+	due := time.NewTimer(f.opts.Every)
+	defer due.Stop()
 	connected, closed := f.nc.StatusChanged(nats.CONNECTED), f.nc.StatusChanged(nats.CLOSED)
 	defer f.nc.RemoveStatusListener(connected)
 	defer f.nc.RemoveStatusListener(closed)
@@ -214,8 +221,13 @@ func (f *follower) run(ctx context.Context) {
 			whole = f.take(m)
 		case <-connected:
 			whole = false
-		case <-tick.C:
-			go f.check(ctx, 0)
+		case now := <-due.C:
+			next := f.next(asked)
+			if !next.After(now) {
+				go f.check(ctx, 0)
+				asked, next = now, now.Add(f.opts.Every)
+			}
+			due.Reset(time.Until(next))
 		case p := <-f.answers:
 			whole = f.heard(p)
 		}
@@ -227,6 +239,19 @@ func (f *follower) run(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// next is when to ask, after having asked: some time after the last message, for a gap
+// shows at the one that comes next, but so soon that the server does not forget the node.
+func (f *follower) next(asked time.Time) time.Time {
+	next, most := asked.Add(f.opts.Every), asked.Add(3*f.opts.Every)
+	if quiet := f.came.Add(f.opts.Every); quiet.After(next) {
+		next = quiet
+	}
+	if next.After(most) {
+		return most
+	}
+	return next
 }
 
 // take applies a message, and says false if one before it is missing.
@@ -243,6 +268,7 @@ func (f *follower) take(m *nats.Msg) bool {
 		return false
 	}
 	f.number++
+	f.came = time.Now()
 	if f.parts = append(f.parts, msg); !msg.More {
 		f.mirror.apply(f.parts)
 		f.parts = nil
