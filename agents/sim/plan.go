@@ -13,6 +13,9 @@ type Plan struct {
 	Seed           uint64
 	Servers, Nodes int
 	Noise          Noise
+	// Group is how many events the committer appends at once at most; 0 for as many as in
+	// production, which a run of this size never fills.
+	Group int
 	// Steps are what users do and what fails, in the order of their times. All
 	// faults end at the latest at End, and the noise with them.
 	Steps []Step
@@ -79,8 +82,8 @@ func (s Step) String() string {
 // String is the plan, a line a step.
 func (p Plan) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "seed %d: servers %d, nodes %d, per mille: lost %d, slow %d, refused %d, fails %d; quiet from %s\n",
-		p.Seed, p.Servers, p.Nodes, p.Noise.Lost, p.Noise.Slow, p.Noise.Refused, p.Noise.Fails, p.End)
+	fmt.Fprintf(&b, "seed %d: servers %d, nodes %d, groups %d, per mille: lost %d, slow %d, refused %d, fails %d; quiet from %s\n",
+		p.Seed, p.Servers, p.Nodes, p.Group, p.Noise.Lost, p.Noise.Slow, p.Noise.Refused, p.Noise.Fails, p.End)
 	for _, s := range p.Steps {
 		fmt.Fprintf(&b, "  %s\n", s)
 	}
@@ -115,6 +118,7 @@ func NewPlan(seed uint64, size int) Plan {
 		p.Steps = append(p.Steps, faultStep(r, p, names, at(time.Second, p.End)))
 	}
 	slices.SortStableFunc(p.Steps, func(a, b Step) int { return int(a.At - b.At) })
+	p.Group = []int{0, 4, 12}[r.IntN(3)]
 	return p
 }
 

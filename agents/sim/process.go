@@ -87,6 +87,7 @@ type process struct {
 	end   func()
 	yield func(struct{}) bool
 	dead  bool
+	asked []*question // what it has proposed and was not told of
 }
 
 // killed is what unwinds a process whose host has stopped.
@@ -118,6 +119,9 @@ func (h *host) begin(f func()) *process {
 
 func (p *process) gone() {
 	p.dead = true
+	for len(p.asked) > 0 {
+		p.host.w.close(p.asked[0])
+	}
 	for i, o := range p.host.order {
 		if o == p {
 			p.host.order = append(p.host.order[:i:i], p.host.order[i+1:]...)

@@ -248,7 +248,7 @@ func (s *server) commit() {
 	s.run(0, func() {
 		ctx := context.Background()
 		c := committer.New(reader{s.w.log, s}, s, committer.Options{
-			Shape: projections.CheckShape, Now: s.w.time, Timing: waits{s.w},
+			Shape: projections.CheckShape, Now: s.w.time, Timing: waits{s.w}, Group: s.w.plan.Group,
 		})
 		t, err := c.Begin(ctx)
 		s.beginning = false
@@ -365,69 +365,4 @@ func (s *server) step(d *stepper) {
 // gate is the server's, for what a user or, if that is empty, a controller does.
 func (s *server) gate(user string) runnertest.Gate {
 	return runnertest.Gate{Projection: s, Proposer: proposer{s.w, &s.host, s}, Now: s.w.time, User: user, UID: s.w.uid}
-}
-
-// proposer is a way to the committer, from a host.
-type proposer struct {
-	w    *world
-	from *host
-	near *server // on the same host, or nil
-}
-
-// Propose implements events.Proposer.
-func (x proposer) Propose(_ context.Context, p events.Proposal) (events.Receipt, error) {
-	w := x.w
-	w.proposals++
-	id := w.proposals
-	type answer struct {
-		receipt events.Receipt
-		err     error
-	}
-	var got *answer
-	done := &bell{}
-	w.referee.open++
-	answered := false
-	defer func() {
-		w.referee.open--
-		if !answered {
-			w.referee.doubts++ // it ends in the middle
-		}
-	}()
-	hear := func(r events.Receipt, err error) {
-		if got == nil && !done.rung {
-			got = &answer{r, err}
-			done.ring()
-		}
-	}
-	if x.near != nil && x.near.term != nil {
-		w.sleep(w.between(5*time.Microsecond, 50*time.Microsecond))
-		x.near.offer(p, hear)
-	} else {
-		var to *server
-		for _, s := range w.servers {
-			if s.up && s.term != nil && s.cut <= w.now {
-				to = s
-			}
-		}
-		if to == nil {
-			w.sleep(w.between(time.Millisecond, 20*time.Millisecond))
-			answered = true
-			return events.Receipt{}, fmt.Errorf("nobody listens: %w", events.ErrUnavailable)
-		}
-		x.from.send(&to.host, func() {
-			to.offer(p, func(r events.Receipt, err error) {
-				to.send(x.from, func() { hear(r, err) })
-			})
-		})
-		x.from.after(10*time.Second, done.ring)
-	}
-	w.await(done)
-	answered = got != nil && !errors.Is(got.err, events.ErrUncertain)
-	if got == nil {
-		return events.Receipt{}, fmt.Errorf("the committer did not answer: %w", events.ErrUncertain)
-	}
-	if got.err == nil {
-		w.referee.acknowledged(id, p, got.receipt)
-	}
-	return got.receipt, got.err
 }
