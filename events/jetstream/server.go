@@ -190,6 +190,9 @@ func takeDir(dir string) (*os.File, error) {
 	if _, err = lock.WriteAt(make([]byte, 4096), 0); err == nil {
 		err = lock.Sync()
 	}
+	if err == nil {
+		err = durable.Confirm(lock)
+	}
 	if err != nil {
 		lock.Close()
 		return nil, fmt.Errorf("the log's data directory %s cannot be written: %w; make room and start again", dir, err)
