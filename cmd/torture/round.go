@@ -51,7 +51,8 @@ func newRack(ctx context.Context, home string, is subject, random *rand.Rand) (*
 	if err := r.disk.Format(home); err != nil {
 		return nil, err
 	}
-	if err := r.boot(ctx); err != nil {
+	// The first start may be cut short as well.
+	if err := r.bootThrough(ctx, 2, 2*time.Second); err != nil {
 		return nil, errors.Join(err, r.close())
 	}
 	return r, nil
@@ -196,14 +197,20 @@ func (r *rack) cut(way disk.Way, between func()) (disk.Loss, error) {
 // recover starts the server on what is left. Now and then a second fault hits the
 // recovery itself.
 func (r *rack) recover(ctx context.Context) error {
+	return r.bootThrough(ctx, 4, 400*time.Millisecond)
+}
+
+// bootThrough starts the server, and one time in so many ends it before, so long after it
+// began at most.
+func (r *rack) bootThrough(ctx context.Context, oneIn int, within time.Duration) error {
 	for range 3 {
-		if r.random.IntN(4) != 0 {
+		if r.random.IntN(oneIn) != 0 {
 			break
 		}
 		if err := r.launch(); err != nil {
 			return err
 		}
-		pause(ctx, r.upTo(400*time.Millisecond))
+		pause(ctx, r.upTo(within))
 		var err error
 		if r.random.IntN(2) == 0 {
 			err = r.server.end()
