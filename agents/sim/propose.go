@@ -71,7 +71,10 @@ func (x proposer) Propose(ctx context.Context, p events.Proposal) (events.Receip
 }
 
 // Offer implements events.Offerer.
-func (x proposer) Offer(_ context.Context, p events.Proposal) (func() (events.Receipt, error), error) {
+func (x proposer) Offer(ctx context.Context, p events.Proposal) (func() (events.Receipt, error), error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("%w: %w", events.ErrUnavailable, err)
+	}
 	w := x.w
 	q := w.open(p)
 	if x.near != nil && x.near.term != nil {

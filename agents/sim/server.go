@@ -56,7 +56,9 @@ type offer struct {
 // stepper is a decider on its runner.
 type stepper struct {
 	*runner.Stepper
-	alarm time.Duration // when it is to step next, 0 for never
+	ctx    context.Context // ends when another server decides
+	cancel context.CancelFunc
+	alarm  time.Duration // when it is to step next, 0 for never
 }
 
 func newServer(w *world, i int) *server {
@@ -326,6 +328,7 @@ func (s *server) decide() {
 			Clock: watch{w: s.w}, Logger: slog.New(complaints{s.w}), Workers: 4,
 		})
 		x := &stepper{}
+		x.ctx, x.cancel = context.WithCancel(context.Background())
 		t := threads{&s.host, func() { s.step(x) }}
 		x.Stepper = r.Stepper(t)
 		s.steppers = append(s.steppers, x)
@@ -333,9 +336,12 @@ func (s *server) decide() {
 	}
 }
 
-// dismiss has those that decide begin nothing more. What they have begun goes on,
+// dismiss has those that decide begin nothing more. What they have proposed goes on,
 // and who decides next does not know of it.
 func (s *server) dismiss() {
+	for _, x := range s.steppers {
+		x.cancel()
+	}
 	s.steppers = nil
 	s.w.referee.doubts += s.w.referee.open
 }
@@ -345,7 +351,7 @@ func (s *server) step(d *stepper) {
 	if !slices.Contains(s.steppers, d) {
 		return
 	}
-	at := d.Step(context.Background())
+	at := d.Step(d.ctx)
 	if at.IsZero() {
 		return
 	}
