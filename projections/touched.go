@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/go-json-experiment/json"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reprise-run/reprise/events"
@@ -92,9 +91,9 @@ func (t touched) decode(e *Entry, v reflect.Value) error {
 		}
 		value := e.outline.Lookup(e.Raw, m[0])
 		if slices.Contains(t, member{m[0]}) || len(value) == 0 || value[0] != '{' || fieldsFor(field.Type()) == nil {
-			err = decodeField(value, field, e.how())
+			err = e.decodeField(value, field)
 		} else {
-			err = t[i:].decodeWithin(m[0], value, field, e.how())
+			err = t[i:].decodeWithin(e, m[0], value, field)
 		}
 		if err != nil {
 			return err
@@ -104,7 +103,7 @@ func (t touched) decode(e *Entry, v reflect.Value) error {
 }
 
 // decodeWithin reads those members of the value of a member that are touched.
-func (t touched) decodeWithin(first string, value []byte, v reflect.Value, how json.Options) error {
+func (t touched) decodeWithin(e *Entry, first string, value []byte, v reflect.Value) error {
 	for _, m := range t {
 		if m[0] != first {
 			continue
@@ -123,7 +122,7 @@ func (t touched) decodeWithin(first string, value []byte, v reflect.Value, how j
 		}
 		field, known, err := namedField(v, string(name[1:len(name)-1]))
 		if err == nil && known {
-			err = decodeField(value, field, how)
+			err = e.decodeField(value, field)
 		}
 		if err != nil {
 			return err
@@ -143,12 +142,12 @@ func (t touched) has(first string, name []byte) bool {
 }
 
 // decodeField reads a value, which is nil if there is none.
-func decodeField(value []byte, field reflect.Value, how json.Options) error {
+func (e *Entry) decodeField(value []byte, field reflect.Value) error {
 	field.SetZero()
 	if value == nil {
 		return nil
 	}
-	return json.Unmarshal(value, field.Addr().Interface(), how)
+	return e.decode(value, field.Addr())
 }
 
 // fields are where the fields of a struct lie by their names in JSON; nil if they

@@ -103,20 +103,27 @@ func (e *Entry) make(t reflect.Type, m *memo) (any, error) {
 		}
 		v = reflect.New(t)
 	}
-	return v.Interface(), decode(e.Raw, v.Interface(), e.how())
+	return v.Interface(), e.decode(e.Raw, v)
 }
 
 // What is stored is canonical, so there is no need to look for these again.
 var stored = json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 
-// decode decodes a stored object into a Go type of the Kubernetes API. What the
-// quicker reader does not take, such as a number that is written in another way, the
-// standard one may.
-func decode(raw []byte, into any, how json.Options) error {
-	if json.Unmarshal(raw, into, how) == nil {
+// decode decodes a stored object, or a value in it, into the zero value of a Go type of the
+// Kubernetes API to which v points. What the quicker reader does not take, such as a number
+// that is written in another way, the next one may.
+func (e *Entry) decode(raw []byte, v reflect.Value) error {
+	into := v.Interface()
+	if e.isAlike() {
+		if alike.Read(raw, into) {
+			return nil
+		}
+		v.Elem().SetZero()
+	}
+	if json.Unmarshal(raw, into, stored) == nil {
 		return nil
 	}
-	reflect.ValueOf(into).Elem().SetZero()
+	v.Elem().SetZero()
 	return standard.Unmarshal(raw, into)
 }
 
@@ -161,7 +168,7 @@ func (e *Entry) decodeMeta(m *memo) (*metav1.ObjectMeta, error) {
 	if value == nil {
 		return &o.Metadata, nil
 	}
-	return &o.Metadata, decode(value, &o.Metadata, sharing)
+	return &o.Metadata, e.decode(value, reflect.ValueOf(&o.Metadata))
 }
 
 // Intact returns an error if somebody has changed what is decoded, which all who read
@@ -174,7 +181,7 @@ func (e *Entry) Intact() error {
 	}
 	if m.object != nil {
 		read := reflect.New(reflect.TypeOf(m.object).Elem()).Interface()
-		if err := decode(e.Raw, read, stored); err != nil || !reflect.DeepEqual(m.object, read) {
+		if err := json.Unmarshal(e.Raw, read, stored); err != nil || !reflect.DeepEqual(m.object, read) {
 			return &shapeError{e, "was changed after it had been decoded", fmt.Errorf("it is now %+v (%v)", m.object, err)}
 		}
 	}
@@ -182,7 +189,7 @@ func (e *Entry) Intact() error {
 		var read metav1.ObjectMeta
 		var err error
 		if value := events.Lookup(e.Raw, "metadata"); value != nil {
-			err = decode(value, &read, stored)
+			err = json.Unmarshal(value, &read, stored)
 		}
 		if err != nil || !reflect.DeepEqual(m.meta, &read) {
 			return &shapeError{e, "was changed after its metadata had been decoded", fmt.Errorf("they are now %+v (%v)", m.meta, err)}

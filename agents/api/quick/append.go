@@ -97,7 +97,7 @@ func appenderFor(t reflect.Type, making map[reflect.Type]*appender) appender {
 			return appendTexts
 		}
 	case reflect.Struct:
-		if members, plain := membersOf(t, 0, func(t reflect.Type) appender { return appenderIn(t, making) }); plain {
+		if members, plain := membersOf(t, func(t reflect.Type) appender { return appenderIn(t, making) }); plain {
 			return appendStruct(members)
 		}
 	}

@@ -4,12 +4,13 @@ import (
 	"reflect"
 	"strings"
 	"unsafe"
+
+	"github.com/reprise-run/reprise/projections/parse"
 )
 
 // member is a field of a struct, or of one that is embedded in it, as JSON has it.
 type member struct {
 	name   string // as it is written, with its colon
-	typ    reflect.Type
 	offset uintptr
 	absent func(at unsafe.Pointer) bool // nil if it is always told
 	append appender
@@ -37,58 +38,23 @@ func appendStruct(members []member) appender {
 	}
 }
 
-// membersOf returns the members of a struct that lies at an offset. It is not plain if
-// encoding/json has to think about them. How to append values of a type says how.
-func membersOf(t reflect.Type, offset uintptr, how func(reflect.Type) appender) (members []member, isPlain bool) {
-	for i := range t.NumField() {
-		f := t.Field(i)
-		tag := f.Tag.Get("json")
-		name, options, _ := strings.Cut(tag, ",")
-		switch {
-		case f.Anonymous && (f.Type.Kind() != reflect.Struct || !f.IsExported()):
-			return nil, false
-		case f.Anonymous && name == "":
-			embedded, isPlain := membersOf(f.Type, offset+f.Offset, how)
-			if !isPlain {
-				return nil, false
-			}
-			members = append(members, embedded...)
-			continue
-		case tag == "-" || !f.IsExported():
-			continue
-		case name == "":
-			name = f.Name
-		}
-		m := member{name: `"` + name + `":`, typ: f.Type, offset: offset + f.Offset}
-		for _, o := range strings.Split(options, ",") {
+// membersOf returns the members of a struct. It is not plain if encoding/json has to think
+// about them. How to append values of a type says how.
+func membersOf(t reflect.Type, how func(reflect.Type) appender) (members []member, isPlain bool) {
+	fields, isPlain := parse.Fields(t)
+	for _, f := range fields {
+		m := member{name: `"` + f.Name + `":`, offset: f.Offset, append: how(f.Type)}
+		for _, o := range strings.Split(f.Options, ",") {
 			switch o {
 			case "omitempty":
 				m.absent = either(m.absent, emptyIn(f.Type))
 			case "omitzero":
 				m.absent = either(m.absent, zeroIn(f.Type))
-			case "string":
-				return nil, false
 			}
 		}
-		if strings.ContainsFunc(name, unusual) {
-			return nil, false
-		}
-		m.append = how(f.Type)
 		members = append(members, m)
 	}
-	names := map[string]bool{}
-	for _, m := range members {
-		if names[m.name] {
-			return nil, false // One of them hides the other.
-		}
-		names[m.name] = true
-	}
-	return members, true
-}
-
-// unusual says whether a letter is none that the names of members are made of.
-func unusual(r rune) bool {
-	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_' && r != '$'
+	return members, isPlain
 }
 
 func either(a, b func(unsafe.Pointer) bool) func(unsafe.Pointer) bool {

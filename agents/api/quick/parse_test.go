@@ -13,13 +13,14 @@ import (
 	_ "k8s.io/kubernetes/pkg/controlplane" // installs upstream's scheme
 
 	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/projections/parse"
 )
 
 // agrees compares with the reader to which all is left that is not parsed.
 func agrees(t *testing.T, raw []byte, into func() any) (parsed bool) {
 	t.Helper()
 	got, want := into(), into()
-	if !parse(raw, got) {
+	if !parse.Brief.Read(raw, got) {
 		return false
 	}
 	if err := json.Unmarshal(raw, want, asUpstream); err != nil {
@@ -51,7 +52,7 @@ func TestParseAgrees(t *testing.T) {
 			parsed++
 		}
 		for i := 0; i < len(raw); i += 1 + len(raw)/50 {
-			if parse(raw[:i], pod()) {
+			if parse.Brief.Read(raw[:i], pod()) {
 				t.Fatalf("%s is parsed", raw[:i])
 			}
 		}

@@ -14,6 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/registry/generic"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
+
+	"github.com/reprise-run/reprise/projections/parse"
 )
 
 // Getter is upstream's options of storage, in which codecs read quickly.
@@ -96,7 +98,7 @@ func (q reader) Decode(data []byte, _ *schema.GroupVersionKind, _ apiruntime.Obj
 	if err != nil {
 		return nil, nil, err
 	}
-	if !q.brief || !parse(data, o) {
+	if !q.brief || !parse.Brief.Read(data, o) {
 		if q.brief {
 			o, _ = legacyscheme.Scheme.New(q.kind) // without what was read of it
 		}

@@ -1,0 +1,88 @@
+package parse_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+
+	core "k8s.io/api/core/v1"
+
+	"github.com/reprise-run/reprise/projections/parse"
+)
+
+// keeping reads pods that share their labels and containers.
+func keeping() *parse.Reader {
+	return parse.Keeping(reflect.TypeFor[map[string]string](), reflect.TypeFor[[]core.Container]())
+}
+
+// read reads a pod, twice from the same memory, so that the second shares the parts of the
+// first, and overwrites that memory.
+func read(t *testing.T, r *parse.Reader, doc string) (pod, again *core.Pod) {
+	t.Helper()
+	pod, again = new(core.Pod), new(core.Pod)
+	raw := []byte(doc)
+	if !r.Read(raw, pod) || !r.Read(raw, again) {
+		t.Fatalf("%s is not read", doc)
+	}
+	copy(raw, bytes.Repeat([]byte("x"), len(raw)))
+	return pod, again
+}
+
+// What is kept is what the document said, and has none of its memory.
+func TestKeptOutlivesItsDocument(t *testing.T) {
+	long := strings.Repeat("l", 100)
+	for _, doc := range []string{
+		`{"metadata":{"labels":{"a":"b","c":"` + long + `"},"name":"web-1"},"spec":{"containers":[{"image":"web:1","name":"` + long + `"}],"nodeName":"n1"}}`,
+		`{"metadata":{"labels":{"a":"\"é\n"},"name":"","uid":"` + long + `"},"spec":{"containers":[],"nodeSelector":{}},"status":{"phase":"Running","podIP":"10.0.0.1"}}`,
+		`{"metadata":{"labels":null},"spec":{"containers":null,"overhead":{"cpu":"100m"}}}`,
+		`{"spec":{"containers":[{"args":["` + strings.Repeat(long, 50) + `"],"name":"too much to be shared"}]}}`,
+	} {
+		var want core.Pod
+		if err := json.Unmarshal([]byte(doc), &want); err != nil {
+			t.Fatal(err)
+		}
+		pod, again := read(t, keeping(), doc)
+		if !reflect.DeepEqual(pod, &want) || !reflect.DeepEqual(again, &want) {
+			t.Errorf("%s is read as\n%+v\nand\n%+v", doc, pod, again)
+		}
+	}
+}
+
+// Parts that begin alike are told apart, and those that are alike are shared, also when
+// others came between.
+func TestPartsThatBeginAlike(t *testing.T) {
+	r, same := keeping(), strings.Repeat("s", 80)
+	doc := func(end string) string {
+		return fmt.Sprintf(`{"metadata":{"labels":{"app":%q,"end":%q}},"spec":{"nodeSelector":{"app":%q}}}`, same, end, same)
+	}
+	first, _ := read(t, r, doc("one"))
+	for _, end := range []string{"two", "one", "on", "one-more", "two"} {
+		pod, again := read(t, r, doc(end))
+		if pod.Labels["end"] != end || len(pod.Labels) != 2 || len(pod.Spec.NodeSelector) != 1 {
+			t.Errorf("the labels of %s are %v, and its selector %v", end, pod.Labels, pod.Spec.NodeSelector)
+		}
+		shared := func(o *core.Pod) bool {
+			return reflect.ValueOf(pod.Labels).UnsafePointer() == reflect.ValueOf(o.Labels).UnsafePointer()
+		}
+		if !shared(again) || shared(first) != (end == "one") {
+			t.Errorf("the labels of %s are shared with the one that is equal: %v, with the first: %v", end, shared(again), shared(first))
+		}
+	}
+}
+
+// What is cut off or broken is not read, though its parts are known.
+func TestBrokenIsNotKept(t *testing.T) {
+	r, doc := keeping(), `{"metadata":{"labels":{"a":"b"},"name":"web-1"},"spec":{"containers":[{"name":"c"}]}}`
+	read(t, r, doc)
+	for i := range doc {
+		if r.Read([]byte(doc[:i]), new(core.Pod)) {
+			t.Errorf("%s is read", doc[:i])
+		}
+		if broken := doc[:i] + "}" + doc[i:]; !json.Valid([]byte(broken)) && r.Read([]byte(broken), new(core.Pod)) {
+			t.Errorf("%s is read", broken)
+		}
+	}
+}
