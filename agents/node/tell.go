@@ -39,6 +39,9 @@ func (w *worker) tell(ctx context.Context, p *plan.Pod) (bool, error) {
 		if pod.DeletionTimestamp != nil && len(p.Sandboxes) == 0 && len(p.Containers) == 0 {
 			return true, nil // Nothing of it ever was here, or all has been told.
 		}
+		if w.unbegun(p, now) {
+			return false, nil
+		}
 		steps := status.Steps(*p, status.Compute(*p, w.a.o.Addresses, now))
 		if len(steps) == 0 || w.early(p, steps, now) || w.ending(p, steps, now) {
 			return len(steps) == 0, nil
@@ -70,6 +73,21 @@ func (w *worker) tell(ctx context.Context, p *plan.Pod) (bool, error) {
 // settling is for how long it is not told by itself that a pod has a sandbox: most
 // containers start sooner, and then both are told in one decision.
 const settling = 500 * time.Millisecond
+
+// unbegun says that early is going to say so, and sooner: containers that the runtime does
+// not have wait for nothing that is to be told if nothing has failed and all images are there.
+func (w *worker) unbegun(p *plan.Pod, now time.Time) bool {
+	if p.Desired.Status.StartTime != nil || p.Desired.DeletionTimestamp != nil || len(w.failures) > 0 || len(p.Containers) > 0 {
+		return false
+	}
+	for _, have := range p.Images {
+		if !have {
+			return false
+		}
+	}
+	s := p.Current()
+	return s == nil || now.Before(s.Created.Add(settling))
+}
 
 // early says that the pod has only just come and nothing has gone wrong: what is
 // to tell is told with its first container.

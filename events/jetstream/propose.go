@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	quick "github.com/go-json-experiment/json"
 	"github.com/nats-io/nats.go"
 
 	"github.com/reprise-run/reprise/events"
@@ -157,7 +158,7 @@ func (r *remoteProposer) send(ctx context.Context, subject string, body []byte) 
 		return events.Receipt{}, fmt.Errorf("the committer did not answer (%w): %w", err, events.ErrUncertain)
 	}
 	var a answer
-	if err := json.Unmarshal(m.Data, &a); err != nil {
+	if err := quick.Unmarshal(m.Data, &a); err != nil {
 		return events.Receipt{}, fmt.Errorf("the committer's answer cannot be read (%w): %w", err, events.ErrUncertain)
 	}
 	return a.result()

@@ -2,6 +2,7 @@ package status
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,6 +34,9 @@ func conditions(st *v1.PodStatus, p plan.Pod, now time.Time) {
 		reason, message = gatesOpen(st, p.Desired)
 	}
 	set(v1.PodReady, reason == "", reason, message)
+	if slices.Equal(st.Conditions, was) {
+		st.Conditions = was
+	}
 }
 
 func setCondition(st *v1.PodStatus, typ v1.PodConditionType, ok bool, reason, message string, now time.Time) {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	podutil "k8s.io/kubernetes/pkg/api/v1/pod"
 
 	"github.com/reprise-run/reprise/agents/node/plan"
@@ -50,7 +51,7 @@ func (c composer) one(spec *v1.Container, old v1.ContainerStatus) v1.ContainerSt
 	}
 	started := false
 	if newest.State == plan.Running {
-		st.State.Running = &v1.ContainerStateRunning{StartedAt: at(newest.Started)}
+		st.State.Running = since(at(newest.Started), old.State.Running)
 		started = probe.Started
 		st.Ready = started && probe.Ready
 	} else {
@@ -63,6 +64,14 @@ func (c composer) one(spec *v1.Container, old v1.ContainerStatus) v1.ContainerSt
 	}
 	st.Started = &started
 	return st
+}
+
+// since says that a container has run from a time on, as it was reported if it was.
+func since(started metav1.Time, old *v1.ContainerStateRunning) *v1.ContainerStateRunning {
+	if old != nil && old.StartedAt.Equal(&started) {
+		return old
+	}
+	return &v1.ContainerStateRunning{StartedAt: started}
 }
 
 // started is the latest attempt at a container that has had a process: one that
@@ -205,7 +214,7 @@ func waiting(reason, message string) v1.ContainerState {
 func told(ended *plan.Container, old v1.ContainerStatus) *v1.ContainerStateTerminated {
 	for _, state := range []v1.ContainerState{old.State, old.LastTerminationState} {
 		if t := state.Terminated; t != nil && t.ContainerID == ContainerIDPrefix+ended.ID {
-			return t.DeepCopy()
+			return t
 		}
 	}
 	return Terminated(ended)

@@ -13,7 +13,7 @@ import (
 // before: they were observed together. It has no changes if the facts change nothing.
 func Decide(e *projections.Entry, reported v1.PodStatus, steps []Step) (events.Decision, error) {
 	d := events.Decision{Because: e.Sequence, Expect: []events.Expectation{{Object: e.Ref, Sequence: e.Sequence}}}
-	said := document{status: &reported, raw: e.Lookup("status")}
+	said := newDocument(&reported, e.Lookup("status"))
 	for i := range steps {
 		s := &steps[i]
 		patch, err := said.become(&s.Status)

@@ -9,17 +9,26 @@ import (
 	"sync"
 
 	v1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/reprise-run/reprise/events"
 )
 
-// document is a pod's status as a Go type, and its members in canonical JSON as far as
-// they were asked for. Most members are the same in two statuses that follow each other,
-// and share their memory: nothing of those is encoded or compared.
+// document is a pod's status as a Go type and in canonical JSON. Most members are the
+// same in two statuses that follow each other, and share their memory: nothing of those
+// is encoded or compared.
 type document struct {
 	status *v1.PodStatus
-	raw    []byte            // what the members not in known are in; nil if there is no status yet
-	known  map[string][]byte // nil for a member that is not there
+	values [][]byte // of the members, nil for one that is not there; none before there is a status
+}
+
+// newDocument returns that of a status whose canonical JSON is raw, nil for none.
+func newDocument(st *v1.PodStatus, raw []byte) *document {
+	d := &document{status: st}
+	if raw != nil {
+		d.values = spread(raw)
+	}
+	return d
 }
 
 // become makes the document that of another status, and returns the patch of a pod that
@@ -27,20 +36,19 @@ type document struct {
 func (d *document) become(after *v1.PodStatus) ([]byte, error) {
 	before := d.status
 	d.status = after
-	if d.raw == nil {
-		var err error
-		if d.raw, err = canonical(after); err != nil {
+	if d.values == nil {
+		raw, err := canonical(after)
+		if err != nil {
 			return nil, err
 		}
-		return events.AppendPatch(nil, []events.Op{{Op: "add", Path: "/status", Value: d.raw}}), nil
+		d.values = spread(raw)
+		return events.AppendPatch(nil, []events.Op{{Op: "add", Path: "/status", Value: raw}}), nil
 	}
-	var changed []member
 	var delta v1.PodStatus
 	was, is, only := reflect.ValueOf(before).Elem(), reflect.ValueOf(after).Elem(), reflect.ValueOf(&delta).Elem()
 	for _, m := range members() {
 		if value := is.Field(m.index); !shared(was.Field(m.index), value) {
 			only.Field(m.index).Set(value)
-			changed = append(changed, m)
 		}
 	}
 	raw, err := canonical(&delta)
@@ -48,22 +56,53 @@ func (d *document) become(after *v1.PodStatus) ([]byte, error) {
 		return nil, err
 	}
 	var ops []events.Op
-	for _, m := range changed {
-		old, known := d.known[m.name]
-		if !known {
-			old = events.Lookup(d.raw, m.name)
+	values := spread(raw)
+	for i, m := range members() {
+		if shared(was.Field(m.index), is.Field(m.index)) {
+			continue
 		}
-		value := events.Lookup(raw, m.name)
-		ops = events.AppendDiff(ops, "/status/"+m.name, old, value)
-		if d.known == nil {
-			d.known = map[string][]byte{}
-		}
-		d.known[m.name] = value
+		ops = events.AppendDiff(ops, "/status/"+m.name, d.values[i], values[i])
+		d.values[i] = values[i]
 	}
 	if len(ops) == 0 {
 		return nil, nil
 	}
 	return events.AppendPatch(nil, ops), nil
+}
+
+// spread returns the values of the members of a status in canonical JSON, in the order of
+// members.
+func spread(raw []byte) [][]byte {
+	all := members()
+	out := make([][]byte, len(all))
+	i := 0
+	for name, value := range events.Members(raw) {
+		name = name[1 : len(name)-1]
+		for i < len(all) && all[i].name < string(name) {
+			i++
+		}
+		if i < len(all) && all[i].name == string(name) {
+			out[i] = value
+		}
+	}
+	return out
+}
+
+// equal says whether two statuses say the same, perhaps in another way.
+func equal(a, b *v1.PodStatus) bool {
+	was, is := reflect.ValueOf(a).Elem(), reflect.ValueOf(b).Elem()
+	for _, m := range members() {
+		before, after := was.Field(m.index), is.Field(m.index)
+		if shared(before, after) {
+			continue
+		}
+		// Mostly nothing is new, which is seen sooner than that it is said in another way.
+		x, y := before.Interface(), after.Interface()
+		if !reflect.DeepEqual(x, y) && !apiequality.Semantic.DeepEqual(x, y) {
+			return false
+		}
+	}
+	return true
 }
 
 // member is a field of a status by its name in JSON.

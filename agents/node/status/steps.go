@@ -2,12 +2,10 @@ package status
 
 import (
 	"encoding/json"
-	"reflect"
 	"slices"
 	"strings"
 
 	v1 "k8s.io/api/core/v1"
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	podutil "k8s.io/kubernetes/pkg/api/v1/pod"
 
 	"github.com/reprise-run/reprise/agents/node/plan"
@@ -62,7 +60,7 @@ func OnlySeen(reported v1.PodStatus, steps []Step) bool {
 		return false
 	}
 	reported.ObservedGeneration = steps[0].Status.ObservedGeneration
-	return apiequality.Semantic.DeepEqual(&reported, &steps[0].Status)
+	return equal(&reported, &steps[0].Status)
 }
 
 // steps are in the making. What now leads to is shared: a list is copied before an
@@ -250,9 +248,7 @@ func (s *steps) waiting(to *v1.ContainerStatus) {
 
 // rest tells what became of the pod, and whatever else is new.
 func (s *steps) rest() {
-	// Mostly nothing at all is new, which is seen sooner than what says the same in
-	// another way.
-	if reflect.DeepEqual(&s.now, &s.after) || apiequality.Semantic.DeepEqual(&s.now, &s.after) {
+	if equal(&s.now, &s.after) {
 		return
 	}
 	typ := "pod.observed"
