@@ -110,7 +110,7 @@ func (t *task) run(ctx context.Context) (refresh time.Time, err error) {
 	case plan.StopSandbox:
 		_, err = t.a.o.Containers.StopPodSandbox(ctx, &runtimeapi.StopPodSandboxRequest{PodSandboxId: t.ID})
 	case plan.RemoveSandbox:
-		_, err = t.a.o.Containers.RemovePodSandbox(ctx, &runtimeapi.RemovePodSandboxRequest{PodSandboxId: t.ID})
+		err = t.removeSandbox(ctx)
 	case plan.Clean:
 		return refresh, t.clean()
 	case plan.RemovePod:
@@ -123,6 +123,20 @@ func (t *task) run(ctx context.Context) (refresh time.Time, err error) {
 		err = nil // It is gone already.
 	}
 	return refresh, err
+}
+
+func (t *task) removeSandbox(ctx context.Context) error {
+	for _, s := range t.p.Sandboxes {
+		if s.ID != t.ID || !s.Ready {
+			continue
+		}
+		_, err := t.a.o.Containers.StopPodSandbox(ctx, &runtimeapi.StopPodSandboxRequest{PodSandboxId: t.ID})
+		if err != nil {
+			return err
+		}
+	}
+	_, err := t.a.o.Containers.RemovePodSandbox(ctx, &runtimeapi.RemovePodSandboxRequest{PodSandboxId: t.ID})
+	return err
 }
 
 func (t *task) runSandbox(ctx context.Context) error {

@@ -30,7 +30,8 @@ const (
 	RemoveContainer Kind = "remove-container"
 	// StopSandbox ends the sandbox of ID and gives its addresses back.
 	StopSandbox Kind = "stop-sandbox"
-	// RemoveSandbox forgets the sandbox of ID and its ended containers.
+	// RemoveSandbox forgets the sandbox of ID and its ended containers, and ends it
+	// before if it is ready.
 	RemoveSandbox Kind = "remove-sandbox"
 	// Clean takes away the pod's volumes, cgroups and directories.
 	Clean Kind = "clean"

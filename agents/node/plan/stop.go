@@ -74,17 +74,11 @@ func (s *step) stop(end End) {
 	if s.stopContainers(end) {
 		return
 	}
-	stopping := false
-	for i := range s.Sandboxes {
-		if b := &s.Sandboxes[i]; b.Ready {
-			stopping = true
-			s.do(Action{Kind: StopSandbox, ID: b.ID})
-		}
-	}
-	if stopping {
+	deleted := s.Desired == nil || s.Desired.DeletionTimestamp != nil
+	forget := deleted && (s.Desired == nil || s.Reported)
+	if !forget && s.stopSandboxes() {
 		return
 	}
-	deleted := s.Desired == nil || s.Desired.DeletionTimestamp != nil
 	if !deleted {
 		// What ended stays, for its logs, but holds no volume or cgroup.
 		if s.Mounted {
@@ -92,7 +86,7 @@ func (s *step) stop(end End) {
 		}
 		return
 	}
-	if s.Desired != nil && !s.Reported {
+	if !forget {
 		return
 	}
 	for i := range s.Sandboxes {
@@ -105,6 +99,17 @@ func (s *step) stop(end End) {
 	case s.Desired != nil && len(s.Desired.Finalizers) == 0:
 		s.do(Action{Kind: RemovePod})
 	}
+}
+
+// stopSandboxes ends the sandboxes that are ready, and says whether there are any.
+func (s *step) stopSandboxes() (any bool) {
+	for i := range s.Sandboxes {
+		if b := &s.Sandboxes[i]; b.Ready {
+			any = true
+			s.do(Action{Kind: StopSandbox, ID: b.ID})
+		}
+	}
+	return any
 }
 
 // sidecarGrace is what a sidecar has at least to end after the containers that
