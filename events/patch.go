@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -43,7 +44,11 @@ func (o Op) String() string {
 // AppendPatch appends the JSON Patch that holds the operations, in the encoding
 // that Diff uses, which is canonical JSON.
 func AppendPatch(b []byte, ops []Op) []byte {
-	b = append(b, '[')
+	size := 2
+	for _, op := range ops {
+		size += len(`{"op":"replace","path":"","value":},`) + len(op.Path) + len(op.Value)
+	}
+	b = append(slices.Grow(b, size), '[')
 	for i, op := range ops {
 		if i > 0 {
 			b = append(b, ',')
