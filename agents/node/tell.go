@@ -26,15 +26,16 @@ func (w *worker) tell(ctx context.Context, p *plan.Pod) (bool, error) {
 	told := uint64(0) // the version of the pod that says all there is to tell
 	for range tries {
 		view := w.a.o.Projection.View()
-		entry, pod := w.pod(view)
-		if pod == nil {
+		entry := w.entry(view)
+		if entry == nil {
 			p.Desired = nil
 			return false, nil
 		}
-		p.Desired = pod
 		if entry.Sequence == told {
 			return true, nil
 		}
+		pod := projections.As[v1.Pod](entry)
+		p.Desired = pod
 		now := w.a.o.Clock.Now()
 		if pod.DeletionTimestamp != nil && len(p.Sandboxes) == 0 && len(p.Containers) == 0 {
 			return true, nil // Nothing of it ever was here, or all has been told.
@@ -56,6 +57,7 @@ func (w *worker) tell(ctx context.Context, p *plan.Pod) (bool, error) {
 		case err == nil:
 			clear(p.Untold)
 			told = receipt.Last
+			p.Desired = reported(pod, steps)
 			w.a.saw(w, told)
 			err = w.a.o.Projection.Wait(ctx, receipt.Last)
 		case errors.As(err, &conflict) && conflict.Actual > 0:
@@ -68,6 +70,13 @@ func (w *worker) tell(ctx context.Context, p *plan.Pod) (bool, error) {
 		}
 	}
 	return false, nil
+}
+
+// reported is a pod after facts about it, as it comes from the log.
+func reported(pod *v1.Pod, facts []status.Step) *v1.Pod {
+	out := *pod
+	out.Status = facts[len(facts)-1].Status
+	return &out
 }
 
 // settling is for how long it is not told by itself that a pod has a sandbox: most

@@ -136,20 +136,25 @@ func (w *worker) drain() {
 	}
 }
 
-// pod returns the pod as the cluster has it, or nil.
-func (w *worker) pod(view projections.Reader) (*projections.Entry, *v1.Pod) {
+// entry returns the pod as the cluster has it, or nil.
+func (w *worker) entry(view projections.Reader) *projections.Entry {
 	if w.ref.Name == "" {
-		return nil, nil
+		return nil
 	}
 	e := view.Get(w.ref)
-	if e == nil || e.UID != string(w.uid) {
+	if e == nil || e.UID != string(w.uid) || e.Node() != w.a.o.Name {
+		return nil
+	}
+	return e
+}
+
+// pod is entry, and the pod decoded.
+func (w *worker) pod(view projections.Reader) (*projections.Entry, *v1.Pod) {
+	e := w.entry(view)
+	if e == nil {
 		return nil, nil
 	}
-	pod := projections.As[v1.Pod](e)
-	if pod.Spec.NodeName != w.a.o.Name {
-		return nil, nil
-	}
-	return e, pod
+	return e, projections.As[v1.Pod](e)
 }
 
 const (
