@@ -19,10 +19,13 @@ type Log struct {
 	events.Log
 	opts Options
 
-	mu     sync.Mutex
-	recent []events.Event // the last that were appended here, without gaps
-	bytes  int            // about what they hold
-	moved  chan struct{}  // closed and replaced when there are more
+	mu sync.Mutex
+	// recent has the last that were appended here, from begin to end-1, without gaps: each
+	// at its sequence, from the start again and again.
+	recent     []events.Event
+	begin, end uint64
+	bytes      int           // about what they hold
+	moved      chan struct{} // closed and replaced when there are more
 }
 
 // Options adjust a Log. The zero value is for production.
@@ -53,7 +56,7 @@ func New(log events.Log, o Options) *Log {
 	if o.Busy == 0 {
 		o.Busy = 64
 	}
-	return &Log{Log: log, opts: o, moved: make(chan struct{})}
+	return &Log{Log: log, opts: o, recent: make([]events.Event, o.Recent), moved: make(chan struct{})}
 }
 
 // Append is events.Log's.
@@ -65,28 +68,41 @@ func (l *Log) Append(ctx context.Context, after uint64, batch []events.Event) (u
 	return last, err
 }
 
+// at is where an event is kept.
+func (l *Log) at(sequence uint64) *events.Event { return &l.recent[sequence%uint64(len(l.recent))] }
+
 // keep remembers what has been appended, and tells the readers.
 func (l *Log) keep(after uint64, batch []events.Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if n := len(l.recent); n > 0 && l.recent[n-1].Sequence != after {
-		l.recent, l.bytes = nil, 0
+	if l.end != after+1 {
+		l.forget(l.end)
+		l.begin, l.end = after+1, after+1
 	}
 	for i := range batch {
-		e := batch[i]
-		e.Sequence = after + 1 + uint64(i)
-		l.recent = append(l.recent, e)
-		l.bytes += size(&e)
+		if l.end-l.begin == uint64(len(l.recent)) {
+			l.forget(l.begin + 1)
+		}
+		e := l.at(l.end)
+		*e = batch[i]
+		e.Sequence = l.end
+		l.end++
+		l.bytes += size(e)
 	}
-	drop := 0
-	for drop < len(l.recent) && (len(l.recent)-drop > l.opts.Recent || l.bytes > l.opts.Bytes) {
-		l.bytes -= size(&l.recent[drop])
-		drop++
+	for l.bytes > l.opts.Bytes {
+		l.forget(l.begin + 1)
 	}
-	clear(l.recent[:drop]) // their bytes are not to be kept by the slice
-	l.recent = l.recent[drop:]
 	close(l.moved)
 	l.moved = make(chan struct{})
+}
+
+// forget drops what is before a sequence.
+func (l *Log) forget(before uint64) {
+	for ; l.begin < before; l.begin++ {
+		e := l.at(l.begin)
+		l.bytes -= size(e)
+		*e = events.Event{}
+	}
 }
 
 func size(e *events.Event) int { return 512 + len(e.Data) + len(e.Note) + len(e.Asked) + e.Held() }
@@ -96,10 +112,14 @@ func size(e *events.Event) int { return 512 + len(e.Data) + len(e.Note) + len(e.
 func (l *Log) since(next uint64) ([]events.Event, <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.recent) == 0 || next < l.recent[0].Sequence || next-l.recent[0].Sequence >= uint64(len(l.recent)) {
+	if next < l.begin || next >= l.end {
 		return nil, l.moved
 	}
-	return append([]events.Event(nil), l.recent[next-l.recent[0].Sequence:]...), l.moved
+	all := make([]events.Event, 0, l.end-next)
+	for ; next < l.end; next++ {
+		all = append(all, *l.at(next))
+	}
+	return all, l.moved
 }
 
 // Follow is events.Log's.
