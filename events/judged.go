@@ -20,6 +20,9 @@ type judged struct {
 	data   extent // it holds for these bytes
 	effect Effect
 	ops    []Op
+	// Once it has a place in the log, the chain of the event before it.
+	linked bool
+	prev   [32]byte
 	// For an event that changes its object: what came of the version of a sequence.
 	version uint64
 	after   []byte
@@ -75,6 +78,20 @@ func (e *Event) Apply(before []byte, version uint64, o *Outline, ops []Op) ([]by
 		return e.judged.after, nil
 	}
 	return ApplyOutlined(before, o, ops)
+}
+
+// link remembers behind which chain the event's own was made.
+func (e *Event) link(prev [32]byte) {
+	if e.judged != nil {
+		e.judged.linked, e.judged.prev = true, prev
+	}
+}
+
+// follows says that the event's chain was made behind another, in this process, of what
+// the event has.
+func (e *Event) follows(prev [32]byte) bool {
+	_, _, known := e.Judged()
+	return known && e.judged.linked && e.judged.prev == prev
 }
 
 // Held is how many bytes are kept in memory for Apply, beside the event's own.

@@ -102,3 +102,42 @@ func TestCanonicalByCommand(t *testing.T) {
 		t.Error("the word counts for a part")
 	}
 }
+
+// What was linked here is known to be what was linked, and to follow one chain only.
+func TestLinkedHere(t *testing.T) {
+	p := scaled(`[{"op":"replace","path":"/spec/replicas","value":5}]`)
+	linked := func() []events.Event {
+		e, err := p.Event(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.Sequence = 8
+		e.Chain = events.Link([32]byte{7}, &e)
+		return []events.Event{e}
+	}
+	all := linked()
+	if chain, err := events.VerifyChain(7, [32]byte{7}, all); err != nil || chain != all[0].Chain {
+		t.Errorf("what was linked has the chain %x, %v; want %x", chain, err, all[0].Chain)
+	}
+	if _, err := events.VerifyChain(7, [32]byte{6}, all); err == nil {
+		t.Error("it is taken behind another chain")
+	}
+	if _, err := events.VerifyChain(6, [32]byte{7}, all); err == nil {
+		t.Error("it is taken behind another event")
+	}
+	for name, alter := range map[string]func(*events.Event){
+		"altered":           func(e *events.Event) { e.Data = []byte(`[]`) },
+		"altered elsewhere": func(e *events.Event) { e.Forget(); e.User = "mallory" },
+	} {
+		all := linked()
+		alter(&all[0])
+		if _, err := events.VerifyChain(7, [32]byte{7}, all); err == nil {
+			t.Errorf("an event that was %s is taken as linked", name)
+		}
+	}
+	same := linked()
+	same[0].Forget()
+	if _, err := events.VerifyChain(7, [32]byte{7}, same); err != nil {
+		t.Errorf("where it is not known that it was linked: %v", err)
+	}
+}
