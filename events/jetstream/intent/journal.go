@@ -165,6 +165,9 @@ func Unwritten(err error) bool {
 	return errors.As(err, &u)
 }
 
+// piece is what room is made of.
+var piece [64 << 10]byte
+
 // grow makes room: what is written into it later is in its place already.
 func (j *Journal) grow(to int64) error {
 	size := j.sizes[j.current]
@@ -173,15 +176,18 @@ func (j *Journal) grow(to int64) error {
 	}
 	j.grown = true
 	step := min(step, j.opts.Full)
-	more := (to - size + step - 1) / step * step
-	if _, err := j.files[j.current].WriteAt(make([]byte, more), size); err != nil {
-		err = fmt.Errorf("cannot make room for what is to be appended: %w", err)
-		if errors.Is(err, syscall.EIO) {
-			return err
+	for end := size + (to-size+step-1)/step*step; size < end; {
+		n, err := j.files[j.current].WriteAt(piece[:min(int64(len(piece)), end-size)], size)
+		if err != nil {
+			err = fmt.Errorf("cannot make room for what is to be appended: %w", err)
+			if errors.Is(err, syscall.EIO) {
+				return err
+			}
+			return unwritten{err}
 		}
-		return unwritten{err}
+		size += int64(n)
 	}
-	j.sizes[j.current] = size + more
+	j.sizes[j.current] = size
 	return nil
 }
 
