@@ -44,7 +44,8 @@ func TestDocument(t *testing.T) {
 		if got := d.encode(&n); string(got) != string(want) {
 			t.Errorf("written is\n%s\nwant\n%s", got, want)
 		}
-		if got, ok := parseItem(runner.Item{Ref: n.item(), Because: n.Sequence}); !ok || got != n {
+		item, is := n.item()
+		if got, ok := parseItem(runner.Item{Ref: item, Because: n.Sequence}); !is || !ok || got != n {
 			t.Errorf("the item of %+v is of %+v", n, got)
 		}
 	}

@@ -38,21 +38,27 @@ type note struct {
 // notes that are alike until one of them is decided are one item.
 const latest = 0
 
-// bar parts what is in an item's name. No name in a note has one, and the message, which
-// may, comes last.
-const bar = "|"
+// bar parts what is in an item's name: bars of them, and then the message, which may have
+// some itself.
+const (
+	bar  = "|"
+	bars = 12
+)
 
-// item names the note's work item: the namespace that the note belongs to, and
-// the note itself.
-func (n *note) item() events.Ref {
+// item names the note's work item: the namespace that the note belongs to, and the note
+// itself. It says false if some other part of the note has a bar. Nothing that there is is
+// named so, but anybody may name an owner so in his pods, to have another note read from it.
+func (n *note) item() (item events.Ref, ok bool) {
 	kind, a := v1.EventTypeNormal, &n.About
 	if n.Warning {
 		kind = v1.EventTypeWarning
 	}
-	return events.Ref{Resource: "events", Namespace: n.namespace(), Name: strings.Join([]string{
+	name := strings.Join([]string{
 		a.APIVersion, a.Kind, a.Namespace, a.Name, string(a.UID), a.ResourceVersion, a.FieldPath,
 		kind, n.Reason, n.Component, n.Host, strconv.FormatUint(n.Sequence, 10), n.Message,
-	}, bar)}
+	}, bar)
+	item = events.Ref{Resource: "events", Namespace: n.namespace(), Name: name}
+	return item, strings.Count(name[:len(name)-len(n.Message)], bar) == bars
 }
 
 func parseItem(item runner.Item) (note, bool) {

@@ -16,7 +16,8 @@ func BenchmarkItem(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if got, ok := parseItem(runner.Item{Ref: n.item()}); !ok || got != n {
+		item, _ := n.item()
+		if got, ok := parseItem(runner.Item{Ref: item}); !ok || got != n {
 			b.Fatalf("%v, %v", got, ok)
 		}
 	}

@@ -40,7 +40,9 @@ func (Controller) Concerns(v runner.View, c projections.Change) []events.Ref {
 	}
 	var items []events.Ref
 	for _, n := range notesOf(v, c) {
-		items = append(items, n.item())
+		if item, ok := n.item(); ok {
+			items = append(items, item)
+		}
 	}
 	return items
 }
