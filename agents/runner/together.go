@@ -117,7 +117,6 @@ func (d *drive) ring(ctx context.Context) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.rings = time.Time{}
-	d.loop.queue.advance(d.loop.now())
 	d.dispatch(ctx)
 }
 
@@ -139,6 +138,7 @@ func (d *drive) dispatch(ctx context.Context) {
 	if ctx.Err() != nil {
 		return
 	}
+	d.loop.queue.advance(d.loop.now())
 	d.loop.dispatch(ctx)
 	now := d.loop.now()
 	at := d.loop.queue.until(now)
