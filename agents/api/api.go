@@ -240,11 +240,14 @@ func batched(c *genericapiserver.Config) {
 }
 
 // onDemand has the server of the built-in resources make its OpenAPI documents when
-// they are asked for. The extensions' change with the custom resources; upstream does that.
+// they are asked for, and its routes keep what they need. The extensions' change with the custom resources; upstream does that.
 func onDemand(of genericapiserver.DelegationTarget, c *genericapiserver.Config) error {
 	s, ok := of.(*genericapiserver.GenericAPIServer)
 	if !ok {
 		return fmt.Errorf("upstream's aggregator stands before a %T, not before an API server", of)
+	}
+	if err := forgetExpressions(s.Handler.GoRestfulContainer); err != nil {
+		return err
 	}
 	return documents.Install(s, c.OpenAPIConfig, c.OpenAPIV3Config)
 }
