@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -10,28 +11,40 @@ import (
 
 // headroom is how much a process may hold beyond what is in use, before the collector
 // begins. A percentage alone is too much of a large heap, where a gigabyte more saves
-// little, and a fixed amount too little of a small one (decision 0335).
+// little (decision 0335). It is also too much of what is there whatever the process has
+// to do, and of a small heap too little while much is done (decision 0371).
 type headroom struct {
-	most  uint64 // bytes
-	least int    // percent, however large the heap: collecting then costs no more than so often
-	usual int    // percent, while that is less than most
+	usual  int    // percent of what is in use
+	busy   uint64 // bytes: less than that it is not while collections follow each other
+	spared uint64 // bytes that are taken off what is more than busy
+	most   uint64 // bytes
+	least  int    // percent, however large the heap: collecting then costs no more than so often
 }
 
 var (
-	// serverHeadroom leaves the heap at Go's default up to 3 GB in use, which is 100,000
-	// pods on 5,000 nodes.
-	serverHeadroom = headroom{most: 3 << 30, least: 40, usual: 100}
+	// serverHeadroom leaves the heap near Go's default up to 3 GB in use, which is 100,000
+	// pods on 5,000 nodes. Types, routes and the buffers of logs are about 96 MB.
+	serverHeadroom = headroom{usual: 100, busy: 128 << 20, spared: 96 << 20, most: 3 << 30, least: 40}
 	// hollowHeadroom is generous while the heap is small: what collecting it costs is
 	// time that the servers do not have.
-	hollowHeadroom = headroom{most: 1280 << 20, least: 40, usual: 300}
+	hollowHeadroom = headroom{usual: 300, most: 1280 << 20, least: 40}
 )
 
-// percent is by how much the heap may grow when live bytes are in use.
-func (h headroom) percent(live uint64) int {
-	if live*uint64(h.usual)/100 <= h.most {
-		return h.usual
+// soon is within what time of the last one a collection says that much is done.
+const soon = 5 * time.Second
+
+// percent is by how much the heap may grow when live bytes are in use, which a collection
+// has found so long after the one before.
+func (h headroom) percent(live uint64, after time.Duration) int {
+	live = max(live, 1<<20)
+	room := live * uint64(h.usual) / 100
+	if after < soon {
+		room = max(room, h.busy)
 	}
-	return max(h.least, int(h.most*100/live))
+	if room > h.busy {
+		room = max(room-min(room, h.spared), h.busy)
+	}
+	return max(h.least, int(min(room, h.most)*100/live))
 }
 
 // keep has the collector heed h until ctx ends. It does nothing if the environment
@@ -42,19 +55,28 @@ func (h headroom) keep(ctx context.Context) {
 	}
 	debug.SetGCPercent(h.usual)
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-	tick := time.NewTicker(2 * time.Second)
-	defer tick.Stop()
-	for set := h.usual; ; {
+	collected := make(chan struct{}, 1)
+	tellOfCollection(collected)
+	for set, last := h.usual, time.Now(); ; {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-collected:
 		}
+		tellOfCollection(collected)
 		metrics.Read(live)
+		now := time.Now()
+		p := h.percent(live[0].Value.Uint64(), now.Sub(last))
+		last = now
 		// To set it stops the world for a moment: not for a percent or two.
-		if p := h.percent(live[0].Value.Uint64()); p*20 < set*19 || p*19 > set*20 {
+		if p*20 < set*19 || p*19 > set*20 {
 			debug.SetGCPercent(p)
 			set = p
 		}
 	}
+}
+
+// tellOfCollection sends to c, which has room for one, when the next collection is over.
+func tellOfCollection(c chan<- struct{}) {
+	runtime.AddCleanup(new(chan struct{}), func(c chan<- struct{}) { c <- struct{}{} }, c)
 }

@@ -2,28 +2,73 @@ package main
 
 import (
 	"context"
+	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
 	"testing"
+	"time"
 )
 
 func TestHeadroom(t *testing.T) {
-	h := headroom{most: 1 << 30, least: 40, usual: 100}
 	for _, c := range []struct {
-		live uint64
-		want int
+		h     headroom
+		live  uint64
+		after time.Duration
+		want  int
 	}{
-		{0, 100},
-		{100 << 20, 100},
-		{1 << 30, 100},
-		{1<<30 + 11<<20, 98},
-		{2 << 30, 50},
-		{4 << 30, 40},
-		{1 << 40, 40},
+		{headroom{usual: 100, most: 1 << 30, least: 40}, 0, time.Hour, 100},
+		{headroom{usual: 100, most: 1 << 30, least: 40}, 100 << 20, 0, 100},
+		{headroom{usual: 100, most: 1 << 30, least: 40}, 1 << 30, 0, 100},
+		{headroom{usual: 100, most: 1 << 30, least: 40}, 1<<30 + 11<<20, 0, 98},
+		{headroom{usual: 100, most: 1 << 30, least: 40}, 2 << 30, 0, 50},
+		{headroom{usual: 100, most: 1 << 30, least: 40}, 4 << 30, 0, 40},
+		{headroom{usual: 100, most: 1 << 30, least: 40}, 1 << 40, 0, 40},
+
+		// A server that rests, and one with something to do.
+		{serverHeadroom, 50 << 20, time.Hour, 100},
+		{serverHeadroom, 50 << 20, time.Second, 256},
+		// Of what is in use a part has no headroom.
+		{serverHeadroom, 128 << 20, time.Hour, 100},
+		{serverHeadroom, 200 << 20, time.Hour, 64},
+		{serverHeadroom, 200 << 20, time.Second, 64},
+		{serverHeadroom, 480 << 20, time.Second, 80},
+		{serverHeadroom, 4800 << 20, time.Second, 64},
+		{hollowHeadroom, 100 << 20, time.Second, 300},
 	} {
-		if got := h.percent(c.live); got != c.want {
-			t.Errorf("with %d MB in use the heap may grow by %d %%, want %d", c.live>>20, got, c.want)
+		if got := c.h.percent(c.live, c.after); got != c.want {
+			t.Errorf("with %d MB in use after %v the heap may grow by %d %%, want %d", c.live>>20, c.after, got, c.want)
 		}
 	}
+}
+
+// The headroom follows what is in use from one collection to the next.
+func TestHeadroomFollowsCollections(t *testing.T) {
+	usual := debug.SetGCPercent(100)
+	defer debug.SetGCPercent(usual)
+	t.Setenv("GOGC", "")
+	ctx, end := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		headroom{usual: 100, busy: 256 << 20, most: 1 << 30}.keep(ctx)
+	}()
+	defer func() { end(); <-ended }()
+	now := []metrics.Sample{{Name: "/gc/gogc:percent"}}
+	until := func(met func(percent uint64) bool) {
+		t.Helper()
+		for range 10_000 {
+			runtime.GC()
+			metrics.Read(now)
+			if met(now[0].Value.Uint64()) {
+				return
+			}
+		}
+		t.Fatalf("the heap may grow by %d %%", now[0].Value.Uint64())
+	}
+	until(func(p uint64) bool { return p > 200 })
+	held := make([]byte, 256<<20)
+	until(func(p uint64) bool { return p <= 100 })
+	runtime.KeepAlive(held)
 }
 
 // What an operator sets counts.
