@@ -39,8 +39,9 @@ func Link(prev [32]byte, e *Event) [32]byte {
 func LinkIn(space []byte, prev [32]byte, e *Event) (chain [32]byte, more []byte) {
 	space = slices.Grow(space[:0], 256+len(e.Data)+len(e.Note)+len(e.Asked))
 	space = e.AppendSealed(append(space, prev[:]...))
-	e.link(prev)
-	return sha256.Sum256(space), space
+	chain = sha256.Sum256(space)
+	e.link(prev, chain)
+	return chain, space
 }
 
 // AppendSealed appends the encoding of an event that its chain is made over (see

@@ -20,9 +20,8 @@ type judged struct {
 	data   extent // it holds for these bytes
 	effect Effect
 	ops    []Op
-	// Once it has a place in the log, the chain of the event before it.
-	linked bool
-	prev   [32]byte
+	// Once it has a place in the log, the chain of the event before it, and its own.
+	prev, chain [32]byte
 	// For an event that changes its object: what came of the version of a sequence.
 	version uint64
 	after   []byte
@@ -80,18 +79,18 @@ func (e *Event) Apply(before []byte, version uint64, o *Outline, ops []Op) ([]by
 	return ApplyOutlined(before, o, ops)
 }
 
-// link remembers behind which chain the event's own was made.
-func (e *Event) link(prev [32]byte) {
+// link remembers which chain was made of the event, and behind which.
+func (e *Event) link(prev, chain [32]byte) {
 	if e.judged != nil {
-		e.judged.linked, e.judged.prev = true, prev
+		e.judged.prev, e.judged.chain = prev, chain
 	}
 }
 
 // follows says that the event's chain was made behind another, in this process, of what
-// the event has.
+// the event had then. Its data are known to be the same.
 func (e *Event) follows(prev [32]byte) bool {
 	_, _, known := e.Judged()
-	return known && e.judged.linked && e.judged.prev == prev
+	return known && e.judged.prev == prev && e.judged.chain == e.Chain && e.Chain != [32]byte{}
 }
 
 // Held is how many bytes are kept in memory for Apply, beside the event's own.

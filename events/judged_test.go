@@ -127,6 +127,8 @@ func TestLinkedHere(t *testing.T) {
 	}
 	for name, alter := range map[string]func(*events.Event){
 		"altered":           func(e *events.Event) { e.Data = []byte(`[]`) },
+		"given a chain":     func(e *events.Event) { e.Chain[31]++ },
+		"given none":        func(e *events.Event) { e.Chain = [32]byte{} },
 		"altered elsewhere": func(e *events.Event) { e.Forget(); e.User = "mallory" },
 	} {
 		all := linked()

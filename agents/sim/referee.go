@@ -46,11 +46,13 @@ func newReferee(w *world) *referee {
 	return &referee{w: w, asked: map[string][]asked{}, cpu: map[string]int64{}, state: projections.NewState(), claims: map[uint64]uint64{}, bound: map[string]string{}, exits: map[string]uint64{}, taken: map[string]int64{}}
 }
 
-// stored checks what the log has just stored.
+// stored checks what the log has just stored, as who reads it elsewhere would: it takes
+// nothing from those who wrote.
 func (r *referee) stored(after uint64, batch []events.Event) {
 	for i := range batch {
 		e := batch[i]
 		e.Sequence = after + uint64(i) + 1
+		e.Forget()
 		r.events = append(r.events, e)
 	}
 	fresh := r.events[after:]
