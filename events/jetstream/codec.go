@@ -51,45 +51,90 @@ const longNote = 8 << 10
 // headers that say where it goes in the stream.
 func Encode(e *events.Event) (nats.Header, []byte) {
 	h := make(nats.Header, 20)
-	body := encode(e, func(key, value string) {
-		if value != "" {
-			h[key] = []string{value}
-		}
-	})
-	return h, body
+	w := headerWriter{set: func(key string, value []byte) { h[key] = []string{string(value)} }}
+	return h, w.encode(e)
 }
 
-// encode says what each header is, "" for those that are left out, and returns the
-// body.
-func encode(e *events.Event, set func(key, value string)) []byte {
-	body := e.Data
-	set(hSpec, "1.0")
-	set(hSchema, strconv.Itoa(schema))
-	set(hID, strconv.FormatUint(e.Sequence, 10))
-	set(hType, escape(e.Type, ""))
-	set(hSource, "/"+escape(e.Actor.Kind, "/")+"/"+escape(e.Actor.Name, "/"))
-	set(hSubject, encodeRef(e.Object))
-	set(hVersion, escape(e.Actor.Version, ""))
-	set(hUID, escape(e.UID, ""))
-	set(hUser, escape(e.User, ""))
-	set(hAudit, escape(e.Audit, ""))
-	set(hCause, number(e.Cause))
-	set(hBasis, number(e.Basis))
-	set(hTime, instant(e.Time))
-	set(hNow, instant(e.Now))
-	set(hAsked, escape(string(e.Asked), ""))
-	set(hOptional, flag(e.Optional))
-	set(hMore, flag(e.More))
+// headerWriter makes the headers of events, each value in the same memory.
+type headerWriter struct {
+	set   func(key string, value []byte) // is told each that is not left out
+	space []byte
+}
+
+// encode says what an event's headers are, and returns the body.
+func (h *headerWriter) encode(e *events.Event) []byte {
+	h.put(hSpec, "1.0", "")
+	h.number(hSchema, schema)
+	h.tell(hID, strconv.AppendUint(h.space[:0], e.Sequence, 10))
+	h.put(hType, e.Type, "")
+	h.source(&e.Actor)
+	h.object(&e.Object)
+	h.put(hVersion, e.Actor.Version, "")
+	h.put(hUID, e.UID, "")
+	h.put(hUser, e.User, "")
+	h.put(hAudit, e.Audit, "")
+	h.number(hCause, e.Cause)
+	h.number(hBasis, e.Basis)
+	h.instant(hTime, e.Time)
+	h.instant(hNow, e.Now)
+	h.tell(hAsked, appendEscaped(h.space[:0], e.Asked, ""))
+	h.flag(hOptional, e.Optional)
+	h.flag(hMore, e.More)
 	if e.Chain != ([32]byte{}) {
-		set(hChain, hex.EncodeToString(e.Chain[:]))
+		h.tell(hChain, hex.AppendEncode(h.space[:0], e.Chain[:]))
 	}
 	if len(e.Note) > longNote {
-		set(hNoteAt, strconv.Itoa(len(e.Data)))
-		body = append(bytes.Clone(e.Data), e.Note...)
-	} else {
-		set(hNote, escape(string(e.Note), ""))
+		h.tell(hNoteAt, strconv.AppendInt(h.space[:0], int64(len(e.Data)), 10))
+		return append(bytes.Clone(e.Data), e.Note...)
 	}
-	return body
+	h.tell(hNote, appendEscaped(h.space[:0], e.Note, ""))
+	return e.Data
+}
+
+// tell says what a header is, and keeps the memory for the next.
+func (h *headerWriter) tell(key string, value []byte) {
+	if h.space = value; len(value) > 0 {
+		h.set(key, value)
+	}
+}
+
+func (h *headerWriter) put(key, value, also string) {
+	h.tell(key, appendEscaped(h.space[:0], value, also))
+}
+
+func (h *headerWriter) number(key string, n uint64) {
+	if n != 0 {
+		h.tell(key, strconv.AppendUint(h.space[:0], n, 10))
+	}
+}
+
+func (h *headerWriter) instant(key string, t time.Time) {
+	if !t.IsZero() {
+		h.tell(key, t.UTC().AppendFormat(h.space[:0], time.RFC3339Nano))
+	}
+}
+
+func (h *headerWriter) flag(key string, b bool) {
+	if b {
+		h.put(key, "true", "")
+	}
+}
+
+func (h *headerWriter) source(a *events.Actor) {
+	b := appendEscaped(append(h.space[:0], '/'), a.Kind, "/")
+	h.tell(hSource, appendEscaped(append(b, '/'), a.Name, "/"))
+}
+
+func (h *headerWriter) object(r *events.Ref) {
+	b := appendEscaped(h.space[:0], r.Resource, "/.")
+	if r.Group != "" {
+		b = appendEscaped(append(b, '.'), r.Group, "/")
+	}
+	b = append(b, '/')
+	if r.Namespace != "" {
+		b = append(appendEscaped(b, r.Namespace, "/"), '/')
+	}
+	h.tell(hSubject, appendEscaped(b, r.Name, "/"))
 }
 
 // Decode is the inverse of Encode for the message at a sequence. It fails with
@@ -258,42 +303,26 @@ func (d *decoder) chain(into *[32]byte) {
 	}
 }
 
-func encodeRef(r events.Ref) string {
-	var b strings.Builder
-	b.WriteString(escape(r.Resource, "/."))
-	if r.Group != "" {
-		b.WriteByte('.')
-		b.WriteString(escape(r.Group, "/"))
-	}
-	b.WriteByte('/')
-	if r.Namespace != "" {
-		b.WriteString(escape(r.Namespace, "/"))
-		b.WriteByte('/')
-	}
-	b.WriteString(escape(r.Name, "/"))
-	return b.String()
-}
-
 // escape percent-encodes what CloudEvents wants encoded in headers: white space,
-// double quotes, percent signs and all that is not printable ASCII; and also.
-func escape(s, also string) string {
-	plain := true
-	for i := 0; i < len(s) && plain; i++ {
-		plain = !special(s[i], also)
+// double quotes, percent signs and all that is not printable ASCII.
+func escape(s string) string { return string(appendEscaped(nil, s, "")) }
+
+// appendEscaped is escape of that, and of what is also to be encoded.
+func appendEscaped[T string | []byte](b []byte, s T, also string) []byte {
+	plain := 0
+	for plain < len(s) && !special(s[plain], also) {
+		plain++
 	}
-	if plain {
-		return s
-	}
+	b = append(b, s[:plain]...)
 	const digits = "0123456789ABCDEF"
-	b := make([]byte, 0, len(s)+len(s)/2)
-	for i := range len(s) {
+	for i := plain; i < len(s); i++ {
 		if c := s[i]; special(c, also) {
 			b = append(b, '%', digits[c>>4], digits[c&15])
 		} else {
 			b = append(b, c)
 		}
 	}
-	return string(b)
+	return b
 }
 
 func special(c byte, also string) bool {
@@ -305,23 +334,9 @@ func special(c byte, also string) bool {
 	return c <= ' ' || c >= 0x7f || c == '"' || c == '%'
 }
 
-func number(n uint64) string {
-	if n == 0 {
-		return ""
-	}
-	return strconv.FormatUint(n, 10)
-}
-
 func instant(t time.Time) string {
 	if t.IsZero() {
 		return ""
 	}
 	return t.UTC().Format(time.RFC3339Nano)
-}
-
-func flag(b bool) string {
-	if b {
-		return "true"
-	}
-	return ""
 }

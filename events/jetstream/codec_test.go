@@ -3,6 +3,8 @@ package jetstream
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"maps"
 	"reflect"
 	"strconv"
 	"strings"
@@ -43,6 +45,7 @@ func FuzzCodec(f *testing.F) {
 				}
 			}
 		}
+		framed(t, &want, h, body)
 		got, err := Decode(h, body, 5)
 		if err != nil {
 			t.Fatal(err)
@@ -55,6 +58,33 @@ func FuzzCodec(f *testing.F) {
 			t.Errorf("subject %q", s)
 		}
 	})
+}
+
+// framed checks that the message of an event, as it is sent, says what Encode does.
+func framed(t *testing.T, e *events.Event, h nats.Header, body []byte) {
+	t.Helper()
+	w := newFrames(nil)
+	w.add("root", "inbox.5", e)
+	first, rest, _ := strings.Cut(string(w.out), "\r\n")
+	var to, reply string
+	var head, all int
+	if _, err := fmt.Sscanf(first, "HPUB %s %s %d %d", &to, &reply, &head, &all); err != nil || to != subject("root", e) || reply != "inbox.5" {
+		t.Fatalf("the message begins with %q: %v", first, err)
+	}
+	if all != head+len(body) || rest[head:] != string(body)+"\r\n" {
+		t.Errorf("of %q, %d bytes are said to be headers, and %d all", rest, head, all)
+	}
+	want := nats.Header{hExpect: {strconv.FormatUint(e.Sequence-1, 10)}}
+	maps.Copy(want, h)
+	got := nats.Header{}
+	lines := strings.Split(strings.TrimSuffix(strings.TrimPrefix(rest[:head], "NATS/1.0\r\n"), "\r\n\r\n"), "\r\n")
+	for _, line := range lines {
+		key, value, _ := strings.Cut(line, ": ")
+		got[key] = append(got[key], value)
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("sent are\n%v\nwant\n%v", got, want)
+	}
 }
 
 func FuzzDecode(f *testing.F) {

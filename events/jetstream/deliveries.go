@@ -167,7 +167,7 @@ func (d *Deliveries) Bury(ctx context.Context, l events.DeadLetter) error {
 	for name, value := range map[string]string{
 		hTarget: l.Target, hReason: l.Reason, hAttempts: strconv.Itoa(l.Attempts), hSince: instant(l.Since), hAt: instant(l.At),
 	} {
-		h[name] = []string{escape(value, "")}
+		h[name] = []string{escape(value)}
 	}
 	if _, err := d.js.PublishMsg(ctx, m); err != nil {
 		return fmt.Errorf("cannot keep event %d as a dead letter: %w", l.Event.Sequence, err)

@@ -18,6 +18,7 @@ import (
 // flight is an append that is in the journal and on its way into the stream.
 type flight struct {
 	*redo
+	root   string // of its subjects
 	bytes  int
 	told   chan error    // what its answer, or that of another, tells of it; holds one
 	landed chan struct{} // closed when it is known how it went
@@ -121,11 +122,13 @@ const (
 
 // depart sends what is in the journal on its way, behind what is in flight. It does not
 // fail: what cannot be sent is torn.
-func (l *Log) depart(o *own, r *redo, msgs []*nats.Msg, bytes int) {
-	f := &flight{redo: r, bytes: bytes, told: make(chan error, 1), landed: make(chan struct{})}
+func (l *Log) depart(o *own, r *redo, bytes int) {
+	f := &flight{redo: r, root: l.root, bytes: bytes, told: make(chan error, 1), landed: make(chan struct{})}
 	o.air.enter(f)
-	if err := o.launch(f, msgs); err != nil {
-		f.tell(err)
+	select {
+	case o.runway <- f:
+	default: // it is full of what is torn already
+		f.tell(fmt.Errorf("stream %s takes nothing: %w", l.name, events.ErrUncertain))
 	}
 	o.server.background.Go(func() {
 		err := l.arrive(o, f)
@@ -138,30 +141,38 @@ func (l *Log) depart(o *own, r *redo, msgs []*nats.Msg, bytes int) {
 	})
 }
 
-func bytesOf(msgs []*nats.Msg) (n int) {
-	for _, m := range msgs {
-		n += len(m.Data)
+// bytesOf is what the bodies of messages have.
+func bytesOf(batch []events.Event) (n int) {
+	for i := range batch {
+		if n += len(batch[i].Data); len(batch[i].Note) > longNote {
+			n += len(batch[i].Note)
+		}
 	}
 	return n
 }
 
-// launch sends the messages of a flight, through the one connection of all flights, so that
-// they come in order.
-func (o *own) launch(f *flight, msgs []*nats.Msg) error {
-	msgs[len(msgs)-1].Reply = o.inbox + strconv.FormatUint(f.last(), 10)
-	for _, m := range msgs {
-		if err := o.nc.PublishMsg(m); err != nil {
-			return fmt.Errorf("cannot send %d events to stream %s: %w", len(msgs), o.name, err)
+// launch sends flights, in order, until the server is shut down.
+func (o *own) launch() {
+	to := newFrames(o.tap)
+	for {
+		select {
+		case f := <-o.runway:
+			if err := to.send(f, o.inbox); err != nil {
+				f.tell(fmt.Errorf("cannot send %d events to stream %s: %w", len(f.batch), o.name, err))
+			}
+		case <-o.flights.Done():
+			return
 		}
 	}
-	return nil
 }
 
 // connect opens the connection of all flights. Whoever appends may close his own.
 func (l *Log) connect(ctx context.Context, o *own) (err error) {
-	if o.nc, err = o.server.Connect(); err != nil {
+	o.tap = &tap{Server: o.server}
+	if o.nc, err = o.server.Connect(nats.InProcessServer(o.tap)); err != nil {
 		return err
 	}
+	o.tap.nc = o.nc
 	js, err := jetstream.New(o.nc)
 	if err != nil {
 		return err
@@ -170,8 +181,12 @@ func (l *Log) connect(ctx context.Context, o *own) (err error) {
 		return err
 	}
 	o.inbox = o.nc.NewInbox() + "."
-	_, err = o.nc.Subscribe(o.inbox+"*", func(m *nats.Msg) { l.answered(o, m) })
-	return err
+	if _, err = o.nc.Subscribe(o.inbox+"*", func(m *nats.Msg) { l.answered(o, m) }); err != nil {
+		return err
+	}
+	o.runway = make(chan *flight, mostQueued)
+	o.server.background.Go(o.launch)
+	return nil
 }
 
 // through is a log as the connection of all flights reaches it.

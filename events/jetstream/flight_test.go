@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"strings"
 	"syscall"
@@ -124,6 +125,44 @@ func TestWhatFailsInFlightIsFinishedWithoutWhoAppendedIt(t *testing.T) {
 		}
 	}
 	expectLog(t, l, all)
+}
+
+// The client opens the connection again, and nothing is sent before that.
+func TestAppendsSurviveTheirConnection(t *testing.T) {
+	l := openNew(t)
+	var chain [32]byte
+	all := appendTo(t, l, nil, decision(&chain, 0, 3))
+	for range 3 {
+		if err := (*l.own.tap.conn.Load()).Close(); err != nil {
+			t.Fatal(err)
+		}
+		all = appendTo(t, l, all, decision(&chain, uint64(len(all)), 2))
+		all = appendTo(t, l, all, decision(&chain, uint64(len(all)), 1))
+		expectLog(t, l, all)
+	}
+}
+
+// A message that is said to fit does.
+func TestSmallMessagesFit(t *testing.T) {
+	wide := func(n int) string { return strings.Repeat("%", n) }
+	e := events.Event{Type: wide(1), Object: events.Ref{Name: wide(mostSubject/4 - 5)}, Asked: []byte(wide(8000)), Note: []byte(wide(longNote)), Chain: [32]byte{1}}
+	if !small(&e, len("root"), 1<<20) {
+		t.Fatal("it is not said to fit")
+	}
+	w := newFrames(nil)
+	w.add("root", "", &e)
+	if len(w.head) > math.MaxUint16 {
+		t.Errorf("its headers have %d bytes", len(w.head))
+	}
+	for name, e := range map[string]events.Event{
+		"a name":    {Object: events.Ref{Name: wide(mostSubject)}},
+		"a note":    {Note: make([]byte, math.MaxUint16/4), Asked: []byte("{}")},
+		"an object": {Data: make([]byte, 1<<20)},
+	} {
+		if small(&e, len("root"), 1<<20) {
+			t.Errorf("%s is said to fit whatever its size", name)
+		}
+	}
 }
 
 // So much at once JetStream might drop, and it is through with blocks before they are open.

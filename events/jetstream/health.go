@@ -129,8 +129,13 @@ func (l *Log) embedded() *Server { return embedded(l.nc) }
 
 // embedded is the server in this process to which a connection leads, if it does.
 func embedded(nc *nats.Conn) *Server {
-	s, _ := nc.Opts.InProcessServer.(*Server)
-	return s
+	switch in := nc.Opts.InProcessServer.(type) {
+	case *Server:
+		return in
+	case *tap:
+		return in.Server
+	}
+	return nil
 }
 
 // refuse fails if the log's disk has.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -37,10 +36,8 @@ func (l *Log) appendOwn(ctx context.Context, after uint64, batch []events.Event)
 		return 0, err
 	}
 	r := &redo{after, batch}
-	msgs := l.singles(r, after)
-	defer recycle(msgs)
-	bytes := bytesOf(msgs)
-	if err := l.fits(msgs); err != nil {
+	bytes := bytesOf(batch)
+	if err := l.fits(r); err != nil {
 		return 0, err
 	}
 	if err := o.write(ctx, r); err != nil {
@@ -51,8 +48,8 @@ func (l *Log) appendOwn(ctx context.Context, after uint64, batch []events.Event)
 	o.restLater()
 	waiting, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.patient)
 	defer cancel()
-	if err := o.room(waiting, len(msgs), bytes); err == nil && o.torn == nil && bytes <= mostQueuedBytes {
-		l.depart(o, r, msgs, bytes)
+	if err := o.room(waiting, len(batch), bytes); err == nil && o.torn == nil && bytes <= mostQueuedBytes {
+		l.depart(o, r, bytes)
 		return o.last, nil
 	}
 	o.tear(r)
@@ -169,35 +166,11 @@ func (l *Log) singles(r *redo, from uint64) []*nats.Msg {
 	for i := from - r.after; i < uint64(len(r.batch)); i++ {
 		e := r.batch[i]
 		e.Sequence = r.after + 1 + i
-		m := blanks.Get().(*nats.Msg)
-		set := func(key, value string) {
-			if value != "" {
-				m.Header[key] = append(m.Header[key][:0], value)
-			}
-		}
-		m.Data = encode(&e, set)
-		set(hExpect, strconv.FormatUint(e.Sequence-1, 10))
-		m.Subject = subject(l.root, &e)
-		msgs = append(msgs, m)
+		h, body := Encode(&e)
+		h[hExpect] = []string{strconv.FormatUint(e.Sequence-1, 10)}
+		msgs = append(msgs, &nats.Msg{Subject: subject(l.root, &e), Header: h, Data: body})
 	}
 	return msgs
-}
-
-// blanks are messages that say nothing yet. Their headers have keys without values, which
-// are not sent.
-var blanks = sync.Pool{New: func() any { return &nats.Msg{Header: make(nats.Header, 20)} }}
-
-// recycle makes blanks of messages that were sent, or are not to be: a connection has written
-// them down when it returns.
-func recycle(msgs []*nats.Msg) {
-	for _, m := range msgs {
-		for key, values := range m.Header {
-			clear(values)
-			m.Header[key] = values[:0]
-		}
-		*m = nats.Msg{Header: m.Header}
-		blanks.Put(m)
-	}
 }
 
 // mostSubject is what a subject may have: NATS takes lines of 4,096 bytes, on which there
@@ -206,22 +179,34 @@ const mostSubject = 3500
 
 // fits fails if JetStream would refuse a message for its size. That must be known before
 // the journal has it.
-func (l *Log) fits(msgs []*nats.Msg) error {
-	for _, m := range msgs {
+func (l *Log) fits(r *redo) error {
+	most := l.nc.MaxPayload()
+	for i := range r.batch {
+		if small(&r.batch[i], len(l.root), most) {
+			continue
+		}
+		m := l.singles(&redo{r.after + uint64(i), r.batch[i : i+1]}, r.after+uint64(i))[0]
 		head := len("NATS/1.0\r\n\r\n")
 		for key, values := range m.Header {
-			for _, value := range values {
-				head += len(key) + len(value) + len(": \r\n")
-			}
+			head += len(key) + len(values[0]) + len(": \r\n")
 		}
 		if len(m.Subject) > mostSubject {
 			return fmt.Errorf("cannot append to stream %s an event whose subject has %d bytes; nothing was appended: %w", l.name, len(m.Subject), nats.ErrBadSubject)
 		}
-		if head > math.MaxUint16 || int64(head+len(m.Data)) > l.nc.MaxPayload() {
+		if head > math.MaxUint16 || int64(head+len(m.Data)) > most {
 			return fmt.Errorf("cannot append to stream %s an event of %d bytes, %d of them in headers; nothing was appended: %w", l.name, head+len(m.Data), head, nats.ErrMaxPayload)
 		}
 	}
 	return nil
+}
+
+// small says that the message of an event is not too large, though each byte of a header
+// may take three there. It is so of nearly all, and tells without making the message.
+func small(e *events.Event, root int, most int64) bool {
+	names := root + len(e.Type) + len(e.Object.Group) + len(e.Object.Resource) + len(e.Object.Namespace) + len(e.Object.Name) +
+		len(e.UID) + len(e.User) + len(e.Audit) + len(e.Actor.Kind) + len(e.Actor.Name) + len(e.Actor.Version)
+	told := len(e.Asked) + len(e.Note)
+	return names <= mostSubject/4 && told <= math.MaxUint16/4 && int64(math.MaxUint16+len(e.Data)+told) <= most
 }
 
 // publish sends messages, and waits until the last is stored.

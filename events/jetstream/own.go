@@ -39,8 +39,10 @@ type own struct {
 	// flights ends when the server is shut down.
 	flights context.Context
 	ground  context.CancelFunc
-	air     air // it changes while mu is held
+	air     air          // it changes while mu is held
+	runway  chan *flight // what is to be sent
 	nc      *nats.Conn
+	tap     *tap             // nc's
 	stream  jetstream.Stream // as nc reaches it
 	inbox   string           // where the answers to flights come, but for their last sequence
 
