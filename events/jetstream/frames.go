@@ -43,8 +43,9 @@ func (t *tap) write(messages []byte) error {
 	return err
 }
 
-// enough is how much of a flight is sent at once.
-const enough = 64 << 10
+// enough is how much of a flight is sent at once, as the client does: the server reads with
+// a buffer that fits what it reads, and makes another when that is much more, or less.
+const enough = 32 << 10
 
 // frames are messages of events as they are sent.
 type frames struct {
