@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"github.com/reprise-run/reprise/events"
@@ -92,6 +93,9 @@ func (w *writer) serve(ctx context.Context, l *lines) error {
 			return err
 		}
 		w.linger(ctx, l)
+		// Those who were just answered may come again, and be of this group: a few large ones
+		// cost less than many small ones. Where no processor is wanted it takes no time.
+		runtime.Gosched()
 		if err := w.turn(ctx, l); err != nil {
 			return err
 		}
