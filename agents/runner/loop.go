@@ -94,21 +94,23 @@ type result struct {
 	outcome
 }
 
-// begin takes note of every object there is, as if it had just been created.
-func (l *loop) begin(v View) {
-	l.markAll(v, v.Reader, false)
+// all is what concerns every object there is, as if it had just been created.
+func (r *Runner) all(v View) []mark {
+	marks := r.created(v, v.Reader, false)
 	if v.Volatile != nil {
-		l.markAll(v, v.Volatile, true)
+		marks = append(marks, r.created(v, v.Volatile, true)...)
 	}
+	return marks
 }
 
-func (l *loop) markAll(v View, objects projections.Reader, volatile bool) {
+func (r *Runner) created(v View, objects projections.Reader, volatile bool) (marks []mark) {
 	for resource := range objects.Resources() {
 		for e := range objects.List(resource.Group, resource.Resource, "") {
 			ev := &events.Event{Sequence: e.Sequence, Object: e.Ref, UID: e.UID}
-			l.hear(v.Sequence(), l.marks(v, []projections.Change{{Event: ev, After: e}}, volatile))
+			marks = append(marks, r.marks(v, []projections.Change{{Event: ev, After: e}}, volatile)...)
 		}
 	}
+	return marks
 }
 
 func (r *Runner) view() View {

@@ -26,7 +26,8 @@ type Threads interface {
 func (r *Runner) Stepper(t Threads) *Stepper {
 	l := &loop{Runner: r, queue: newQueue(r.gather), threads: t}
 	l.give = func(all []result) []job { l.finish(all); return nil }
-	l.begin(l.view())
+	v := l.view()
+	l.hear(v.Sequence(), l.all(v))
 	return &Stepper{l}
 }
 

@@ -34,7 +34,8 @@ func Together(ctx context.Context, runners ...*Runner) error {
 	}
 }
 
-// follow drives the deciders from a view onward.
+// follow drives the deciders from a view onward. What comes is read while they look at
+// what is there: of many objects that takes longer than what came is kept.
 func follow(ctx context.Context, runners []*Runner) error {
 	readers, ctx := errgroup.WithContext(ctx)
 	drives := make([]*drive, len(runners))
@@ -48,11 +49,12 @@ func follow(ctx context.Context, runners []*Runner) error {
 	}()
 	first := runners[0]
 	v := first.view()
-	var starts sync.WaitGroup
 	for _, d := range drives {
-		starts.Go(func() { d.begin(ctx, v) })
+		readers.Go(func() error {
+			d.hear(ctx, v.Sequence(), d.loop.all(v))
+			return nil
+		})
 	}
-	starts.Wait()
 	readers.Go(func() error { return read(ctx, first.Projection, v.Sequence(), drives, false) })
 	if first.Volatile != nil {
 		readers.Go(func() error { return read(ctx, first.Volatile, v.Volatile.Sequence(), drives, true) })
@@ -97,14 +99,6 @@ func newDrive(ctx context.Context, r *Runner) *drive {
 }
 
 const never = 1 << 62
-
-// begin has everything there is decided.
-func (d *drive) begin(ctx context.Context, v View) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.loop.begin(v)
-	d.dispatch(ctx)
-}
 
 func (d *drive) hear(ctx context.Context, sequence uint64, marks []mark) {
 	d.mu.Lock()

@@ -56,6 +56,41 @@ func TestDecidersTogether(t *testing.T) {
 	})
 }
 
+// hesitant is a scribe that takes its time to tell what concerns the first object.
+type hesitant struct {
+	*scribe
+	first chan struct{}
+}
+
+func (h hesitant) Concerns(v runner.View, c projections.Change) []events.Ref {
+	if c.Entry().Ref == ref("a") {
+		<-h.first
+	}
+	return h.scribe.Concerns(v, c)
+}
+
+// What comes is read while a decider still looks at what was there.
+func TestReadsFromTheBeginning(t *testing.T) {
+	in(t, func(t *testing.T, c *cluster, s *scribe) {
+		c.put("a", nil)
+		first := make(chan struct{})
+		ctx, cancel := context.WithCancel(t.Context())
+		over := make(chan error, 1)
+		go func() {
+			over <- runner.Together(ctx, runner.New(hesitant{newScribe(), first}, c.options(t)), runner.New(s, c.options(t)))
+		}()
+		synctest.Wait()
+		c.put("b", nil)
+		synctest.Wait()
+		s.check(t, "a because 1", "b because 2")
+		close(first)
+		cancel()
+		if err := <-over; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // A clock that is set forward makes an item's time come, though no timer has rung.
 func TestWakesByTheClock(t *testing.T) {
 	in(t, func(t *testing.T, c *cluster, s *scribe) {
