@@ -89,7 +89,7 @@ func (l *Log) keep(after uint64, batch []events.Event) {
 		l.end++
 		l.bytes += size(e)
 	}
-	for l.bytes > l.opts.Bytes {
+	for l.bytes > l.opts.Bytes && l.begin < l.end {
 		l.forget(l.begin + 1)
 	}
 	close(l.moved)
