@@ -254,7 +254,8 @@ func (a *Agent) see(uid types.UID, ref events.Ref) {
 }
 
 // hear makes sure that a pod has a worker, and has it look at a version of the pod that
-// it has not seen: mostly what is new of a pod is what its worker told.
+// it has not seen: mostly what is new of a pod is what its worker told. A version older
+// than the last is of a log that was restored, and may lack what was told.
 func (a *Agent) hear(e *projections.Entry) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -263,9 +264,10 @@ func (a *Agent) hear(e *projections.Entry) {
 		w = newWorker(a, types.UID(e.UID), e.Ref)
 		a.workers[w.uid] = w
 	}
-	if w.heard = e.Sequence; w.heard > w.seen {
+	if e.Sequence > w.seen || e.Sequence < w.heard {
 		w.wake()
 	}
+	w.heard = e.Sequence
 }
 
 // looks says that a worker is going to look, and so need not be told to.

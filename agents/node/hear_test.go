@@ -34,6 +34,9 @@ func TestAWorkerKnowsWhatItTold(t *testing.T) {
 		{"the runtime has news", func() { a.kick("u") }, 1},
 		{"and it has told something meanwhile", func() { a.saw(w, 11); a.hear(version(11)) }, 1},
 		{"it looks again", func() { a.looks(w) }, 0},
+		{"the log is restored to before what it told", func() { a.hear(version(5)) }, 1},
+		{"it looks at that", func() { a.looks(w); a.saw(w, 5) }, 0},
+		{"it tells again", func() { a.saw(w, 8); a.hear(version(8)) }, 0},
 	} {
 		c.do()
 		if got := len(w.kicked); got != c.want {
