@@ -107,10 +107,12 @@ func (t *task) run(ctx context.Context) (refresh time.Time, err error) {
 		return refresh, t.kill(ctx)
 	case plan.RemoveContainer:
 		_, err = t.a.o.Containers.RemoveContainer(ctx, &runtimeapi.RemoveContainerRequest{ContainerId: t.ID})
-	case plan.StopSandbox:
+	case plan.StopSandbox, plan.RemoveSandbox:
+		// One that has ended by itself, or half of which was stopped, still has its network.
 		_, err = t.a.o.Containers.StopPodSandbox(ctx, &runtimeapi.StopPodSandboxRequest{PodSandboxId: t.ID})
-	case plan.RemoveSandbox:
-		err = t.removeSandbox(ctx)
+		if err == nil && t.Kind == plan.RemoveSandbox {
+			_, err = t.a.o.Containers.RemovePodSandbox(ctx, &runtimeapi.RemovePodSandboxRequest{PodSandboxId: t.ID})
+		}
 	case plan.Clean:
 		return refresh, t.clean()
 	case plan.RemovePod:
@@ -123,20 +125,6 @@ func (t *task) run(ctx context.Context) (refresh time.Time, err error) {
 		err = nil // It is gone already.
 	}
 	return refresh, err
-}
-
-func (t *task) removeSandbox(ctx context.Context) error {
-	for _, s := range t.p.Sandboxes {
-		if s.ID != t.ID || !s.Ready {
-			continue
-		}
-		_, err := t.a.o.Containers.StopPodSandbox(ctx, &runtimeapi.StopPodSandboxRequest{PodSandboxId: t.ID})
-		if err != nil {
-			return err
-		}
-	}
-	_, err := t.a.o.Containers.RemovePodSandbox(ctx, &runtimeapi.RemovePodSandboxRequest{PodSandboxId: t.ID})
-	return err
 }
 
 func (t *task) runSandbox(ctx context.Context) error {

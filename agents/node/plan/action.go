@@ -30,8 +30,7 @@ const (
 	RemoveContainer Kind = "remove-container"
 	// StopSandbox ends the sandbox of ID and gives its addresses back.
 	StopSandbox Kind = "stop-sandbox"
-	// RemoveSandbox forgets the sandbox of ID and its ended containers, and ends it
-	// before if it is ready.
+	// RemoveSandbox ends the sandbox of ID, and forgets it and its ended containers.
 	RemoveSandbox Kind = "remove-sandbox"
 	// Clean takes away the pod's volumes, cgroups and directories.
 	Clean Kind = "clean"
@@ -66,8 +65,10 @@ func (a Action) Key() string {
 		return PullKey(a.Container, a.Attempt)
 	case KillContainer:
 		return fmt.Sprintf("%s/%s/%d", a.Kind, a.ID, a.Asked)
-	case RemoveContainer, StopSandbox, RemoveSandbox:
+	case RemoveContainer:
 		return string(a.Kind) + "/" + a.ID
+	case StopSandbox, RemoveSandbox:
+		return "end-sandbox/" + a.ID
 	}
 	return string(a.Kind)
 }
