@@ -14,10 +14,10 @@ import (
 // Keeping returns a reader of objects that are kept, which share parts of these types: a
 // part that was read lately from the same bytes is not read again. Nobody may change
 // anything of what is read. See decision 0305.
-func Keeping(parts ...reflect.Type) *Reader {
-	r := &Reader{keeps: true, parts: map[reflect.Type]struct{}{}}
-	for _, t := range parts {
-		r.parts[t] = struct{}{}
+func Keeping(types ...reflect.Type) *Reader {
+	r := &Reader{keeps: true, known: map[reflect.Type]*parts{}}
+	for _, t := range types {
+		r.known[t] = new(parts)
 	}
 	return r
 }
@@ -74,8 +74,7 @@ const beginning = 64
 
 // parseAlike remembers parts of a type by their JSON. Where a part begins as one that is
 // remembered, and goes on as that, it ends as that, which need not be looked for.
-func parseAlike(t reflect.Type, parse parser) parser {
-	known := new(parts)
+func parseAlike(t reflect.Type, known *parts, parse parser) parser {
 	return func(d document, i int, at unsafe.Pointer) int {
 		if c := d.at(i); c != '{' && c != '[' {
 			return parse(d, i, at)

@@ -73,6 +73,20 @@ func TestPartsThatBeginAlike(t *testing.T) {
 	}
 }
 
+// Parts are shared by objects of different types.
+func TestPartsOfDifferentTypes(t *testing.T) {
+	r := keeping()
+	doc := `{"metadata":{"labels":{"app":"web"}}}`
+	pod, _ := read(t, r, doc)
+	template := new(core.PodTemplateSpec)
+	if !r.Read([]byte(doc), template) {
+		t.Fatalf("%s is not read", doc)
+	}
+	if reflect.ValueOf(pod.Labels).UnsafePointer() != reflect.ValueOf(template.Labels).UnsafePointer() {
+		t.Error("a pod does not share its labels with its template")
+	}
+}
+
 // What is cut off or broken is not read, though its parts are known.
 func TestBrokenIsNotKept(t *testing.T) {
 	r, doc := keeping(), `{"metadata":{"labels":{"a":"b"},"name":"web-1"},"spec":{"containers":[{"name":"c"}]}}`

@@ -28,9 +28,9 @@ import (
 
 // Reader reads into types of which it makes parsers as they come.
 type Reader struct {
-	keeps   bool                      // what is read is kept
-	parts   map[reflect.Type]struct{} // that are shared
-	parsers sync.Map                  // of reflect.Type to parser
+	keeps   bool                    // what is read is kept
+	known   map[reflect.Type]*parts // of the types that are shared, whatever they are parts of
+	parsers sync.Map                // of reflect.Type to parser
 }
 
 // Brief reads objects that are not kept, of documents that nobody changes: their texts
@@ -106,8 +106,8 @@ func (r *Reader) parserIn(t reflect.Type, making map[reflect.Type]*parser) parse
 	at := new(parser)
 	making[t] = at
 	*at = r.parserFor(t, making)
-	if _, is := r.parts[t]; is {
-		*at = parseAlike(t, *at)
+	if known := r.known[t]; known != nil {
+		*at = parseAlike(t, known, *at)
 	}
 	return *at
 }
