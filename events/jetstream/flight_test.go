@@ -142,6 +142,47 @@ func TestAppendsSurviveTheirConnection(t *testing.T) {
 	}
 }
 
+// What the client writes beside flights goes between messages, and not into one: a server
+// that is sent a part of one closes the connection.
+func TestFlightsShareTheirConnection(t *testing.T) {
+	l := openNew(t)
+	nc, opened := l.own.nc, l.own.tap.conn.Load()
+	const n = 200
+	beside, err := nc.SubscribeSync("beside")
+	must(t, err)
+	written := make(chan error, 1)
+	go func() {
+		var err error
+		for i := 0; i < n && err == nil; i++ {
+			if err = nc.Publish("beside", make([]byte, i*500)); err == nil && i%8 == 0 {
+				err = nc.Flush()
+			}
+		}
+		written <- err
+	}()
+	var chain [32]byte
+	var all []events.Event
+	for writing := true; writing; {
+		batch := decision(&chain, uint64(len(all)), 1+len(all)%7)
+		all = appendTo(t, l, all, batch)
+		select {
+		case err := <-written:
+			must(t, err)
+			writing = false
+		default:
+		}
+	}
+	for i := range n {
+		if m, err := beside.NextMsg(10 * time.Second); err != nil || len(m.Data) != i*500 {
+			t.Fatalf("of %d messages of the client %d came: %v", n, i, err)
+		}
+	}
+	expectLog(t, l, all)
+	if l.own.tap.conn.Load() != opened {
+		t.Error("the connection was opened again")
+	}
+}
+
 // A message that is said to fit does.
 func TestSmallMessagesFit(t *testing.T) {
 	wide := func(n int) string { return strings.Repeat("%", n) }
