@@ -80,8 +80,19 @@ func asksForMore(v runner.View, e *projections.Entry) bool {
 // touchesMetadata says whether the change may be about anything in the metadata;
 // most changes are a status, and need not be decoded.
 func touchesMetadata(c projections.Change) bool {
-	return c.Before == nil || c.After == nil || bytes.Contains(c.Event.Data, []byte(`"/metadata`))
+	switch {
+	case c.Before == nil || c.After == nil:
+		return true
+	case events.Volatile(c.After.Ref): // is put whole, not patched
+		return slices.ContainsFunc(judgedBy[:], func(member string) bool {
+			return !bytes.Equal(c.Before.Lookup("metadata", member), c.After.Lookup("metadata", member))
+		})
+	}
+	return bytes.Contains(c.Event.Data, []byte(`"/metadata`))
 }
+
+// judgedBy are the members of an object's metadata that say what is to become of it.
+var judgedBy = [...]string{"ownerReferences", "finalizers", "deletionTimestamp"}
 
 // Decide moves one object a step toward its end, if its owners or its own
 // deletion ask for that.

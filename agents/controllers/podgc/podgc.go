@@ -66,11 +66,11 @@ func (decider) Concerns(v runner.View, c projections.Change) []events.Ref {
 	}
 	var refs []events.Ref
 	switch c.Event.Fact() {
-	case "", "succeeded", "failed", "status-updated":
+	case "", "succeeded", "failed", "status-updated", "updated":
 		if countsAsEnded(c.After) {
 			refs = append(refs, all)
 		}
-	case "created", "bound", "terminating", "updated":
+	case "created", "bound", "terminating":
 	default:
 		return nil
 	}
