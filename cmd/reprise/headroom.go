@@ -23,8 +23,9 @@ type headroom struct {
 
 var (
 	// serverHeadroom leaves the heap near Go's default up to 3 GB in use, which is 100,000
-	// pods on 5,000 nodes. Types, routes and the buffers of logs are about 96 MB.
-	serverHeadroom = headroom{usual: 100, busy: 128 << 20, spared: 96 << 20, most: 3 << 30, least: 40}
+	// pods on 5,000 nodes. Types, routes and the buffers of logs are about 96 MB, and with
+	// some thousand pods as much again is documents, which cost nothing to mark.
+	serverHeadroom = headroom{usual: 100, busy: 128 << 20, spared: 224 << 20, most: 3 << 30, least: 40}
 	// hollowHeadroom is generous while the heap is small: what collecting it costs is
 	// time that the servers do not have.
 	hollowHeadroom = headroom{usual: 300, most: 1280 << 20, least: 40}

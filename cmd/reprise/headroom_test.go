@@ -31,7 +31,7 @@ func TestHeadroom(t *testing.T) {
 		{serverHeadroom, 128 << 20, time.Hour, 100},
 		{serverHeadroom, 200 << 20, time.Hour, 64},
 		{serverHeadroom, 200 << 20, time.Second, 64},
-		{serverHeadroom, 480 << 20, time.Second, 80},
+		{serverHeadroom, 480 << 20, time.Second, 53},
 		{serverHeadroom, 4800 << 20, time.Second, 64},
 		{hollowHeadroom, 100 << 20, time.Second, 300},
 	} {
