@@ -1,12 +1,16 @@
 package jetstream
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"math"
+	"net"
 	"os"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -142,44 +146,42 @@ func TestAppendsSurviveTheirConnection(t *testing.T) {
 	}
 }
 
-// What the client writes beside flights goes between messages, and not into one: a server
-// that is sent a part of one closes the connection.
-func TestFlightsShareTheirConnection(t *testing.T) {
-	l := openNew(t)
-	nc, opened := l.own.nc, l.own.tap.conn.Load()
-	const n = 200
-	beside, err := nc.SubscribeSync("beside")
-	must(t, err)
-	written := make(chan error, 1)
-	go func() {
-		var err error
-		for i := 0; i < n && err == nil; i++ {
-			if err = nc.Publish("beside", make([]byte, i*500)); err == nil && i%8 == 0 {
-				err = nc.Flush()
-			}
+// wholes is a connection that counts messages, and fails a test of a write that does not
+// have whole ones.
+type wholes struct {
+	net.Conn
+	t        *testing.T
+	messages atomic.Int64
+}
+
+func (w *wholes) Write(b []byte) (int, error) {
+	for rest := b; len(rest) > 0; w.messages.Add(1) {
+		line, after, found := bytes.Cut(rest, []byte("\r\n"))
+		size, err := strconv.Atoi(string(line[bytes.LastIndexByte(line, ' ')+1:]))
+		if !found || err != nil || !bytes.HasPrefix(line, []byte("HPUB ")) || len(after) < size+2 || string(after[size:size+2]) != "\r\n" {
+			w.t.Errorf("written at once are %d bytes that end in a part of a message: %.100q", len(b), rest)
+			break
 		}
-		written <- err
-	}()
+		rest = after[size+2:]
+	}
+	return w.Conn.Write(b)
+}
+
+// What the client writes beside flights goes between writes of theirs, and so must not come
+// within a message.
+func TestFlightsAreWrittenInWholeMessages(t *testing.T) {
+	l := openNew(t)
+	w := &wholes{Conn: *l.own.tap.conn.Load(), t: t}
+	conn := net.Conn(w)
+	l.own.tap.conn.Store(&conn)
 	var chain [32]byte
 	var all []events.Event
-	for writing := true; writing; {
-		batch := decision(&chain, uint64(len(all)), 1+len(all)%7)
-		all = appendTo(t, l, all, batch)
-		select {
-		case err := <-written:
-			must(t, err)
-			writing = false
-		default:
-		}
-	}
-	for i := range n {
-		if m, err := beside.NextMsg(10 * time.Second); err != nil || len(m.Data) != i*500 {
-			t.Fatalf("of %d messages of the client %d came: %v", n, i, err)
-		}
+	for _, n := range []int{1, 3, 300} { // of more than is sent at once
+		all = appendTo(t, l, all, decision(&chain, uint64(len(all)), n))
 	}
 	expectLog(t, l, all)
-	if l.own.tap.conn.Load() != opened {
-		t.Error("the connection was opened again")
+	if n := w.messages.Load(); n != int64(len(all)) {
+		t.Errorf("%d messages flew, of %d", n, len(all))
 	}
 }
 
