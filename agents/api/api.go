@@ -240,7 +240,8 @@ func batched(c *genericapiserver.Config) {
 }
 
 // onDemand has the server of the built-in resources make its OpenAPI documents when
-// they are asked for, and its routes keep what they need. The extensions' change with the custom resources; upstream does that.
+// they are asked for, and its routes keep what they need. The extensions' documents change
+// with the custom resources; upstream does that.
 func onDemand(of genericapiserver.DelegationTarget, c *genericapiserver.Config) error {
 	s, ok := of.(*genericapiserver.GenericAPIServer)
 	if !ok {

@@ -75,35 +75,29 @@ func (w *writer) configMap(ctx context.Context) error {
 
 // secret makes one: its key must last as long as it does.
 func (w *writer) secret(ctx context.Context) error {
-	content := w.payload()
-	o := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("%s-%d", w.name, w.n)},
-		Data:       map[string][]byte{"payload": []byte(content)},
-	}
-	name := "secret " + o.Name
-	w.book.begin(name, content)
-	made, err := w.client.CoreV1().Secrets(namespace).Create(ctx, o, metav1.CreateOptions{})
-	version := ""
-	if err == nil {
-		version = made.ResourceVersion
-	}
-	w.book.end(name, content, version, err)
-	return err
+	return w.make("secret", func(m metav1.ObjectMeta, content string) (metav1.Object, error) {
+		o := &corev1.Secret{ObjectMeta: m, Data: map[string][]byte{"payload": []byte(content)}}
+		return w.client.CoreV1().Secrets(namespace).Create(ctx, o, metav1.CreateOptions{})
+	})
 }
 
 // lease makes one, which is in the log of volatile objects.
 func (w *writer) lease(ctx context.Context) error {
-	content := w.payload()
-	o := &coordinationv1.Lease{
-		ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("%s-%d", w.name, w.n)},
-		Spec:       coordinationv1.LeaseSpec{HolderIdentity: &content},
-	}
-	name := "lease " + o.Name
+	return w.make("lease", func(m metav1.ObjectMeta, content string) (metav1.Object, error) {
+		o := &coordinationv1.Lease{ObjectMeta: m, Spec: coordinationv1.LeaseSpec{HolderIdentity: &content}}
+		return w.client.CoordinationV1().Leases(namespace).Create(ctx, o, metav1.CreateOptions{})
+	})
+}
+
+// make has an object created, and writes down what was asked and what was answered.
+func (w *writer) make(kind string, create func(m metav1.ObjectMeta, content string) (metav1.Object, error)) error {
+	content, m := w.payload(), metav1.ObjectMeta{Name: fmt.Sprintf("%s-%d", w.name, w.n)}
+	name := kind + " " + m.Name
 	w.book.begin(name, content)
-	made, err := w.client.CoordinationV1().Leases(namespace).Create(ctx, o, metav1.CreateOptions{})
+	made, err := create(m, content)
 	version := ""
 	if err == nil {
-		version = made.ResourceVersion
+		version = made.GetResourceVersion()
 	}
 	w.book.end(name, content, version, err)
 	return err
