@@ -52,9 +52,8 @@ unit: ## test all that needs neither root nor containers
 e2e: build tools images $(TEST_TOOLS:%=$(STAMPS)/%) $(STAMPS)/javascript $(STAMPS)/asyncapi $(STAMPS)/disk ## test on real containers, and on disks that fail; needs root
 	go test -tags e2e -count 1 -timeout $(TIMEOUT) -p 1 ./agents/node/... ./cmd/reprise/... ./cmd/torture/...
 
-ROUNDS ?= 200
-
 .PHONY: torture
+torture: ROUNDS ?= 200
 torture: build $(STAMPS)/disk ## kill, cut the power and break the disk ROUNDS times (200) under load, by chance from SEED; needs root
 	go run ./cmd/torture -of log -rounds $(ROUNDS) $(if $(SEED),-seed $(SEED))
 	go run ./cmd/torture -of external -rounds $(ROUNDS) $(if $(SEED),-seed $(SEED))
@@ -67,10 +66,10 @@ bench-start: build tools images $(STAMPS)/kubectl ## measure start, apply to run
 
 # What the load benchmarks run, and how often by turns: see go doc ./cmd/load.
 SCENARIOS ?= deploy:2000/200,deploy:20000/1000,rolling:5000/250,failure:2000/200,watchers:200/200
-ROUNDS ?= 1
 LARGE ?= deploy:100000/5000
 
 .PHONY: bench
+bench bench-peer: ROUNDS ?= 1
 bench: dist/bin/reprise dist/bin/bench ## put load on a cluster of hollow nodes and measure what it costs; takes some minutes, and 8 GB
 	dist/bin/bench -scenario $(SCENARIOS),$(LARGE) -rounds $(ROUNDS) -o dist/bench.json
 
