@@ -204,7 +204,7 @@ func (s *Server) assemble(ctx context.Context, o Options, address string) (func(
 	} {
 		*stored = pages{*stored, s.backend}
 	}
-	batched(&config.Aggregator.GenericConfig.Config)
+	filtered(&config.Aggregator.GenericConfig.Config)
 	documents.Prepare(kube)
 	complete, err := config.Complete()
 	if err != nil {
@@ -231,11 +231,12 @@ func (s *Server) assemble(ctx context.Context, o Options, address string) (func(
 	return prepared.Run, nil
 }
 
-// batched has watches answered in batches, within all filters.
-func batched(c *genericapiserver.Config) {
+// filtered has watches answered in batches, and who creates what nobody acts on warned,
+// both within all filters of upstream's.
+func filtered(c *genericapiserver.Config) {
 	build := c.BuildHandlerChainFunc
 	c.BuildHandlerChainFunc = func(h http.Handler, c *genericapiserver.Config) http.Handler {
-		return build(watchers.Batches(h), c)
+		return build(warned(watchers.Batches(h)), c)
 	}
 }
 
