@@ -24,7 +24,7 @@ nftables rules and control groups. The cluster's history and state stay, and
 		Example: "  reprise down --purge",
 		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if err := requireRoot(); err != nil {
+			if err := requireRoot("stopping"); err != nil {
 				return err
 			}
 			if _, err := os.Stat(env.DataDir); errors.Is(err, os.ErrNotExist) {

@@ -66,7 +66,7 @@ func newEventsCommand(env *environment) *cobra.Command {
 	f.StringVar(&q.User, "user", "", "only events on request of a user")
 	f.StringVar(&s.from, "from", "", "only events from a moment on: "+moments)
 	f.StringVar(&s.to, "to", "", "only events up to a moment; or the URL to deliver them to, as CloudEvents over HTTP")
-	f.DurationVar(&s.since, "since", 0, "only events of the last while, as 10m")
+	f.Var((*while)(&s.since), "since", "only events of the last while, as 10m or 3d")
 	f.BoolVarP(&follow, "follow", "f", false, "wait for more")
 	completes(c, "filter", eventTypes)
 	r.flags(c)

@@ -94,8 +94,11 @@ func (o *rewindOptions) parse(c *cobra.Command, args []string) error {
 		}
 		args = c.Flags().Args()
 	}
-	if help, _ := c.Flags().GetBool("help"); help || point == "" {
+	if help, _ := c.Flags().GetBool("help"); help {
 		return c.Help()
+	}
+	if point == "" {
+		return fmt.Errorf("to which moment? Say for example: %s -15m -- kubectl get pods, or --help", c.CommandPath())
 	}
 	return o.run(c.Context(), point, args)
 }

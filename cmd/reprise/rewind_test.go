@@ -115,6 +115,7 @@ func TestRewindAddsAContext(t *testing.T) {
 func TestRewindRefuses(t *testing.T) {
 	r := newRewinder(t)
 	for says, args := range map[string][]string{
+		"to which moment?":          {},
 		"names no moment":           {"yesterday", "--", "kubectl"},
 		"did you mean -15m":         {"15m", "--", "kubectl"},
 		"unknown flag: --frobnicat": {"-15m", "--frobnicate"},
@@ -125,7 +126,7 @@ func TestRewindRefuses(t *testing.T) {
 			t.Errorf("%q: %v\n%s", args, err, out)
 		}
 	}
-	if out, err := r.run(); err != nil || !strings.Contains(out, "Usage:") {
+	if out, err := r.run("--help"); err != nil || !strings.Contains(out, "Usage:") {
 		t.Errorf("%v\n%s", err, out)
 	}
 }

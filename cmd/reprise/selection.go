@@ -40,12 +40,41 @@ func (s *selection) flags(c *cobra.Command) {
 	f.StringVar(&s.user, "user", "", "only what was done on request of a user")
 	f.StringVar(&s.from, "from", "", "only from a moment on: "+moments)
 	f.StringVar(&s.to, "to", "", "only up to a moment")
-	f.DurationVar(&s.since, "since", 0, "only the last while, as 10m")
+	f.Var((*while)(&s.since), "since", "only the last while, as 10m or 3d")
 	completes(c, "type", eventTypes)
 }
 
 // moments says how a point in time is written.
 const moments = "10:42, '2026-11-26 10:42', RFC 3339, -15m, @812 (an event)"
+
+// while is a flag that says for how long, in the words in which a moment says how long
+// ago it was.
+type while time.Duration
+
+// Set implements pflag.Value.
+func (w *while) Set(text string) error {
+	if strings.HasPrefix(text, "-") {
+		return errors.New("that is in the future: write it without a sign, as 10m")
+	}
+	now := time.Now()
+	begin, err := history.ParsePoint("-"+text, now)
+	if err != nil {
+		return errors.New("write a while as 10m, 2h30m or 3d; --from takes a time or an event")
+	}
+	*w = while(now.Sub(begin.Time))
+	return nil
+}
+
+// Type implements pflag.Value.
+func (w *while) Type() string { return "duration" }
+
+// String implements pflag.Value.
+func (w *while) String() string {
+	if *w == 0 {
+		return ""
+	}
+	return time.Duration(*w).String()
+}
 
 // check refuses what contradicts itself, and to tell all that ever happened unless
 // that is asked for.
@@ -69,8 +98,6 @@ func (s *selection) checkMoments() error {
 	switch {
 	case s.since != 0 && s.from != "":
 		return errors.New("--since and --from both say where to begin: give one of them")
-	case s.since < 0:
-		return fmt.Errorf("--since %s is in the future: write it without a sign, as 10m", s.since)
 	}
 	for _, of := range []struct{ flag, text string }{{"--from", s.from}, {"--to", s.to}} {
 		if of.text == "" {

@@ -42,7 +42,7 @@ type upOptions struct {
 
 // run starts everything, says so, and waits for the end.
 func (o *upOptions) run(ctx context.Context) error {
-	if err := requireRoot(); err != nil {
+	if err := requireRoot("starting"); err != nil {
 		return err
 	}
 	if wrong := validation.IsDNS1123Subdomain(o.node); wrong != nil {

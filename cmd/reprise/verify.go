@@ -155,7 +155,11 @@ func (v *verifier) log(ctx context.Context, known *evidence, running bool) (*blo
 	}
 	tree := audit.Tree()
 	held, recorded := audit.Compared()
-	fmt.Fprintf(v.Stdout, "log         %d events in %d files, each as it was appended\nroot        %s\n", audit.Taken(), stream.Len(), tree.Root())
+	files := "one file"
+	if n := stream.Len(); n != 1 {
+		files = fmt.Sprintf("%d files", n)
+	}
+	fmt.Fprintf(v.Stdout, "log         %d events in %s, each as it was appended\nroot        %s\n", audit.Taken(), files, tree.Root())
 	switch {
 	case len(known.keys) == 0:
 		fmt.Fprintln(v.Stdout, "checkpoints none was compared: there is no key here that could have signed one; the chain alone was checked")

@@ -120,11 +120,11 @@ func machineAddress() string {
 	return "127.0.0.1"
 }
 
-// requireRoot says why the program needs root before anything fails for lack of
+// requireRoot says what the program needs root for before anything fails for lack of
 // it.
-func requireRoot() error {
+func requireRoot(what string) error {
 	if os.Geteuid() == 0 {
 		return nil
 	}
-	return errors.New("starting containers needs root: run this with sudo")
+	return fmt.Errorf("%s containers needs root: run this with sudo", what)
 }
