@@ -1,5 +1,6 @@
 // Package archivist puts a part of a cluster's history into an archive, and makes of
-// an archive a projection that can be asked as the cluster's own can.
+// an archive a projection that can be asked as the cluster's own can. `reprise export`
+// and `reprise open` call it. It reads a history and never writes to one.
 package archivist
 
 import (

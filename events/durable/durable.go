@@ -1,5 +1,6 @@
 // Package durable writes files that a loss of power must not take. All that is to outlive
-// one, and is not JetStream's or Pebble's, goes through here.
+// one, and is not JetStream's or Pebble's, goes through here: keys, checkpoints, archives,
+// the log's journal. It knows nothing of what it writes.
 package durable
 
 import (

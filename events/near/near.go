@@ -2,6 +2,9 @@
 // follows the log there is handed the events as the committer appended them, once
 // they are durable, and reads the log only for what others appended.
 //
+// cmd wires it between the committer and projections/live. It keeps nothing that the log
+// has not.
+//
 // The events are shared: their bytes are those that were appended, and nobody may
 // change them.
 package near

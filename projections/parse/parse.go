@@ -2,7 +2,8 @@
 // Kubernetes API. It takes a half of the time of a reader that is ready for any JSON and
 // any type: it goes through the members of an object and those of its type side by side,
 // both in the order of their names. What is unusual it does not read, and says so. It is
-// right where it says that it has read, and nothing else.
+// right where it says that it has read, and nothing else. projections and agents/api/quick
+// call it, and read by other means what it leaves.
 package parse
 
 import (

@@ -7,6 +7,9 @@
 // longer than the collector lets it lie. What is kept is the index of the third
 // version, which names each document by its hash: clients ask for that all the time,
 // and for what they have not seen yet.
+//
+// Only agents/api uses it. It changes no document, and says nothing of custom resources:
+// their documents change with them, and are upstream's.
 package documents
 
 import (

@@ -2,6 +2,8 @@
 // some times as fast as upstream's. What upstream makes of an object when it has read
 // it (defaults, conversion) is made by upstream here too, and what cannot be read so
 // is left to upstream, errors included.
+//
+// agents/api and agents/api/past call it. It writes nothing.
 package quick
 
 import (

@@ -1,5 +1,6 @@
 // Package upstream is what the API servers of one process have in common: the one
-// of the present (agents/api) and those of the past (agents/api/past).
+// of the present (agents/api) and those of the past (agents/api/past). It serves nothing
+// and keeps nothing.
 package upstream
 
 import (

@@ -7,6 +7,6 @@
 // watch of upstream's, and each may fall far behind it (Getter). What has gathered for
 // one of them is sent in one piece (Batches).
 //
-// It changes nothing of what a watcher hears, nor of the order, and it holds no event
+// Only agents/api uses it. It changes nothing of what a watcher hears, nor of the order, and it holds no event
 // back for the sake of those that might follow.
 package watchers

@@ -1,7 +1,8 @@
 // Package configuration reads a KubeSchedulerConfiguration as kube-scheduler does,
 // as far as our scheduler can be set up so. What would make pods go elsewhere and
 // cannot be followed is refused by its name; what only says how the process of
-// kube-scheduler runs is passed over.
+// kube-scheduler runs is passed over. cmd calls it at the start of a server and of a trial
+// (agents/replay). It decides nothing about pods.
 package configuration
 
 import (

@@ -1,5 +1,5 @@
 // Package blockfile reads the files in which JetStream keeps the messages of a stream,
-// without a server.
+// without a server. events/jetstream and package blocks call it. It changes nothing.
 //
 // As nats-server v2.15 writes them, <store>/jetstream/<account>/streams/<stream>/msgs
 // has the blocks 1.blk, 2.blk and so on, each a run of records:

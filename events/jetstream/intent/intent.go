@@ -1,6 +1,7 @@
 // Package intent keeps, in two files beside a log, what is about to be appended to it.
 // What was written there is on disk, so that the log itself may be written without a
-// sync for each append: after a crash it is made whole from there.
+// sync for each append: after a crash it is made whole from there. events/jetstream writes
+// it, and package blocks reads it. It never touches the log's own files.
 //
 // # The files
 //
