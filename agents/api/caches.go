@@ -2,6 +2,7 @@ package api
 
 import (
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -92,7 +93,7 @@ func uncached(r schema.GroupResource) bool {
 }
 
 // pages is upstream's options of storage, in which all pages of a list are as of the moment
-// of the first.
+// of the first, and whose end no server waits for without end.
 type pages struct {
 	generic.RESTOptionsGetter
 	backend *storage.Backend
@@ -117,7 +118,10 @@ func (p pages) GetRESTOptions(r schema.GroupResource, example runtime.Object) (g
 			end()
 			return nil, nil, err
 		}
-		return paged, end, nil
+		return paged, sync.OnceFunc(func() { storage.StopWithin(patienceAtEnd, end) }), nil
 	}
 	return o, nil
 }
+
+// patienceAtEnd is how long a server that stops waits for each of its caches.
+const patienceAtEnd = 2 * time.Second

@@ -188,7 +188,11 @@ func above(t *testing.T, s *subject) *subject {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(c.Stop)
+	t.Cleanup(func() {
+		if !storage.StopWithin(10*time.Second, c.Stop) {
+			t.Log("the cache does not stop")
+		}
+	})
 	if err := c.Wait(context.Background()); err != nil {
 		t.Fatal(err)
 	}
