@@ -271,6 +271,8 @@ func TestGroupsWhatWaits(t *testing.T) {
 
 // appends are the sizes of the appends so far.
 func (r *rig) appends() (sizes []string) {
+	r.trace.mu.Lock()
+	defer r.trace.mu.Unlock()
 	for _, line := range r.trace.lines {
 		if size, ok := strings.CutPrefix(line, "append "); ok {
 			sizes = append(sizes, strings.Fields(size)[0])
