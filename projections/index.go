@@ -1,8 +1,10 @@
 package projections
 
 import (
+	"cmp"
 	"iter"
 	"slices"
+	"strings"
 	"sync"
 	"unique"
 
@@ -20,9 +22,22 @@ type index struct {
 	// near is where an object was looked for last, by the one who writes: what comes of
 	// an event is put where the object was found. Nil in copies.
 	near *btree.PathHint
+	// kinds are the resources that have an object, in order. Views share them: they are
+	// replaced when one comes or goes.
+	kinds []kind
 	// newest is shared with the copies that were made since there were many objects.
 	newest *newest
 	number uint64 // of the view that this is, or for the one who writes, of the next
+}
+
+// kind is a resource that has objects.
+type kind struct {
+	group, resource string
+	objects         *int // how many, for the one who writes
+}
+
+func (k kind) compare(ref events.Ref) int {
+	return cmp.Or(strings.Compare(k.group, ref.Group), strings.Compare(k.resource, ref.Resource))
 }
 
 // link files an object under a key that is not its own. Those alike share its memory, and
@@ -56,14 +71,14 @@ func linkLess(a, b link) bool {
 
 // copy returns what a view shows. What is put from here on is of the next.
 func (x *index) copy() index {
-	view := index{objects: x.objects.Copy(), owned: x.owned.Copy(), onNode: x.onNode.Copy(), newest: x.newest, number: x.number}
+	view := index{objects: x.objects.Copy(), owned: x.owned.Copy(), onNode: x.onNode.Copy(), kinds: x.kinds, newest: x.newest, number: x.number}
 	x.number++
 	return view
 }
 
 func (x *index) get(ref events.Ref) *Entry {
 	if x.newest != nil {
-		if e := x.newest.get(ref, x.number); e != nil {
+		if e, known := x.newest.get(ref, x.number); known {
 			return e
 		}
 	}
@@ -90,6 +105,8 @@ func (x *index) put(e *Entry) *Entry {
 	}
 	if before != nil {
 		x.unlink(before, e)
+	} else {
+		x.count(e.Ref, 1)
 	}
 	for _, uid := range e.owners {
 		x.owned.Set(link{uid, e})
@@ -104,11 +121,24 @@ func (x *index) remove(ref events.Ref) *Entry {
 	before, _ := x.objects.Delete(&Entry{Ref: ref})
 	if before != nil {
 		if x.newest != nil {
-			x.newest.remove(ref)
+			x.newest.remove(ref, x.number)
 		}
 		x.unlink(before, nil)
+		x.count(ref, -1)
 	}
 	return before
+}
+
+// count takes down that objects of the resource have come or gone.
+func (x *index) count(ref events.Ref, by int) {
+	at, known := slices.BinarySearchFunc(x.kinds, ref, kind.compare)
+	if !known {
+		x.kinds = slices.Insert(slices.Clone(x.kinds), at, kind{ref.Group, ref.Resource, new(int)})
+	}
+	objects := x.kinds[at].objects
+	if *objects += by; *objects == 0 {
+		x.kinds = slices.Delete(slices.Clone(x.kinds), at, at+1)
+	}
 }
 
 // unlink takes out the links of an object that after will not replace.
@@ -143,10 +173,14 @@ func (x index) list(group, resource, namespace string) iter.Seq[*Entry] {
 
 // any says whether list would yield anything.
 func (x index) any(group, resource, namespace string) (found bool) {
+	from := events.Ref{Group: group, Resource: resource, Namespace: namespace}
+	if _, known := slices.BinarySearchFunc(x.kinds, from, kind.compare); !known || namespace == "" {
+		return known
+	}
 	probe := probes.Get().(*Entry)
-	probe.Ref = events.Ref{Group: group, Resource: resource, Namespace: namespace}
+	probe.Ref = from
 	x.objects.Ascend(probe, func(e *Entry) bool {
-		found = e.Ref.Group == group && e.Ref.Resource == resource && (namespace == "" || e.Ref.Namespace == namespace)
+		found = e.Ref.Group == group && e.Ref.Resource == resource && e.Ref.Namespace == namespace
 		return false
 	})
 	probe.Ref = events.Ref{}
@@ -154,18 +188,12 @@ func (x index) any(group, resource, namespace string) (found bool) {
 	return found
 }
 
-// resources jumps from one resource to the next.
 func (x index) resources() iter.Seq[events.Ref] {
 	return func(yield func(events.Ref) bool) {
-		next := events.Ref{}
-		for {
-			var found *Entry
-			x.objects.Ascend(&Entry{Ref: next}, func(e *Entry) bool { found = e; return false })
-			if found == nil || !yield(events.Ref{Group: found.Ref.Group, Resource: found.Ref.Resource}) {
+		for _, k := range x.kinds {
+			if !yield(events.Ref{Group: k.group, Resource: k.resource}) {
 				return
 			}
-			// "\x00" makes the least string that is greater.
-			next = events.Ref{Group: found.Ref.Group, Resource: found.Ref.Resource + "\x00"}
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 
@@ -62,17 +63,22 @@ func TestViewsOfManyObjects(t *testing.T) {
 	}
 }
 
-// Of two objects whose names have one hash, each is found.
+// Of two objects whose names have one hash, each is found, also when one has gone.
 func TestNamesAlikeInHash(t *testing.T) {
 	s := crowded(many)
 	a, b := numbered(1), numbered(2)
-	shard, h := s.index.newest.shard(a)
-	shard.versions[h] = version{entry: s.View().Get(b), since: 1}
-	s.index.newest.remove(a)
-	if got := s.View().Get(a); got == nil || got.Ref != a {
-		t.Errorf("%s is %v", a, got)
+	want := s.View().Get(b)
+	// a has b's place now, and b would have a's.
+	inPlaceOf, h := s.index.newest.shard(b)
+	inPlaceOf.versions[h] = version{entry: s.View().Get(a), since: 1}
+	s.Put(want)
+	for _, ref := range []events.Ref{a, b} {
+		if got := s.View().Get(ref); got == nil || got.Ref != ref {
+			t.Errorf("%s is %v", ref, got)
+		}
 	}
-	if got := s.View().Get(b); got == nil || got.Ref != b {
+	delete(inPlaceOf.versions, h) // as when a, which had it once more, were removed
+	if got := s.View().Get(b); got != want {
 		t.Errorf("%s is %v", b, got)
 	}
 }
@@ -99,6 +105,50 @@ func TestViewsWhileObjectsChange(t *testing.T) {
 	readers.Wait()
 }
 
+// A view knows the resources that have an object, whatever comes and goes after it.
+func TestKindsOfViews(t *testing.T) {
+	s := NewState()
+	put := func(group, resource, namespace, name string) events.Ref {
+		ref := events.Ref{Group: group, Resource: resource, Namespace: namespace, Name: name}
+		s.Put(NewEntry(ref, "u", 1, 1, []byte(`{}`)))
+		return ref
+	}
+	kinds := func(v Reader) (out []string) {
+		for r := range v.Resources() {
+			out = append(out, r.Group+"/"+r.Resource)
+		}
+		return out
+	}
+	put("apps", "deployments", "a", "1")
+	one := put("", "pods", "a", "1")
+	put("", "pods", "a", "1")
+	two := put("", "pods", "b", "2")
+	all := s.View()
+	s.Remove(one)
+	some := s.View()
+	s.Remove(two)
+	s.Remove(two)
+	put("", "configmaps", "a", "1")
+	for _, c := range []struct {
+		view       Reader
+		kinds      []string
+		any, a, b  bool
+		deployment bool
+	}{
+		{all, []string{"/pods", "apps/deployments"}, true, true, true, true},
+		{some, []string{"/pods", "apps/deployments"}, true, false, true, true},
+		{s.View(), []string{"/configmaps", "apps/deployments"}, false, false, false, true},
+	} {
+		if got := kinds(c.view); !slices.Equal(got, c.kinds) {
+			t.Errorf("there are %v, want %v", got, c.kinds)
+		}
+		got := [...]bool{Any(c.view, "", "pods", ""), Any(c.view, "", "pods", "a"), Any(c.view, "", "pods", "b"), Any(c.view, "apps", "deployments", "a")}
+		if want := [...]bool{c.any, c.a, c.b, c.deployment}; got != want {
+			t.Errorf("there is any: %v, want %v", got, want)
+		}
+	}
+}
+
 // What a view costs whom it is asked, with as many objects as a large cluster has.
 func BenchmarkViewGet(b *testing.B) {
 	for _, objects := range []int{many - 1, 10_000, 300_000} {
@@ -117,6 +167,37 @@ func BenchmarkViewGet(b *testing.B) {
 			for n := 0; b.Loop(); n++ {
 				if view.Get(refs[n%len(refs)]) == nil {
 					b.Fatal("an object is not there")
+				}
+			}
+		})
+	}
+}
+
+// What a view costs whom it tells that there is nothing: an object that is about to be
+// created, and any of a resource, which admission asks twelve times for a pod.
+func BenchmarkViewLacks(b *testing.B) {
+	for _, objects := range []int{2_000, 100_000} {
+		s := NewState()
+		ref := func(n int, suffix string) events.Ref {
+			return events.Ref{Resource: "pods", Namespace: "default", Name: fmt.Sprintf("load-%d-5d8f7c6b4d-%05x%s", n%1000, n, suffix)}
+		}
+		lacks := make([]events.Ref, objects)
+		for _, n := range rand.New(rand.NewPCG(1, 1)).Perm(objects) {
+			s.Put(NewEntry(ref(n, ""), "u", 1, 1, []byte(`{}`)))
+			lacks[s.Len()-1] = ref(n, "x")
+		}
+		view := s.View()
+		b.Run(fmt.Sprint(objects, "/an object"), func(b *testing.B) {
+			for n := 0; b.Loop(); n++ {
+				if view.Get(lacks[n%len(lacks)]) != nil {
+					b.Fatal("there is what cannot be")
+				}
+			}
+		})
+		b.Run(fmt.Sprint(objects, "/any"), func(b *testing.B) {
+			for b.Loop() {
+				if Any(view, "", "limitranges", "default") {
+					b.Fatal("there is what cannot be")
 				}
 			}
 		})
