@@ -1,8 +1,8 @@
 package feed
 
 import (
+	"bytes"
 	"slices"
-	"strings"
 
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/projections"
@@ -17,12 +17,19 @@ type audience struct {
 	members map[string]*member
 	// wanters are the members by what they want.
 	wanters map[events.Ref][]*member
+	// wide is how much of a resource is wanted as a whole, or in a namespace.
+	wide map[resource]int
 	// needs are those of an object that were found last: pods of one template need
 	// the same, so they share them.
 	needs []events.Ref
 	// folded is up to where the members have been told of changes.
 	folded uint64
 }
+
+// resource is the kind of an object.
+type resource struct{ group, name string }
+
+func resourceOf(r events.Ref) resource { return resource{r.Group, r.Resource} }
 
 // member is what one node may know.
 type member struct {
@@ -33,8 +40,8 @@ type member struct {
 	joined uint64
 	// stakes are in what it may know, and in what it has been told.
 	stakes map[events.Ref]*stake
-	// dirty is what has to be looked at before the next message.
-	dirty refSet
+	// dirty is what has to be looked at before the next message, some of it twice.
+	dirty []events.Ref
 }
 
 // stake is what a member has to do with an object, or with all of a resource.
@@ -83,7 +90,7 @@ func (d delta) empty() bool { return len(d.puts) == 0 && len(d.removes) == 0 }
 type lookup func(events.Ref) *projections.Entry
 
 func newAudience() *audience {
-	return &audience{members: map[string]*member{}, wanters: map[events.Ref][]*member{}}
+	return &audience{members: map[string]*member{}, wanters: map[events.Ref][]*member{}, wide: map[resource]int{}}
 }
 
 // join adds a node, or starts it anew, and returns all that it may know.
@@ -118,6 +125,9 @@ func (a *audience) leave(node string) {
 
 // forget takes a member out of those who want something.
 func (a *audience) forget(m *member, r events.Ref) {
+	if r.Name == "" {
+		a.wide[resourceOf(r)]--
+	}
 	all := a.wanters[r]
 	at := slices.Index(all, m)
 	all[at] = all[len(all)-1]
@@ -132,29 +142,33 @@ func (a *audience) forget(m *member, r events.Ref) {
 // fold returns what each node has to be told of changes, which are consecutive.
 // view has folded them, and may have folded more.
 func (a *audience) fold(view projections.Reader, changes []projections.Change) map[string]delta {
-	latest := make(map[events.Ref]projections.Change, len(changes))
+	latest := make(map[events.Ref]outcome, len(changes))
 	for _, c := range changes {
-		latest[c.Event.Object] = c
+		o, again := latest[c.Event.Object]
+		if !again {
+			o.since, o.Before = c.Event.Sequence, c.Before
+		}
+		o.Event, o.After = c.Event, c.After
+		latest[c.Event.Object] = o
 	}
-	touched := map[*member]bool{}
+	var touched []*member
 	for _, c := range changes {
-		for _, m := range a.concerned(c) {
+		o := latest[c.Event.Object]
+		if o.Event != c.Event {
+			continue // What it led to is seen with the last change of the object.
+		}
+		for _, m := range a.concerned(o.Change) {
 			if c.Event.Sequence <= m.joined {
 				continue
 			}
-			touched[m] = true
-			get := m.lookup(view, latest)
-			if isPod(c.Event.Object) {
-				a.pod(m, c.Event.Object, get)
+			if len(m.dirty) == 0 {
+				touched = append(touched, m)
 			}
-			m.dirty.add(c.Event.Object)
-			if !isStatus(c) {
-				a.revisit(m, c.Event.Object, get)
-			}
+			a.see(m, o, m.lookup(view, latest))
 		}
 	}
-	out := map[string]delta{}
-	for m := range touched {
+	out := make(map[string]delta, len(touched))
+	for _, m := range touched {
 		if d := m.settle(view, m.lookup(view, latest)); !d.empty() {
 			out[m.node] = d
 		}
@@ -165,9 +179,28 @@ func (a *audience) fold(view projections.Reader, changes []projections.Change) m
 	return out
 }
 
+// outcome is what some changes of one object come to: the last of them, from before the
+// first, which was at the sequence since.
+type outcome struct {
+	projections.Change
+	since uint64
+}
+
+// see has a member that is concerned by what became of an object look at it.
+func (a *audience) see(m *member, o outcome, get lookup) {
+	ref := o.Event.Object
+	m.dirty = append(m.dirty, ref)
+	if isPod(ref) {
+		if newly := a.pod(m, ref, get); newly || o.since > m.joined && isStatus(o.Change) {
+			return
+		}
+	}
+	a.revisit(m, ref, get)
+}
+
 // lookup sees the objects as the changes leave them, so that a member is not told
 // of what it will be told again.
-func (m *member) lookup(view projections.Reader, latest map[events.Ref]projections.Change) lookup {
+func (m *member) lookup(view projections.Reader, latest map[events.Ref]outcome) lookup {
 	return func(r events.Ref) *projections.Entry {
 		if c, ok := latest[r]; ok && c.Event.Sequence > m.joined {
 			return c.After
@@ -179,11 +212,14 @@ func (m *member) lookup(view projections.Reader, latest map[events.Ref]projectio
 // concerned returns the members that know the object or are to know it.
 func (a *audience) concerned(c projections.Change) []*member {
 	ref := c.Event.Object
-	var out []*member
-	for _, r := range covers(ref) {
-		for _, m := range a.wanters[r] {
-			if !slices.Contains(out, m) {
-				out = append(out, m)
+	out := slices.Clone(a.wanters[ref])
+	if a.wide[resourceOf(ref)] > 0 {
+		covers := covers(ref)
+		for _, r := range covers[1:] {
+			for _, m := range a.wanters[r] {
+				if !slices.Contains(out, m) {
+					out = append(out, m)
+				}
 			}
 		}
 	}
@@ -195,14 +231,10 @@ func (a *audience) concerned(c projections.Change) []*member {
 	return out
 }
 
-// isStatus says whether the change is of a status alone: most are, and what an object
-// refers to is never part of one.
+// isStatus says whether a change of a pod leaves its spec as it is: most do, and what a pod
+// refers to is part of nothing else.
 func isStatus(c projections.Change) bool {
-	if c.Before == nil || c.After == nil || !isPod(c.Event.Object) {
-		return false
-	}
-	ops, err := events.ParsePatch(c.Event.Data)
-	return err == nil && !slices.ContainsFunc(ops, func(op events.Op) bool { return !strings.HasPrefix(op.Path, "/status") })
+	return c.Before != nil && c.After != nil && bytes.Equal(c.Before.Lookup("spec"), c.After.Lookup("spec"))
 }
 
 // covers returns what may be wanted that includes an object.
@@ -212,16 +244,18 @@ func covers(r events.Ref) [3]events.Ref {
 
 func isPod(r events.Ref) bool { return r.Group == "" && r.Resource == "pods" }
 
-// pod makes a pod wanted if and only if it is bound to the member's node.
-func (a *audience) pod(m *member, ref events.Ref, get lookup) {
+// pod makes a pod wanted if and only if it is bound to the member's node, and says whether
+// it newly is.
+func (a *audience) pod(m *member, ref events.Ref, get lookup) (newly bool) {
 	e := get(ref)
-	bound := e != nil && e.Node() == m.node
+	bound, wanted := e != nil && e.Node() == m.node, m.reasons(ref) > 0
 	switch {
-	case bound && m.reasons(ref) == 0:
+	case bound && !wanted:
 		a.want(m, ref, get)
-	case !bound && m.reasons(ref) > 0:
+	case !bound && wanted:
 		a.unwant(m, ref)
 	}
+	return bound && !wanted
 }
 
 func (a *audience) want(m *member, r events.Ref, get lookup) {
@@ -231,7 +265,10 @@ func (a *audience) want(m *member, r events.Ref, get lookup) {
 		return
 	}
 	a.wanters[r] = append(a.wanters[r], m)
-	m.dirty.add(r)
+	if r.Name == "" {
+		a.wide[resourceOf(r)]++
+	}
+	m.dirty = append(m.dirty, r)
 	a.revisit(m, r, get)
 }
 
@@ -242,7 +279,7 @@ func (a *audience) unwant(m *member, r events.Ref) {
 		return
 	}
 	a.forget(m, r)
-	m.dirty.add(r)
+	m.dirty = append(m.dirty, r)
 	edges := s.edges
 	s.edges = nil
 	m.tidy(r, s)
@@ -285,25 +322,26 @@ func (m *member) mayKnow(r events.Ref) bool {
 // settle returns what has to be told of the dirty objects, in the order of their
 // references.
 func (m *member) settle(view projections.Reader, get lookup) delta {
-	var look refSet
-	for _, r := range m.dirty.refs {
+	var look []events.Ref
+	for _, r := range m.dirty {
 		if r.Name != "" {
-			look.add(r)
+			look = append(look, r)
 			continue
 		}
 		for e := range view.List(r.Group, r.Resource, r.Namespace) {
-			look.add(e.Ref)
+			look = append(look, e.Ref)
 		}
 		for known, s := range m.stakes {
 			if wide := covers(known); s.sent > 0 && slices.Contains(wide[1:], r) {
-				look.add(known)
+				look = append(look, known)
 			}
 		}
 	}
-	m.dirty = refSet{}
-	slices.SortFunc(look.refs, events.Ref.Compare)
+	m.dirty = nil
+	slices.SortFunc(look, events.Ref.Compare)
+	look = slices.Compact(look)
 	var d delta
-	for _, r := range look.refs {
+	for _, r := range look {
 		var e *projections.Entry
 		if m.mayKnow(r) {
 			e = get(r)

@@ -155,8 +155,9 @@ func TestToldBitByBit(t *testing.T) {
 		for node := range nodes {
 			a.leave(node)
 		}
-		if len(a.wanters) != 0 {
-			t.Fatalf("seed %d: left over: %v", seed, a.wanters)
+		maps.DeleteFunc(a.wide, func(_ resource, n int) bool { return n == 0 })
+		if len(a.wanters) != 0 || len(a.wide) != 0 {
+			t.Fatalf("seed %d: left over: %v, %v", seed, a.wanters, a.wide)
 		}
 	}
 }
@@ -178,6 +179,62 @@ func BenchmarkFold(b *testing.B) {
 				state.Put(c.After)
 				state.StartAt(sequence)
 				a.fold(state.View(), []projections.Change{c})
+			}
+		})
+	}
+}
+
+// BenchmarkAudience tells the nodes of a pod: when it is bound, and later of three changes of
+// its status at once. Each node has 20 pods. Sixteen pods come at a time, each with a note.
+func BenchmarkAudience(b *testing.B) {
+	for _, nodes := range []int{100, 5_000} {
+		b.Run(fmt.Sprint(nodes, " nodes"), func(b *testing.B) {
+			s := projections.NewState()
+			a := newAudience()
+			for n := range nodes {
+				a.join(s.View(), fmt.Sprint("node-", n), true)
+			}
+			made, sequence := 0, uint64(0)
+			change := func(ref events.Ref, doc string) projections.Change {
+				sequence++
+				c := projections.Change{Event: &events.Event{Sequence: sequence, Object: ref}, Before: s.View().Get(ref)}
+				c.After = projections.NewEntry(ref, "u", sequence, sequence, []byte(doc))
+				s.Put(c.After)
+				s.StartAt(sequence)
+				return c
+			}
+			pod := func(node, status string) string {
+				return fmt.Sprintf(`{"metadata":{"namespace":"shop"},"spec":{"containers":[{"name":"c"}],"nodeName":%q,"serviceAccountName":"default","volumes":[{"name":"t","projected":{"sources":[{"configMap":{"name":"kube-root-ca.crt"}}]}}]},"status":{"phase":%q}}`, node, status)
+			}
+			step := func(group int) [][]projections.Change {
+				var bound, ready []projections.Change
+				for range group {
+					made++
+					ref := projectionstest.Pod("shop", fmt.Sprintf("web-%08x", uint32(made)*2654435761))
+					node := fmt.Sprint("node-", made*7919%nodes)
+					change(ref, pod("", "Pending"))
+					bound = append(bound, change(ref, pod(node, "Pending")))
+					for _, status := range []string{"a", "b", "c"} {
+						ready = append(ready, change(ref, pod(node, status)))
+					}
+					ready = append(ready, change(events.Ref{Resource: "events", Namespace: "shop", Name: ref.Name}, `{"metadata":{}}`))
+				}
+				return [][]projections.Change{bound, ready}
+			}
+			for made < 20*nodes {
+				for _, changes := range step(500) {
+					a.fold(s.View(), changes)
+				}
+			}
+			b.ReportAllocs()
+			b.ResetTimer()
+			for until := made + b.N; made < until; {
+				b.StopTimer()
+				both := step(16)
+				b.StartTimer()
+				for _, changes := range both {
+					a.fold(s.View(), changes)
+				}
 			}
 		})
 	}

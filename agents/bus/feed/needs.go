@@ -87,19 +87,3 @@ func volumeNeeds(pv *v1.PersistentVolume) []events.Ref {
 	}
 	return out
 }
-
-// refSet keeps each reference once, in the order in which they came.
-type refSet struct {
-	refs []events.Ref
-	has  map[events.Ref]bool
-}
-
-func (s *refSet) add(r events.Ref) {
-	if s.has == nil {
-		s.has = map[events.Ref]bool{}
-	}
-	if !s.has[r] {
-		s.has[r] = true
-		s.refs = append(s.refs, r)
-	}
-}
