@@ -25,6 +25,7 @@ import (
 	"net"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -120,6 +121,9 @@ type Agent struct {
 	log    *slog.Logger
 
 	running sync.WaitGroup
+
+	// links are the variables that were made of services last.
+	links atomic.Pointer[links]
 
 	mu      sync.Mutex
 	workers map[types.UID]*worker

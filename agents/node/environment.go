@@ -1,6 +1,8 @@
 package node
 
 import (
+	"slices"
+
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/component-helpers/resource"
 	"k8s.io/kubernetes/pkg/kubelet/envvars"
@@ -11,24 +13,43 @@ import (
 	"github.com/reprise-run/reprise/projections"
 )
 
+// links are the variables that tell pods where some services are. Nobody may change them.
+type links struct {
+	services  []*projections.Entry
+	variables map[string]string
+}
+
 // services are the variables that tell a pod where the services are: that of the
-// API always, those of its namespace unless it does without.
-func services(pod *v1.Pod, view projections.Reader) map[string]string {
-	var list []*v1.Service
-	add := func(e *projections.Entry) {
-		s := projections.As[v1.Service](e)
-		if s.Spec.ClusterIP != "" && s.Spec.ClusterIP != v1.ClusterIPNone {
-			list = append(list, s)
-		}
-	}
+// API always, those of its namespace unless it does without. They are made anew when
+// the services are not those of the last pod that asked.
+func (a *Agent) services(pod *v1.Pod, view projections.Reader) map[string]string {
+	var room [8]*projections.Entry
+	list := room[:0]
 	if e := view.Get(events.Ref{Resource: "services", Namespace: "default", Name: "kubernetes"}); e != nil {
-		add(e)
+		list = append(list, e)
 	}
 	if pod.Spec.EnableServiceLinks == nil || *pod.Spec.EnableServiceLinks {
 		for e := range view.List("", "services", pod.Namespace) {
 			if e.Ref.Namespace != "default" || e.Ref.Name != "kubernetes" {
-				add(e)
+				list = append(list, e)
 			}
+		}
+	}
+	if last := a.links.Load(); last != nil && slices.Equal(last.services, list) {
+		return last.variables
+	}
+	made := &links{services: slices.Clone(list), variables: variables(list)}
+	a.links.Store(made)
+	return made.variables
+}
+
+// variables are those of services that have an address.
+func variables(services []*projections.Entry) map[string]string {
+	var list []*v1.Service
+	for _, e := range services {
+		s := projections.As[v1.Service](e)
+		if s.Spec.ClusterIP != "" && s.Spec.ClusterIP != v1.ClusterIPNone {
+			list = append(list, s)
 		}
 	}
 	out := map[string]string{}

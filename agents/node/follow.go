@@ -137,7 +137,8 @@ func (a *Agent) concerns(ctx context.Context, c projections.Change) {
 		}
 	case "configmaps", "secrets", "persistentvolumeclaims", "persistentvolumes":
 		for pod := range a.o.Projection.View().OnNode(a.o.Name) {
-			if uses(projections.As[v1.Pod](pod), e.Ref) {
+			// Who has no worker yet is going to look at things as they are then.
+			if a.knows(types.UID(pod.UID)) && uses(projections.As[v1.Pod](pod), e.Ref) {
 				a.refresh(types.UID(pod.UID))
 			}
 		}

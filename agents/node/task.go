@@ -202,7 +202,7 @@ func (t *task) runContainer(ctx context.Context) error {
 	}
 	attempt := crispec.Attempt{
 		Number: t.Attempt, Backoff: t.Backoff, ImageID: t.image.id, ImageUser: t.image.user,
-		IPs: podIPs(&t.p, t.a.node), Services: services(t.pod, objs), Extra: extra,
+		IPs: podIPs(&t.p, t.a.node), Services: t.a.services(t.pod, objs), Extra: extra,
 		Seccomp: filepath.Join(t.a.o.RootDir, "seccomp"), Target: t.target(),
 		Mounts: func(m *v1.VolumeMount, expand func(string) string) (*runtimeapi.Mount, error) {
 			return t.a.disk.Mount(t.pod, m, objs, expand)
