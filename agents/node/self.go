@@ -19,6 +19,7 @@ import (
 
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/projections"
+	"github.com/reprise-run/reprise/projections/write"
 )
 
 // LeaseDuration is for how long a node's Lease holds.
@@ -112,7 +113,7 @@ func (a *Agent) registration(ctx context.Context, sequence uint64, now time.Time
 		n.Spec.PodCIDR = a.o.PodCIDRs[0]
 	}
 	n.Status = a.nodeStatus(ctx, v1.NodeStatus{}, now)
-	raw, err := canonical(n)
+	raw, err := write.Canonical(nil, &n)
 	return events.Decision{
 		Changes: []events.Change{{Type: "node.registered", Object: a.nodeRef(), UID: uid, Data: raw}},
 		Expect:  []events.Expectation{{Object: a.nodeRef()}},
@@ -133,11 +134,11 @@ func (a *Agent) observation(ctx context.Context, e *projections.Entry, now time.
 			typ = "node.ready"
 		}
 	}
-	old, err := canonical(before)
+	old, err := write.Canonical(nil, &before)
 	if err != nil {
 		return d, err
 	}
-	raw, err := canonical(after)
+	raw, err := write.Canonical(nil, &after)
 	if err != nil {
 		return d, err
 	}
@@ -271,7 +272,7 @@ func (a *Agent) renewOnce(ctx context.Context) error {
 	uid := uuid.NewSHA1(uuid.NameSpaceOID, []byte("leases/"+e.UID)).String()
 	seconds := int32(LeaseDuration / time.Second)
 	at := metav1.NewMicroTime(now)
-	raw, err := canonical(coordinationv1.Lease{
+	raw, err := write.Canonical(nil, coordinationv1.Lease{
 		TypeMeta: metav1.TypeMeta{APIVersion: "coordination.k8s.io/v1", Kind: "Lease"},
 		ObjectMeta: metav1.ObjectMeta{
 			Name: ref.Name, Namespace: ref.Namespace, UID: types.UID(uid), CreationTimestamp: e.Meta().CreationTimestamp,

@@ -2,9 +2,7 @@ package node
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -130,14 +128,6 @@ func (w *worker) ending(p *plan.Pod, steps []status.Step, now time.Time) bool {
 
 func runs(p *plan.Pod) bool {
 	return slices.ContainsFunc(p.Containers, func(c plan.Container) bool { return c.State == plan.Running })
-}
-
-func canonical(v any) ([]byte, error) {
-	raw, err := json.Marshal(v)
-	if err != nil {
-		return nil, fmt.Errorf("cannot encode %T: %w", v, err)
-	}
-	return events.Canonical(raw)
 }
 
 // remove tells the cluster that nothing is left of a pod that it has deleted.

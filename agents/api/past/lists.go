@@ -22,7 +22,7 @@ import (
 	"k8s.io/kubernetes/pkg/apis/core"
 	podstorage "k8s.io/kubernetes/pkg/registry/core/pod/storage"
 
-	"github.com/reprise-run/reprise/agents/api/quick"
+	"github.com/reprise-run/reprise/projections/write"
 )
 
 // podLists answers requests for pods, of which a cluster has many, as whole objects in
@@ -197,7 +197,7 @@ func encodePods(b []byte, pods []core.Pod) (_ []byte, err error) {
 		if err := legacyscheme.Scheme.Convert(&pods[i], &pod, nil); err != nil {
 			return b, err
 		}
-		if b, err = quick.Append(b, &pod); err != nil {
+		if b, err = write.Append(b, &pod); err != nil {
 			return b, err
 		}
 		if b = append(b, ','); i == 0 {

@@ -14,6 +14,7 @@ import (
 func Decide(e *projections.Entry, reported v1.PodStatus, steps []Step) (events.Decision, error) {
 	d := events.Decision{Because: e.Sequence, Expect: []events.Expectation{{Object: e.Ref, Sequence: e.Sequence}}}
 	said := newDocument(&reported, e.Lookup("status"))
+	defer said.done()
 	for i := range steps {
 		s := &steps[i]
 		patch, err := said.become(&s.Status)

@@ -2,7 +2,6 @@ package status
 
 import (
 	"cmp"
-	"encoding/json"
 	"reflect"
 	"slices"
 	"strings"
@@ -12,6 +11,7 @@ import (
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/projections/write"
 )
 
 // document is a pod's status as a Go type and in canonical JSON. Most members are the
@@ -19,16 +19,41 @@ import (
 // is encoded or compared.
 type document struct {
 	status *v1.PodStatus
-	values [][]byte // of the members, nil for one that is not there; none before there is a status
+	exists bool     // before there is a status it has no JSON
+	values [][]byte // of the members, nil for one that is not there
+
+	// What the next status is written with.
+	delta v1.PodStatus
+	room  []byte
+	next  [][]byte
+	ops   []events.Op
 }
 
-// newDocument returns that of a status whose canonical JSON is raw, nil for none.
+// documents are those that nobody uses.
+var documents = sync.Pool{New: func() any { return new(document) }}
+
+// newDocument returns that of a status whose canonical JSON is raw, nil for none. Who has
+// it lets go of it with done.
 func newDocument(st *v1.PodStatus, raw []byte) *document {
-	d := &document{status: st}
-	if raw != nil {
-		d.values = spread(raw)
-	}
+	d := documents.Get().(*document)
+	d.status, d.exists = st, raw != nil
+	d.values = spread(d.values, raw)
 	return d
+}
+
+// mostRoom is how large a document may be that is used again.
+const mostRoom = 64 << 10
+
+// done says that the document is not used any more. It keeps nothing of what it was of.
+func (d *document) done() {
+	if cap(d.room) > mostRoom {
+		return
+	}
+	clear(d.values)
+	clear(d.next)
+	clear(d.ops[:cap(d.ops)])
+	*d = document{values: d.values, room: d.room[:0], next: d.next, ops: d.ops}
+	documents.Put(d)
 }
 
 // become makes the document that of another status, and returns the patch of a pod that
@@ -36,45 +61,52 @@ func newDocument(st *v1.PodStatus, raw []byte) *document {
 func (d *document) become(after *v1.PodStatus) ([]byte, error) {
 	before := d.status
 	d.status = after
-	if d.values == nil {
-		raw, err := canonical(after)
+	if !d.exists {
+		raw, err := d.write(after)
 		if err != nil {
 			return nil, err
 		}
-		d.values = spread(raw)
+		d.exists, d.values = true, spread(d.values, raw)
 		return events.AppendPatch(nil, []events.Op{{Op: "add", Path: "/status", Value: raw}}), nil
 	}
-	var delta v1.PodStatus
-	was, is, only := reflect.ValueOf(before).Elem(), reflect.ValueOf(after).Elem(), reflect.ValueOf(&delta).Elem()
+	d.delta = v1.PodStatus{}
+	was, is, only := reflect.ValueOf(before).Elem(), reflect.ValueOf(after).Elem(), reflect.ValueOf(&d.delta).Elem()
 	for _, m := range members() {
 		if value := is.Field(m.index); !shared(was.Field(m.index), value) {
 			only.Field(m.index).Set(value)
 		}
 	}
-	raw, err := canonical(&delta)
+	raw, err := d.write(&d.delta)
 	if err != nil {
 		return nil, err
 	}
-	var ops []events.Op
-	values := spread(raw)
+	d.next, d.ops = spread(d.next, raw), d.ops[:0]
 	for i, m := range members() {
 		if shared(was.Field(m.index), is.Field(m.index)) {
 			continue
 		}
-		ops = events.AppendDiff(ops, "/status/"+m.name, d.values[i], values[i])
-		d.values[i] = values[i]
+		d.ops = events.AppendDiff(d.ops, "/status/"+m.name, d.values[i], d.next[i])
+		d.values[i] = d.next[i]
 	}
-	if len(ops) == 0 {
+	if len(d.ops) == 0 {
 		return nil, nil
 	}
-	return events.AppendPatch(nil, ops), nil
+	return events.AppendPatch(nil, d.ops), nil
+}
+
+// write returns the canonical JSON of a status, which stays as it is while others follow.
+func (d *document) write(st *v1.PodStatus) (raw []byte, err error) {
+	from := len(d.room)
+	d.room, err = write.Canonical(d.room, st)
+	return d.room[from:], err
 }
 
 // spread returns the values of the members of a status in canonical JSON, in the order of
-// members.
-func spread(raw []byte) [][]byte {
+// members, in the memory of others.
+func spread(out [][]byte, raw []byte) [][]byte {
 	all := members()
-	out := make([][]byte, len(all))
+	out = slices.Grow(out[:0], len(all))[:len(all)]
+	clear(out)
 	i := 0
 	for name, value := range events.Members(raw) {
 		name = name[1 : len(name)-1]
@@ -131,12 +163,4 @@ func shared(a, b reflect.Value) bool {
 		return a.UnsafePointer() == b.UnsafePointer()
 	}
 	return a.Equal(b)
-}
-
-func canonical(v any) ([]byte, error) {
-	raw, err := json.Marshal(v)
-	if err != nil {
-		return nil, err
-	}
-	return events.Canonical(raw)
 }

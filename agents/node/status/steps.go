@@ -81,6 +81,9 @@ func (s *steps) add(typ string, n *note) {
 	if n != nil {
 		step.Note, _ = json.Marshal(n) // Strings and numbers always encode.
 	}
+	if s.out == nil {
+		s.out = make([]Step, 0, 3) // mostly a sandbox, a container, and a pod that is ready
+	}
 	s.out = append(s.out, step)
 }
 

@@ -1,8 +1,9 @@
-package quick_test
+package write_test
 
 import (
 	"bytes"
 	"encoding/json"
+	"iter"
 	"math/rand"
 	"testing"
 	"time"
@@ -12,23 +13,63 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
 	kubefuzzer "k8s.io/kubernetes/pkg/api/testing"
 
-	"github.com/reprise-run/reprise/agents/api/quick"
+	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/projections/write"
 )
 
 // appends compares with encoding/json, to which upstream leaves what it answers.
 func appends(t *testing.T, o any) {
 	t.Helper()
 	want, wrong := json.Marshal(o)
-	got, err := quick.Append([]byte("x"), o)
+	got, err := write.Append([]byte("x"), o)
 	if (err == nil) != (wrong == nil) {
 		t.Fatalf("%T fails with %v, and in encoding/json with %v", o, err, wrong)
 	}
 	if err == nil && !bytes.Equal(got[1:], want) {
 		t.Fatalf("%T reads\n%s\nand by encoding/json\n%s", o, got[1:], want)
+	}
+	got, err = write.Canonical([]byte("x"), o)
+	if (err == nil) != (wrong == nil) {
+		t.Fatalf("%T fails with %v, and in encoding/json with %v", o, err, wrong)
+	}
+	if err != nil {
+		return
+	}
+	if want, err = events.Canonical(want); err != nil || !bytes.Equal(got[1:], want) {
+		t.Fatalf("%T reads\n%s\nand is canonical as\n%s\n%v", o, got[1:], want, err)
+	}
+}
+
+// kinds yields each kind of object that upstream has, in each version that it is served in.
+func kinds(t *testing.T) iter.Seq2[schema.GroupVersionKind, schema.GroupVersion] {
+	return func(yield func(schema.GroupVersionKind, schema.GroupVersion) bool) {
+		for kind := range legacyscheme.Scheme.AllKnownTypes() {
+			if kind.Version != runtime.APIVersionInternal {
+				continue
+			}
+			example, err := legacyscheme.Scheme.New(kind)
+			must(t, err)
+			if _, ok := example.(metav1.ObjectMetaAccessor); !ok {
+				continue
+			}
+			for _, version := range legacyscheme.Scheme.PrioritizedVersionsForGroup(kind.Group) {
+				if legacyscheme.Scheme.Recognizes(version.WithKind(kind.Kind)) && !yield(kind, version) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -36,7 +77,7 @@ func appends(t *testing.T, o any) {
 func TestAppendsAsUpstream(t *testing.T) {
 	fill := fuzzer.FuzzerFor(kubefuzzer.FuzzerFuncs, rand.NewSource(2), legacyscheme.Codecs)
 	tried := 0
-	for kind, version := range storedKinds(t) {
+	for kind, version := range kinds(t) {
 		for range 30 {
 			o, err := legacyscheme.Scheme.New(kind)
 			must(t, err)
@@ -107,25 +148,39 @@ func TestAppendsWhatIsUnusual(t *testing.T) {
 	}
 }
 
+// somePod is a pod that runs, as it is stored.
+var somePod = []byte(`{"apiVersion":"v1","kind":"Pod","metadata":{"creationTimestamp":"2026-01-01T00:00:00Z","generateName":"web-7c9-","labels":{"app":"web","pod-template-hash":"7c9"},"name":"web-7c9-x2x2x","namespace":"shop","ownerReferences":[{"apiVersion":"apps/v1","blockOwnerDeletion":true,"controller":true,"kind":"ReplicaSet","name":"web-7c9","uid":"0c5b4f0e-5a0c-4b1e-9a57-6f3c6f6f7d10"}],"uid":"1c5b4f0e-5a0c-4b1e-9a57-6f3c6f6f7d11"},"spec":{"containers":[{"image":"img","imagePullPolicy":"Always","name":"c","resources":{"requests":{"cpu":"10m","memory":"16Mi"}},"terminationMessagePath":"/dev/termination-log","terminationMessagePolicy":"File","volumeMounts":[{"mountPath":"/var/run/secrets/kubernetes.io/serviceaccount","name":"kube-api-access-4xz5l","readOnly":true}]}],"dnsPolicy":"ClusterFirst","enableServiceLinks":true,"nodeName":"n1","preemptionPolicy":"PreemptLowerPriority","priority":0,"restartPolicy":"Always","schedulerName":"default-scheduler","securityContext":{},"serviceAccount":"default","serviceAccountName":"default","terminationGracePeriodSeconds":30,"tolerations":[{"effect":"NoExecute","key":"node.kubernetes.io/not-ready","operator":"Exists","tolerationSeconds":300}],"volumes":[{"name":"kube-api-access-4xz5l","projected":{"defaultMode":420,"sources":[{"serviceAccountToken":{"expirationSeconds":3607,"path":"token"}},{"configMap":{"items":[{"key":"ca.crt","path":"ca.crt"}],"name":"kube-root-ca.crt"}}]}}]},"status":{"conditions":[{"lastTransitionTime":"2026-01-01T00:00:00Z","status":"True","type":"Ready"}],"phase":"Running","podIP":"10.128.0.2","podIPs":[{"ip":"10.128.0.2"}],"qosClass":"Burstable","startTime":"2026-01-01T00:00:00Z"}}`)
+
 // BenchmarkAppend writes a pod as upstream does and quickly.
 func BenchmarkAppend(b *testing.B) {
 	var pod v1.Pod
 	must(b, json.Unmarshal(somePod, &pod))
 	pod.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "m", FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:metadata":{"f:labels":{".":{},"f:app":{}}},"f:spec":{"f:containers":{"k:{\"name\":\"c\"}":{".":{},"f:image":{}}}}}`)}}}
+	for name, quickly := range map[string]func([]byte, any) ([]byte, error){"quick": write.Append, "canonical": write.Canonical} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			var to []byte
+			var err error
+			for b.Loop() {
+				to, err = quickly(to[:0], &pod)
+				must(b, err)
+			}
+		})
+	}
+	var to bytes.Buffer
 	b.Run("upstream", func(b *testing.B) {
 		b.ReportAllocs()
-		var to bytes.Buffer
 		for b.Loop() {
 			to.Reset()
 			must(b, json.NewEncoder(&to).Encode(&pod))
 		}
 	})
-	b.Run("quick", func(b *testing.B) {
+	b.Run("upstream, made canonical", func(b *testing.B) {
 		b.ReportAllocs()
-		var to []byte
-		var err error
 		for b.Loop() {
-			to, err = quick.Append(to[:0], &pod)
+			to.Reset()
+			must(b, json.NewEncoder(&to).Encode(&pod))
+			_, err := events.Canonical(to.Bytes())
 			must(b, err)
 		}
 	})

@@ -1,7 +1,8 @@
-package quick
+package write
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 	"unsafe"
 
@@ -38,21 +39,24 @@ func appendStruct(members []member) appender {
 	}
 }
 
-// membersOf returns the members of a struct. It is not plain if encoding/json has to think
-// about them. How to append values of a type says how.
-func membersOf(t reflect.Type, how func(reflect.Type) appender) (members []member, isPlain bool) {
+// members returns the members of a struct in the order in which they are written. It is not
+// plain if encoding/json has to think about them.
+func (m maker) members(t reflect.Type) (members []member, isPlain bool) {
 	fields, isPlain := parse.Fields(t)
 	for _, f := range fields {
-		m := member{name: `"` + f.Name + `":`, offset: f.Offset, append: how(f.Type)}
+		one := member{name: `"` + f.Name + `":`, offset: f.Offset, append: m.appender(f.Type)}
 		for _, o := range strings.Split(f.Options, ",") {
 			switch o {
 			case "omitempty":
-				m.absent = either(m.absent, emptyIn(f.Type))
+				one.absent = either(one.absent, emptyIn(f.Type))
 			case "omitzero":
-				m.absent = either(m.absent, zeroIn(f.Type))
+				one.absent = either(one.absent, zeroIn(f.Type))
 			}
 		}
-		members = append(members, m)
+		members = append(members, one)
+	}
+	if m.canonical {
+		slices.SortFunc(members, func(a, b member) int { return strings.Compare(a.name, b.name) })
 	}
 	return members, isPlain
 }
