@@ -122,6 +122,8 @@ type Agent struct {
 
 	running sync.WaitGroup
 
+	// found is what the node found when it looked at itself last, and had nothing to tell.
+	found atomic.Pointer[self]
 	// links are the variables that were made of services last.
 	links atomic.Pointer[links]
 

@@ -112,7 +112,7 @@ func (a *Agent) registration(ctx context.Context, sequence uint64, now time.Time
 	if len(a.o.PodCIDRs) > 0 {
 		n.Spec.PodCIDR = a.o.PodCIDRs[0]
 	}
-	n.Status = a.nodeStatus(ctx, v1.NodeStatus{}, now)
+	n.Status = a.nodeStatus(a.look(ctx, v1.NodeStatus{}), v1.NodeStatus{}, now)
 	raw, err := write.Canonical(nil, &n)
 	return events.Decision{
 		Changes: []events.Change{{Type: "node.registered", Object: a.nodeRef(), UID: uid, Data: raw}},
@@ -123,8 +123,14 @@ func (a *Agent) registration(ctx context.Context, sequence uint64, now time.Time
 func (a *Agent) observation(ctx context.Context, e *projections.Entry, now time.Time) (events.Decision, error) {
 	d := events.Decision{Because: e.Sequence, Expect: []events.Expectation{{Object: e.Ref, Sequence: e.Sequence}}}
 	before := projections.As[v1.Node](e).Status
-	after := a.nodeStatus(ctx, before, now)
+	found := a.look(ctx, before)
+	if last := a.found.Load(); last != nil && last.told == e && last.equal(found) {
+		return d, nil
+	}
+	after := a.nodeStatus(found, before, now)
 	if apiequality.Semantic.DeepEqual(before, after) {
+		found.told = e
+		a.found.Store(&found)
 		return d, nil
 	}
 	typ := "node.observed"
@@ -157,9 +163,40 @@ func ready(st v1.NodeStatus) bool {
 	return false
 }
 
-// nodeStatus is how the node is now.
-func (a *Agent) nodeStatus(ctx context.Context, before v1.NodeStatus, now time.Time) v1.NodeStatus {
-	m := a.o.Machine()
+// self is what a node finds when it looks at itself.
+type self struct {
+	machine Machine
+	images  []v1.ContainerImage
+	unready string // why the runtime cannot run pods, empty if it can
+
+	// told is the version of the node that says all of it.
+	told *projections.Entry
+}
+
+// equal says whether a node has found the same again.
+func (s *self) equal(o self) bool {
+	return s.machine == o.machine && s.unready == o.unready && slices.EqualFunc(s.images, o.images, func(x, y v1.ContainerImage) bool {
+		return x.SizeBytes == y.SizeBytes && slices.Equal(x.Names, y.Names)
+	})
+}
+
+// look looks at the node. What does not answer is as it was told before.
+func (a *Agent) look(ctx context.Context, before v1.NodeStatus) self {
+	s := self{machine: a.o.Machine(), images: before.Images, unready: a.unready(ctx)}
+	s.machine.Info.KubeletVersion = a.o.KubernetesVersion
+	s.machine.Info.ContainerRuntimeVersion = before.NodeInfo.ContainerRuntimeVersion
+	if v, err := a.o.Containers.Version(ctx, &runtimeapi.VersionRequest{}); err == nil {
+		s.machine.Info.ContainerRuntimeVersion = v.RuntimeName + "://" + strings.TrimPrefix(v.RuntimeVersion, "v")
+	}
+	if list, err := a.o.Images.ListImages(ctx, &runtimeapi.ListImagesRequest{}); err == nil {
+		s.images = images(list.Images)
+	}
+	return s
+}
+
+// nodeStatus is how the node is, by what it has found.
+func (a *Agent) nodeStatus(found self, before v1.NodeStatus, now time.Time) v1.NodeStatus {
+	m := found.machine
 	st := *before.DeepCopy()
 	st.Capacity, st.Allocatable = m.capacity(a.o.MaxPods), m.allocatable(a.o.MaxPods)
 	st.Addresses = nil
@@ -169,21 +206,13 @@ func (a *Agent) nodeStatus(ctx context.Context, before v1.NodeStatus, now time.T
 	// The API server finds the node's agent by this name.
 	st.Addresses = append(st.Addresses, v1.NodeAddress{Type: v1.NodeHostName, Address: a.o.Name})
 	st.DaemonEndpoints.KubeletEndpoint.Port = 10250
-	m.Info.KubeletVersion = a.o.KubernetesVersion
-	m.Info.ContainerRuntimeVersion = before.NodeInfo.ContainerRuntimeVersion
-	if v, err := a.o.Containers.Version(ctx, &runtimeapi.VersionRequest{}); err == nil {
-		m.Info.ContainerRuntimeVersion = v.RuntimeName + "://" + strings.TrimPrefix(v.RuntimeVersion, "v")
-	}
-	st.NodeInfo = m.Info
-	if list, err := a.o.Images.ListImages(ctx, &runtimeapi.ListImagesRequest{}); err == nil {
-		st.Images = images(list.Images)
-	}
+	st.NodeInfo, st.Images = m.Info, found.images
 	well := "reprise says that the node is well"
 	for _, c := range []v1.NodeConditionType{v1.NodeMemoryPressure, v1.NodeDiskPressure, v1.NodePIDPressure} {
 		nodeCondition(&st, c, v1.ConditionFalse, "KubeletHasSufficient"+strings.TrimSuffix(string(c), "Pressure"), well, now)
 	}
-	if why := a.unready(ctx); why != "" {
-		nodeCondition(&st, v1.NodeReady, v1.ConditionFalse, "KubeletNotReady", why, now)
+	if found.unready != "" {
+		nodeCondition(&st, v1.NodeReady, v1.ConditionFalse, "KubeletNotReady", found.unready, now)
 	} else {
 		nodeCondition(&st, v1.NodeReady, v1.ConditionTrue, "KubeletReady", well, now)
 	}
