@@ -28,7 +28,7 @@ var (
 	serverHeadroom = headroom{usual: 100, busy: 128 << 20, spared: 224 << 20, most: 3 << 30, least: 40}
 	// hollowHeadroom is generous while the heap is small: what collecting it costs is
 	// time that the servers do not have.
-	hollowHeadroom = headroom{usual: 300, most: 1280 << 20, least: 40}
+	hollowHeadroom = headroom{usual: 300, busy: 512 << 20, most: 1280 << 20, least: 40}
 )
 
 // soon is within what time of the last one a collection says that much is done.

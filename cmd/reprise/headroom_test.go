@@ -33,7 +33,8 @@ func TestHeadroom(t *testing.T) {
 		{serverHeadroom, 200 << 20, time.Second, 64},
 		{serverHeadroom, 480 << 20, time.Second, 53},
 		{serverHeadroom, 4800 << 20, time.Second, 64},
-		{hollowHeadroom, 100 << 20, time.Second, 300},
+		{hollowHeadroom, 100 << 20, time.Hour, 300},
+		{hollowHeadroom, 100 << 20, time.Second, 512},
 	} {
 		if got := c.h.percent(c.live, c.after); got != c.want {
 			t.Errorf("with %d MB in use after %v the heap may grow by %d %%, want %d", c.live>>20, c.after, got, c.want)
