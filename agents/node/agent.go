@@ -33,6 +33,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"k8s.io/utils/clock"
 
+	"github.com/reprise-run/reprise/agents/crew"
 	"github.com/reprise-run/reprise/agents/node/crispec"
 	"github.com/reprise-run/reprise/agents/node/hooks"
 	"github.com/reprise-run/reprise/agents/node/probes"
@@ -99,7 +100,7 @@ type Options struct {
 	// MaxPods is how many pods the node takes, 110 if zero.
 	MaxPods int
 	// Crew runs what is done for pods; the agent has one of its own if it is nil.
-	Crew *Crew
+	Crew *crew.Crew
 	// Clock and Log may be nil.
 	Clock clock.WithTicker
 	Log   *slog.Logger
@@ -117,7 +118,7 @@ type Agent struct {
 	probes *probes.Prober
 	hooks  *hooks.Caller
 	slots  chan struct{}
-	crew   *Crew
+	crew   *crew.Crew
 	log    *slog.Logger
 
 	running sync.WaitGroup
@@ -189,7 +190,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer a.waking(nil)
 	defer cancel()
 	if a.o.Crew == nil {
-		a.crew = NewCrew(ctx)
+		a.crew = crew.New(ctx)
 	}
 	a.waking(func(w *worker) {
 		a.running.Add(1)

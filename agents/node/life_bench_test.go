@@ -14,6 +14,7 @@ import (
 
 	"github.com/reprise-run/reprise/agents/bus"
 	"github.com/reprise-run/reprise/agents/bus/feed"
+	"github.com/reprise-run/reprise/agents/crew"
 	"github.com/reprise-run/reprise/agents/node"
 	"github.com/reprise-run/reprise/agents/sim/hollow"
 	"github.com/reprise-run/reprise/events"
@@ -119,7 +120,7 @@ func newLives(b *testing.B) *lives {
 
 // join starts the nodes, on one connection.
 func (l *lives) join(server *jetstream.Server) {
-	timeline, crew := hollow.NewTimeline(clock.RealClock{}), node.NewCrew(l.ctx)
+	timeline, workers := hollow.NewTimeline(clock.RealClock{}), crew.New(l.ctx)
 	go timeline.Run(l.ctx)
 	place, err := bus.NewNodes("reprise", "all", []string{nodeName(0)})
 	l.check(err)
@@ -135,7 +136,7 @@ func (l *lives) join(server *jetstream.Server) {
 		runtime := hollow.New(hollow.Options{Node: nodeName(n), Pods: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(n)}), 16), Timeline: timeline})
 		agent, err := node.New(node.Options{
 			Name: nodeName(n), Version: "test", Projection: mirror, Proposer: proposer, Addresses: []string{"10.0.0.1"}, MaxPods: 1 << 20,
-			Containers: runtime, Images: runtime, Disk: hollow.NewDisk(), Prober: hollow.Probes{}, Crew: crew,
+			Containers: runtime, Images: runtime, Disk: hollow.NewDisk(), Prober: hollow.Probes{}, Crew: workers,
 			Alive:   func(context.Context) (bool, error) { return false, nil },
 			Machine: func() node.Machine { return node.Machine{CPUs: 8, Memory: 1 << 40, Disk: 1 << 40} },
 			Log:     slog.New(slog.DiscardHandler),

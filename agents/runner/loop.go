@@ -107,7 +107,7 @@ func (r *Runner) created(v View, objects projections.Reader, volatile bool) (mar
 	for resource := range objects.Resources() {
 		for e := range objects.List(resource.Group, resource.Resource, "") {
 			ev := &events.Event{Sequence: e.Sequence, Object: e.Ref, UID: e.UID}
-			marks = append(marks, r.marks(v, []projections.Change{{Event: ev, After: e}}, volatile)...)
+			marks = r.marks(marks, v, []projections.Change{{Event: ev, After: e}}, volatile)
 		}
 	}
 	return marks
@@ -130,9 +130,8 @@ type mark struct {
 	because uint64
 }
 
-// marks are what changes concern, which v has folded.
-func (r *Runner) marks(v View, changes []projections.Change, volatile bool) []mark {
-	var all []mark
+// marks appends what changes concern, which v has folded.
+func (r *Runner) marks(all []mark, v View, changes []projections.Change, volatile bool) []mark {
 	for _, c := range changes {
 		because := c.Event.Sequence
 		if volatile {

@@ -35,7 +35,7 @@ func (r *Runner) Stepper(t Threads) *Stepper {
 // that of the volatile objects.
 func (s *Stepper) Fold(changes []projections.Change, volatile bool) {
 	v := s.loop.view()
-	s.loop.hear(v.Sequence(), s.loop.marks(v, changes, volatile))
+	s.loop.hear(v.Sequence(), s.loop.marks(nil, v, changes, volatile))
 }
 
 // Step puts to work what can be decided now. It is called again after Fold, when

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/reprise-run/reprise/agents/crew"
 	"github.com/reprise-run/reprise/projections/live"
 )
 
@@ -39,8 +40,9 @@ func Together(ctx context.Context, runners ...*Runner) error {
 func follow(ctx context.Context, runners []*Runner) error {
 	readers, ctx := errgroup.WithContext(ctx)
 	drives := make([]*drive, len(runners))
+	workers := crew.New(ctx)
 	for i, r := range runners {
-		drives[i] = newDrive(ctx, r)
+		drives[i] = newDrive(ctx, r, workers)
 	}
 	defer func() {
 		for _, d := range drives {
@@ -68,6 +70,7 @@ func read(ctx context.Context, p live.Projection, after uint64, drives []*drive,
 	if err != nil {
 		return fmt.Errorf("cannot follow the changes after sequence %d: %w", after, err)
 	}
+	var marks []mark
 	for {
 		batch, err := changes.Next(ctx)
 		if err != nil {
@@ -75,7 +78,8 @@ func read(ctx context.Context, p live.Projection, after uint64, drives []*drive,
 		}
 		v := drives[0].loop.view()
 		for _, d := range drives {
-			d.hear(ctx, v.Sequence(), d.loop.marks(v, batch, volatile))
+			marks = d.loop.marks(marks[:0], v, batch, volatile)
+			d.hear(ctx, v.Sequence(), marks)
 		}
 	}
 }
@@ -91,8 +95,8 @@ type drive struct {
 	rings time.Time // is when the timer rings, zero if it does not
 }
 
-func newDrive(ctx context.Context, r *Runner) *drive {
-	d := &drive{}
+func newDrive(ctx context.Context, r *Runner, workers *crew.Crew) *drive {
+	d := &drive{workers: goroutines{crew: workers}}
 	d.loop = loop{Runner: r, queue: newQueue(r.gather), threads: &d.workers, give: func(all []result) []job { return d.finish(ctx, all) }}
 	d.timer = time.AfterFunc(never, func() { d.ring(ctx) })
 	return d
@@ -151,11 +155,25 @@ func (d *drive) halt() {
 	d.workers.Wait()
 }
 
-// goroutines are the Threads of Run.
-type goroutines struct{ sync.WaitGroup }
+// goroutines are the Threads of Run: those of a crew that all deciders share.
+type goroutines struct {
+	crew *crew.Crew
+	sync.WaitGroup
+}
+
+// Go implements Threads.
+func (g *goroutines) Go(f func()) { g.goIn(&g.WaitGroup, f) }
+
+func (g *goroutines) goIn(group *sync.WaitGroup, f func()) {
+	group.Add(1)
+	g.crew.Go(func() {
+		defer group.Done()
+		f()
+	})
+}
 
 // All implements Threads.
-func (*goroutines) All(n, limit int, f func(i int)) {
+func (g *goroutines) All(n, limit int, f func(i int)) {
 	var all sync.WaitGroup
 	var taken atomic.Int64
 	some := func() {
@@ -164,7 +182,7 @@ func (*goroutines) All(n, limit int, f func(i int)) {
 		}
 	}
 	for range min(n, limit) - 1 {
-		all.Go(some)
+		g.goIn(&all, some)
 	}
 	some()
 	all.Wait()

@@ -19,7 +19,7 @@ import (
 
 	"github.com/reprise-run/reprise/agents/bus"
 	"github.com/reprise-run/reprise/agents/bus/roster"
-	"github.com/reprise-run/reprise/agents/node"
+	"github.com/reprise-run/reprise/agents/crew"
 	"github.com/reprise-run/reprise/agents/sim/hollow"
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/events/jetstream"
@@ -98,7 +98,7 @@ func (o *agentOptions) run(ctx context.Context) error {
 	}
 	f := &fleet{
 		o: o, log: slog.New(slog.NewTextHandler(o.Stderr, &slog.HandlerOptions{Level: level})),
-		timeline: hollow.NewTimeline(clock.RealClock{}), crew: node.NewCrew(ctx), joining: make(chan struct{}, joining), joined: make(chan struct{}, o.hollow),
+		timeline: hollow.NewTimeline(clock.RealClock{}), crew: crew.New(ctx), joining: make(chan struct{}, joining), joined: make(chan struct{}, o.hollow),
 	}
 	if o.profile != "" {
 		data, err := os.ReadFile(o.profile)

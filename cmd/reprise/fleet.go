@@ -14,6 +14,7 @@ import (
 	"github.com/reprise-run/reprise/agents/bus/calls"
 	"github.com/reprise-run/reprise/agents/bus/feed"
 	"github.com/reprise-run/reprise/agents/bus/presence"
+	"github.com/reprise-run/reprise/agents/crew"
 	"github.com/reprise-run/reprise/agents/node"
 	"github.com/reprise-run/reprise/agents/sim/hollow"
 	"github.com/reprise-run/reprise/events"
@@ -28,7 +29,7 @@ type fleet struct {
 	log      *slog.Logger
 	profile  hollow.Profile
 	timeline *hollow.Timeline
-	crew     *node.Crew
+	crew     *crew.Crew
 	// joining holds a place for each node that joins, and joined those that have.
 	joining chan struct{}
 	joined  chan struct{}

@@ -1,13 +1,13 @@
-package node
+// Package crew has goroutines do one thing after the other. To look at a pod, or to judge a
+// command, takes a deep stack for a moment, and a new goroutine has to grow one step by step.
+package crew
 
 import (
 	"context"
 	"sync/atomic"
 )
 
-// Crew runs what agents do for their pods, each thing beside all else, on goroutines that
-// are used again. To look at a pod takes a deep stack for a moment, and a new goroutine has to
-// grow one step by step. The agents of a process share one.
+// Crew runs what it is given, each thing beside all else, on goroutines that are used again.
 type Crew struct {
 	ctx  context.Context
 	next chan func()
@@ -17,8 +17,8 @@ type Crew struct {
 // spare is how many goroutines of a crew wait for something to do at most.
 const spare = 32
 
-// NewCrew returns a crew whose idle goroutines leave when ctx ends.
-func NewCrew(ctx context.Context) *Crew { return &Crew{ctx: ctx, next: make(chan func())} }
+// New returns a crew whose idle goroutines leave when ctx ends.
+func New(ctx context.Context) *Crew { return &Crew{ctx: ctx, next: make(chan func())} }
 
 // Go has f run beside the caller.
 func (c *Crew) Go(f func()) {

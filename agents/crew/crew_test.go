@@ -1,4 +1,4 @@
-package node
+package crew
 
 import (
 	"context"
@@ -9,7 +9,7 @@ import (
 func TestACrewIsUsedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		c := NewCrew(ctx)
+		c := New(ctx)
 		idle := func(want int32, when string) {
 			t.Helper()
 			synctest.Wait()
