@@ -8,6 +8,8 @@
 package projections
 
 import (
+	"bytes"
+	"slices"
 	"sync/atomic"
 	"unique"
 
@@ -59,6 +61,17 @@ func (e *Entry) Lookup(names ...string) []byte { return e.outline.Lookup(e.Raw, 
 type Change struct {
 	Event         *events.Event
 	Before, After *Entry
+}
+
+// Mentions says whether a change may be one of what is at these paths of the object, or
+// below, as far as its patch tells: each is the beginning of a path, as a patch has it, with the
+// quote before. It costs much less than to look at the object, and most changes are of a status.
+func (c Change) Mentions(paths [][]byte) bool {
+	patch := c.Event.Data
+	if c.Before == nil || c.After == nil || !bytes.HasPrefix(patch, []byte("[")) || bytes.IndexByte(patch, '\\') >= 0 {
+		return true // It is of all, or a path may be written in another way.
+	}
+	return slices.ContainsFunc(paths, func(path []byte) bool { return bytes.Contains(patch, path) })
 }
 
 // Entry is the version that the change is about: the one after it, or for a

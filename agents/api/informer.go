@@ -114,7 +114,7 @@ func watchPods(ctx context.Context, p live.Projection, from string) (watch.Inter
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	w := &podWatch{events: make(chan watch.Event), cancel: cancel}
+	w := &podWatch{events: make(chan watch.Event, 64), cancel: cancel}
 	go w.run(ctx, changes)
 	return w, nil
 }
@@ -148,12 +148,21 @@ func concerns(c projections.Change) bool {
 	if c.Before == nil || c.After == nil {
 		return true
 	}
+	if !c.Mentions(judged) {
+		return false
+	}
 	for _, part := range [...][]string{{"spec"}, {"metadata"}, {"status", "resourceClaimStatuses"}, {"status", "extendedResourceClaimStatus"}} {
 		if !bytes.Equal(c.Before.Lookup(part...), c.After.Lookup(part...)) {
 			return true
 		}
 	}
 	return false
+}
+
+// judged are the paths of a pod by which others judge.
+var judged = [][]byte{
+	[]byte(`"path":""`), []byte(`"/spec`), []byte(`"/metadata`), []byte(`"/status"`),
+	[]byte(`"/status/resourceClaimStatuses`), []byte(`"/status/extendedResourceClaimStatus`),
 }
 
 // podEvents are the changes of pods that concern who follows, the last version of each:

@@ -102,11 +102,18 @@ func TestStatusConcernsNobody(t *testing.T) {
 		"an extended claim": {pod(`"uid":"u"`, `"nodeName":"n"`, `"extendedResourceClaimStatus":{"resourceClaimName":"c"},"phase":"Pending"`), true},
 		"a removal":         {nil, true},
 	} {
-		if got := concerns(projections.Change{Before: before, After: test.after}); got != test.want {
+		var patch []byte
+		if test.after != nil {
+			var err error
+			if patch, err = events.Diff(before.Raw, test.after.Raw); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := concerns(projections.Change{Event: &events.Event{Data: patch}, Before: before, After: test.after}); got != test.want {
 			t.Errorf("%s concerns those who judge: %v, want %v", name, got, test.want)
 		}
 	}
-	if !concerns(projections.Change{After: before}) {
+	if !concerns(projections.Change{Event: &events.Event{Data: before.Raw}, After: before}) {
 		t.Error("a new pod concerns nobody")
 	}
 }

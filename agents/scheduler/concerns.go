@@ -23,7 +23,7 @@ func (s *Scheduler) Concerns(v runner.View, c projections.Change) []events.Ref {
 	case events.Ref{Resource: "persistentvolumeclaims"}, events.Ref{Resource: "persistentvolumes"}, events.Ref{Group: "storage.k8s.io", Resource: "storageclasses"}:
 		concerned = s.anyWaits(v)
 	case events.Ref{Resource: "pods"}:
-		concerned = mayMatter(c) && (s.asksForNode(c) || (freesRoom(c) && s.anyWaits(v)))
+		concerned = c.Mentions(telling) && (s.asksForNode(c) || (freesRoom(c) && s.anyWaits(v)))
 	}
 	if !concerned {
 		return nil
@@ -31,21 +31,8 @@ func (s *Scheduler) Concerns(v runner.View, c projections.Change) []events.Ref {
 	return []events.Ref{queue}
 }
 
-// mayMatter says whether a change of a pod is worth decoding it. Most are a
-// status, of which only the end of the pod and a resize make room.
-func mayMatter(c projections.Change) bool {
-	if c.Before == nil || c.After == nil {
-		return true
-	}
-	for _, path := range telling {
-		if bytes.Contains(c.Event.Data, path) {
-			return true
-		}
-	}
-	return false
-}
-
-// telling are beginnings of paths in a patch that may be about room or queue.
+// telling are the paths of a pod that may be about room or queue. Of a status only the end of
+// the pod and a resize make room.
 var telling = [][]byte{
 	[]byte(`"/metadata/labels`), []byte(`"/spec`), []byte(`"/status"`), []byte(`"/status/phase"`), []byte(`/allocatedResources`), []byte(`"allocatedResources"`),
 }

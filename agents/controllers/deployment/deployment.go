@@ -78,7 +78,7 @@ func concernedByReplicaSet(v runner.View, c projections.Change) []events.Ref {
 // concernedByPod names the Deployment that waits for a pod's end before it makes
 // new ones.
 func concernedByPod(v runner.View, c projections.Change) []events.Ref {
-	if c.After != nil && !ended(c.After) {
+	if c.After != nil && !(c.Mentions(phase) && ended(c.After)) {
 		return nil
 	}
 	pod := c.Entry()

@@ -14,6 +14,9 @@ import (
 	"github.com/reprise-run/reprise/projections"
 )
 
+// phase is the path of a pod that says whether it has ended.
+var phase = [][]byte{[]byte(`"/status"`), []byte(`"/status/phase"`)}
+
 // ended says whether all that ran of a pod has ended for good.
 func ended(pod *projections.Entry) bool {
 	phase, _ := events.Text(pod.Lookup("status", "phase"))
