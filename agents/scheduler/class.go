@@ -19,6 +19,8 @@ type batch struct {
 	*memo
 	trace   *projections.Trace // of the view
 	classes map[string]*class
+	latest  *v1.Pod // the last pod that a class was looked up for, if it has to do with nothing else
+	like    *class  // that of latest
 	taken   []taking
 
 	// The rest is for pods that have to do with others. See neighbours.
@@ -142,14 +144,32 @@ func (b *batch) class(p *v1.Pod, volumes []*projections.Entry) *class {
 	if len(b.policy.Spread) > 0 {
 		spread = b.constraints(p)
 	}
-	key := classKey(p, b.isRelated(p), spread, volumes)
-	if c, ok := b.classes[key]; ok {
-		return c
+	related := b.isRelated(p)
+	alone := !related && len(volumes) == 0
+	if alone && b.latest != nil && areOne(&p.Spec, &b.latest.Spec) {
+		return b.like
 	}
-	c := newClass(b, key, p, volumes)
-	b.classes[key] = c
+	key := classKey(p, related, spread, volumes)
+	c, ok := b.classes[key]
+	if !ok {
+		c = newClass(b, key, p, volumes)
+		b.classes[key] = c
+	}
+	if alone {
+		b.latest, b.like = p, c
+	}
 	return c
 }
+
+// areOne says whether two specs share the memory of all that classKey is made of, as those
+// of one template do that have no selector and no overhead.
+func areOne(a, b *v1.PodSpec) bool {
+	return isOne(a.Containers, b.Containers) && isOne(a.InitContainers, b.InitContainers) && isOne(a.Volumes, b.Volumes) &&
+		isOne(a.Tolerations, b.Tolerations) && a.Affinity == b.Affinity && a.Resources == b.Resources &&
+		len(a.NodeSelector)+len(b.NodeSelector)+len(a.Overhead)+len(b.Overhead) == 0
+}
+
+func isOne[T any](a, b []T) bool { return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0]) }
 
 // classKey is all of a pod that the scheduler looks at, as text: with what other
 // pods see of it, if it has to do with them.

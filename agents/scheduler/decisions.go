@@ -12,6 +12,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/reprise-run/reprise/agents/runner"
 	"github.com/reprise-run/reprise/events"
 )
 
@@ -23,7 +24,7 @@ var copied = []string{v1.LabelTopologyRegion, v1.LabelTopologyZone}
 // subresource of the API changes.
 func bind(p waitingPod, node *v1.Node, note []byte, now time.Time) events.Decision {
 	ops := labelOps(p.pod, node)
-	ops = append(ops, events.Op{Op: "add", Path: "/spec/nodeName", Value: encode(node.Name)})
+	ops = append(ops, events.Op{Op: "add", Path: "/spec/nodeName", Value: runner.Encode(node.Name)})
 	op, _ := conditionOp(p.pod, v1.PodCondition{Type: v1.PodScheduled, Status: v1.ConditionTrue}, now)
 	ops = append(ops, op)
 	if p.pod.Status.NominatedNodeName != "" {
@@ -102,7 +103,7 @@ func labelOps(p *v1.Pod, node *v1.Node) []events.Op {
 			continue
 		}
 		fresh[key] = value
-		ops = append(ops, events.Op{Op: "add", Path: "/metadata/labels/" + strings.ReplaceAll(key, "/", "~1"), Value: encode(value)})
+		ops = append(ops, events.Op{Op: "add", Path: "/metadata/labels/" + strings.ReplaceAll(key, "/", "~1"), Value: runner.Encode(value)})
 	}
 	if len(p.Labels) == 0 && len(fresh) > 0 {
 		return []events.Op{{Op: "add", Path: "/metadata/labels", Value: encode(fresh)}}
