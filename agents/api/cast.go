@@ -118,11 +118,11 @@ func (c *cast) fits(pod *core.Pod) bool {
 	for _, name := range renamed {
 		*name = c.token
 	}
-	want := *c.admitted
-	fields := [1]metav1.ManagedFieldsEntry{c.admitted.ManagedFields[0]}
-	fields[0].Time = pod.ManagedFields[0].Time
-	want.Name, want.ManagedFields = pod.Name, fields[:]
-	if quick.Equal(&want, pod) {
+	name, wrote := pod.Name, pod.ManagedFields[0].Time
+	pod.Name, pod.ManagedFields[0].Time = c.admitted.Name, c.admitted.ManagedFields[0].Time
+	same := quick.Equal(c.admitted, pod)
+	pod.Name, pod.ManagedFields[0].Time = name, wrote
+	if same {
 		return true
 	}
 	for _, name := range renamed {

@@ -95,8 +95,10 @@ func (l *lane) find(c runner.Command, actor events.Actor) (*lane, *mould) {
 		return nil, nil
 	}
 	before, behind, ok := events.Around(c.Body, "metadata", "name")
-	name, _ := events.Text(events.Lookup(c.Body, "metadata", "name"))
-	if !ok || name != c.Object.Name {
+	if !ok {
+		return nil, nil
+	}
+	if name, _ := events.Text(c.Body[len(before) : len(c.Body)-len(behind)]); name != c.Object.Name {
 		return nil, nil
 	}
 	l.mu.Lock()

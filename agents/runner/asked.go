@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"bufio"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
@@ -106,7 +107,8 @@ func volatileDecision(d events.Decision) bool {
 // Digest is a hash of all that the result would do, in order: its commands and
 // decisions, and not when it asks to be woken.
 func (r Result) Digest() string {
-	d := make(digest, 0, r.size())
+	sum := sha256.New()
+	d := digest{bufio.NewWriterSize(sum, 512)}
 	for i := range r.Commands {
 		c := &r.Commands[i]
 		d.text("command")
@@ -139,34 +141,30 @@ func (r Result) Digest() string {
 			d.number(x.Sequence)
 		}
 	}
-	sum := sha256.Sum256(d)
-	return base64.RawURLEncoding.EncodeToString(sum[:16])
+	d.to.Flush()
+	return base64.RawURLEncoding.EncodeToString(sum.Sum(nil)[:16])
 }
 
-// size is about how much there is to be hashed.
-func (r Result) size() int {
-	n := 0
-	for i := range r.Commands {
-		n += 300 + len(r.Commands[i].Body)
-	}
-	for i := range r.Decisions {
-		n += 20 + 120*len(r.Decisions[i].Expect)
-		for j := range r.Decisions[i].Changes {
-			c := &r.Decisions[i].Changes[j]
-			n += 300 + len(c.Data) + len(c.Note)
-		}
-	}
-	return n
+// digest takes what is hashed, each part with its length before it. A hash takes all that it
+// is given, so nothing of this fails.
+type digest struct{ to *bufio.Writer }
+
+func (d digest) text(s string) {
+	d.length(len(s))
+	d.to.WriteString(s)
 }
 
-// digest gathers what is hashed, each part with its length before it.
-type digest []byte
+func (d digest) bytes(b []byte) {
+	d.length(len(b))
+	d.to.Write(b)
+}
 
-func (d *digest) text(s string) { *d = append(binary.AppendUvarint(*d, uint64(len(s))), s...) }
+func (d digest) number(n uint64) {
+	d.length(8)
+	d.to.Write(binary.BigEndian.AppendUint64(d.to.AvailableBuffer(), n))
+}
 
-func (d *digest) bytes(b []byte) { *d = append(binary.AppendUvarint(*d, uint64(len(b))), b...) }
-
-func (d *digest) number(n uint64) { *d = binary.BigEndian.AppendUint64(append(*d, 8), n) }
+func (d digest) length(n int) { d.to.Write(binary.AppendUvarint(d.to.AvailableBuffer(), uint64(n))) }
 
 // witness is a Reader that notes which objects are read.
 type witness struct {

@@ -124,6 +124,9 @@ const nameAlphabet = "bcdfghjklmnpqrstvwxz2456789"
 // Encode returns a typed object as canonical JSON. The types of the Kubernetes API always
 // encode, so a failure is a bug in the decider.
 func Encode(o any) []byte {
+	if text, is := o.(string); is {
+		return events.AppendString(make([]byte, 0, len(text)+2), text)
+	}
 	b := encoded.Get().(*bytes.Buffer)
 	b.Reset()
 	err := json.NewEncoder(b).Encode(o)

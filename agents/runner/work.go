@@ -25,7 +25,7 @@ const (
 // appended together.
 func (l *loop) work(ctx context.Context, jobs []job) []result {
 	out := make([]result, len(jobs))
-	var all []events.Proposal
+	all := make([]events.Proposal, 0, len(jobs))
 	var of []int // whose they are
 	for i, j := range jobs {
 		out[i].it = j.it
@@ -44,6 +44,7 @@ func (l *loop) work(ctx context.Context, jobs []job) []result {
 		}
 		out[i].outcome = l.command(ctx, item, r.Commands)
 		out[i].wake = r.Wake
+		all = slices.Grow(all, len(r.Decisions))
 		for _, d := range r.Decisions {
 			all, of = append(all, l.proposal(d, from)), append(of, i)
 		}
