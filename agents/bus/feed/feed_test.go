@@ -257,7 +257,7 @@ func TestSnapshotsFindRoom(t *testing.T) {
 		err := json.Unmarshal(m.Data, &asked)
 		for i := uint64(1); i <= messages && err == nil; i++ {
 			// The next one comes when this one is taken, and then the answer.
-			if err = nc.Publish(c.node.Feed(), message{Epoch: asked.Epoch, Number: i, Sequence: i}.bytes()); err == nil {
+			if err = nc.Publish(c.node.Feed(), message{Epoch: asked.Epoch, Number: i, Sequence: i}.appendTo(nil)); err == nil {
 				err = f.mirror.Wait(t.Context(), i)
 			}
 		}

@@ -96,7 +96,7 @@ func TestObjectsAreKeptByThemselves(t *testing.T) {
 	object := func(name string, raw []byte) put {
 		return put{Ref: ref{Resource: "pods", Name: name}, Size: len(raw), Raw: raw}
 	}
-	data := message{Epoch: "e", Puts: []put{object("a", small), object("b", large)}}.bytes()
+	data := message{Epoch: "e", Puts: []put{object("a", small), object("b", large)}}.appendTo(nil)
 	m, err := parse(data)
 	if err != nil {
 		t.Fatal(err)

@@ -40,6 +40,7 @@ type server struct {
 	sessions   map[string]*session
 	do         chan func()         // what others want done on the goroutine
 	asking     map[string]*session // those in which somebody waits
+	sent       []byte              // the memory of the last message: the connection copies it
 }
 
 // session is one node's feed.
@@ -269,7 +270,8 @@ func (s *server) publish(session *session, messages []message) {
 	for _, m := range messages {
 		session.number++
 		m.Epoch, m.Number = session.epoch, session.number
-		if err := s.nc.Publish(session.subject, m.bytes()); err != nil {
+		s.sent = m.appendTo(s.sent[:0])
+		if err := s.nc.Publish(session.subject, s.sent); err != nil {
 			// The node notices the gap.
 			s.log.Warn("cannot feed a node; it will ask again", "subject", session.subject, "error", err)
 		}

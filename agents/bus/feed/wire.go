@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	quick "github.com/go-json-experiment/json"
 
@@ -85,22 +86,22 @@ func split(d delta, sequence uint64, reset bool) []message {
 	return append(out, m)
 }
 
-// bytes is the message as it is sent: a line of JSON, and then the objects one after
-// the other.
-func (m message) bytes() []byte {
+// appendTo appends the message as it is sent: a line of JSON, and then the objects one
+// after the other.
+func (m message) appendTo(b []byte) []byte {
 	line := encode(m)
 	size := len(line) + 1
 	for _, p := range m.Puts {
 		size += len(p.Raw)
 	}
-	out := append(append(make([]byte, 0, size), line...), '\n')
+	b = append(append(slices.Grow(b, size), line...), '\n')
 	for _, p := range m.Puts {
-		out = append(out, p.Raw...)
+		b = append(b, p.Raw...)
 	}
-	return out
+	return b
 }
 
-// parse reads what bytes wrote. An object stays in data if it is most of it: else it
+// parse reads what appendTo wrote. An object stays in data if it is most of it: else it
 // would keep the others in memory for as long as it lives.
 func parse(data []byte) (m message, err error) {
 	line, rest, _ := bytes.Cut(data, []byte("\n"))
