@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -120,44 +121,86 @@ func (b *openBlock) harden(stream string, last uint64) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	content := make([]byte, min(max(info.Size()-b.read, 0), blockfile.Largest))
-	if _, err := b.file.ReadAt(content, b.read); err != nil {
-		return 0, err
-	}
-	raw, at, sound := content, b.read, true
-	compressed := at == 0 && blockfile.Compressed(content)
-	if compressed {
-		raw, _ = blockfile.Decompress(content)
-	}
-	check := blockfile.Checksum(stream, b.index)
-	for len(raw) > 0 {
-		r, reason := blockfile.Parse(raw, check)
-		if r.Size == 0 {
-			sound = false
-			break
+	size := min(info.Size(), b.read+blockfile.Largest)
+	s := scan{check: blockfile.Checksum(stream, b.index), index: b.index, last: last, read: b.read}
+	// A piece at a time, which holds a record at least.
+	piece := make([]byte, max(0, min(size-b.read, 256<<10)))
+	for at := b.read; at < size; {
+		some := piece[:min(int64(len(piece)), size-at)]
+		if _, err := b.file.ReadAt(some, at); err != nil {
+			return 0, err
 		}
-		raw = raw[r.Size:]
-		if sound = sound && reason == ""; sound {
-			at += int64(r.Size)
+		if at == 0 && blockfile.Compressed(some) {
+			return b.hardenCompressed(s, size)
 		}
-		if reason != "" || r.Sequence&(blockfile.Erased|blockfile.Tombstone) != 0 || r.Sequence <= last {
-			continue
+		n, err := s.records(some)
+		if err != nil {
+			return 0, err
 		}
-		if r.Sequence != last+1 {
-			return 0, fmt.Errorf("block %d goes on with event %d, and event %d cannot be read", b.index, r.Sequence, last+1)
+		at += int64(n)
+		if left := int64(len(some) - n); left > 0 && at+left == size {
+			break // what is left is no record, or not yet
 		}
-		last = r.Sequence
+		if n == 0 {
+			piece = make([]byte, 2*len(piece))
+		}
 	}
 	if err := b.file.Sync(); err != nil {
 		return 0, err
 	}
-	if compressed && sound {
-		at = int64(len(content))
+	b.read = s.read
+	return s.last, nil
+}
+
+// hardenCompressed is harden for a block that is compressed, and has so many bytes.
+func (b *openBlock) hardenCompressed(s scan, size int64) (uint64, error) {
+	content := make([]byte, size)
+	if _, err := b.file.ReadAt(content, 0); err != nil {
+		return 0, err
 	}
-	if !compressed || sound {
-		b.read = at
+	raw, _ := blockfile.Decompress(content)
+	n, err := s.records(raw)
+	if err != nil {
+		return 0, err
 	}
-	return last, nil
+	if err := b.file.Sync(); err != nil {
+		return 0, err
+	}
+	if !s.torn && n == len(raw) {
+		b.read = size
+	}
+	return s.last, nil
+}
+
+// scan is what has been seen of a block's records.
+type scan struct {
+	check hash.Hash64
+	index uint64
+	last  uint64 // the event up to which there is all
+	read  int64  // up to where all records are sound
+	torn  bool   // there was one that is not
+}
+
+// records looks at those that raw begins with, and returns how many bytes they have.
+func (s *scan) records(raw []byte) (n int, err error) {
+	for n < len(raw) {
+		r, reason := blockfile.Parse(raw[n:], s.check)
+		if r.Size == 0 {
+			break
+		}
+		n += r.Size
+		if s.torn = s.torn || reason != ""; !s.torn {
+			s.read += int64(r.Size)
+		}
+		if reason != "" || r.Sequence&(blockfile.Erased|blockfile.Tombstone) != 0 || r.Sequence <= s.last {
+			continue
+		}
+		if r.Sequence != s.last+1 {
+			return n, fmt.Errorf("block %d goes on with event %d, and event %d cannot be read", s.index, r.Sequence, s.last+1)
+		}
+		s.last = r.Sequence
+	}
+	return n, nil
 }
 
 // has says whether an event is known to be on disk.

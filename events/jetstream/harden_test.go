@@ -71,3 +71,24 @@ func TestWhatIsNeverWrittenFailsTheServer(t *testing.T) {
 		t.Log(err)
 	}
 }
+
+// A record may be larger than what is read of a block at once.
+func TestLargeRecordsAreHardened(t *testing.T) {
+	l := openNew(t)
+	l.own.quiet = time.Hour
+	var chain [32]byte
+	batch := decision(&chain, 0, 6)
+	for i, size := range []int{10, 255 << 10, 300 << 10, 10, 700 << 10, 10} {
+		batch[i].Note = make([]byte, size)
+	}
+	last, err := l.Append(t.Context(), 0, batch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.own.harden(t.Context(), last); err != nil {
+		t.Fatal(err)
+	}
+	if b := l.own.blocks.files[0]; !l.own.blocks.has(last) || b.read < 1<<20 {
+		t.Errorf("event %d is on disk: %v, and %d bytes of the block were read", last, l.own.blocks.has(last), b.read)
+	}
+}
