@@ -244,7 +244,8 @@ func rewindInformer(t *testing.T, c *cluster, then uint64) {
 }
 
 func rewindPoints(t *testing.T, c *cluster, then uint64) {
-	c.shows(c.must("reprise", "rewind"), "Usage:", "10:42", "-15m", "@812", "kubectl get pods")
+	c.refused(c.command("reprise", "rewind"), "to which moment?", "reprise rewind -15m -- kubectl get pods")
+	c.shows(c.must("reprise", "rewind", "--help"), "Usage:", "10:42", "-15m", "@812", "kubectl get pods")
 	at := c.moment(fmt.Sprintf("@%d", then)).Time
 	for _, point := range []string{at.Format(time.RFC3339Nano), at.Local().Add(time.Second).Format("2006-01-02 15:04:05"), "-1s", "now"} {
 		c.shows(c.must("reprise", "rewind", point), " is sequence ", "reprise rewind "+point)
