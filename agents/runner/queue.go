@@ -31,8 +31,13 @@ type entry struct {
 	parked  bool // is in waiting
 	// after is a sequence that must be folded before it is decided again.
 	after uint64
-	// notBefore is the end of its back-off, wake the time it asked for.
+	// notBefore is the end of its back-off, wake the time it asked for; zero while it is
+	// with a worker.
 	notBefore, wake time.Time
+	// rings is when it is looked at, timer its place in timers, counted from 1; 0 if it is
+	// in none.
+	rings time.Time
+	timer int
 	// tries counts the failures in a row, of commands and decisions.
 	tries int
 }
@@ -75,7 +80,7 @@ func (q *queue) next(now time.Time) *entry {
 			it.parked = true
 			q.waiting = append(q.waiting, it)
 		case it.notBefore.After(now):
-			heap.Push(&q.timers, timer{it.notBefore, it})
+			q.look(it, it.notBefore)
 		case !it.dirty: // came only to wait for a sequence that has been folded meanwhile
 			q.drop(it)
 		default:
@@ -100,10 +105,13 @@ func (q *queue) gathers(now time.Time) bool {
 
 // advance readies the items whose time has come.
 func (q *queue) advance(now time.Time) {
-	for len(q.timers) > 0 && !q.timers[0].at.After(now) {
-		it := heap.Pop(&q.timers).(timer).it
-		due := !it.wake.IsZero() && !it.wake.After(now)
-		if due && !it.running {
+	for len(q.timers) > 0 && !q.timers[0].rings.After(now) {
+		it := heap.Pop(&q.timers).(*entry)
+		switch {
+		case it.wake.IsZero():
+		case it.wake.After(now): // it rang for something else
+			q.look(it, it.wake)
+		default:
 			it.dirty = true
 		}
 		if it.dirty {
@@ -163,7 +171,7 @@ func (q *queue) finish(it *entry, o outcome, now time.Time) {
 		if !it.wake.After(now) { // time passes while things are carried out
 			it.wake = now.Add(firstBackoff)
 		}
-		heap.Push(&q.timers, timer{it.wake, it})
+		q.look(it, it.wake)
 	}
 	if it.dirty || it.after > q.folded {
 		q.enqueue(it)
@@ -183,7 +191,7 @@ func (q *queue) drop(it *entry) {
 // never.
 func (q *queue) until(now time.Time) (at time.Time) {
 	if len(q.timers) > 0 {
-		at = q.timers[0].at
+		at = q.timers[0].rings
 	}
 	if q.gathers(now) && (at.IsZero() || q.opens.Before(at)) {
 		at = q.opens
@@ -207,21 +215,37 @@ func backoff(tries int) time.Duration {
 	return d
 }
 
-// timer is a time at which an item is looked at. It is not taken back when the
-// item no longer waits for it; to look in vain does no harm.
-type timer struct {
-	at time.Time
-	it *entry
+// look has an item be looked at no later than at a time. That is not taken back when it
+// no longer waits for it; to look in vain does no harm.
+func (q *queue) look(it *entry, at time.Time) {
+	switch {
+	case it.timer == 0:
+		it.rings = at
+		heap.Push(&q.timers, it)
+	case at.Before(it.rings):
+		it.rings = at
+		heap.Fix(&q.timers, it.timer-1)
+	}
 }
 
-type timers []timer
+// timers are the items that are to be looked at at a time, each of them once.
+type timers []*entry
 
 func (t timers) Len() int           { return len(t) }
-func (t timers) Less(i, j int) bool { return t[i].at.Before(t[j].at) }
-func (t timers) Swap(i, j int)      { t[i], t[j] = t[j], t[i] }
-func (t *timers) Push(x any)        { *t = append(*t, x.(timer)) }
+func (t timers) Less(i, j int) bool { return t[i].rings.Before(t[j].rings) }
+func (t timers) Swap(i, j int) {
+	t[i], t[j] = t[j], t[i]
+	t[i].timer, t[j].timer = i+1, j+1
+}
+func (t *timers) Push(x any) {
+	it := x.(*entry)
+	*t = append(*t, it)
+	it.timer = len(*t)
+}
 func (t *timers) Pop() any {
 	last := (*t)[len(*t)-1]
+	(*t)[len(*t)-1] = nil
 	*t = (*t)[:len(*t)-1]
+	last.timer = 0
 	return last
 }
