@@ -78,11 +78,20 @@ func read(ctx context.Context, p live.Projection, after uint64, drives []*drive,
 		}
 		v := drives[0].loop.view()
 		for _, d := range drives {
+			begun := d.loop.Clock.Now()
 			marks = d.loop.marks(marks[:0], v, batch, volatile)
 			d.hear(ctx, v.Sequence(), marks)
+			if took := d.loop.Clock.Since(begun); took > tardy {
+				d.loop.Logger.Warn("took long to tell what changes concern, and others waited", "changes", len(batch), "took", took)
+			}
 		}
 	}
 }
+
+// tardy is what a decider may take to hear of a batch of changes, which takes microseconds
+// for each: all others hear of it later by that, and all of them start again from a view
+// when more has come meanwhile than a projection keeps.
+const tardy = time.Second
 
 // drive is a loop in the hands of those who have something to tell it: who reads
 // changes, its workers, and a timer. Whoever does so hands out what can be decided then.
