@@ -194,9 +194,11 @@ func isWaiting(e *projections.Entry) bool {
 	return m.DeletionTimestamp != nil && slices.Contains(m.Finalizers, metav1.FinalizerDeleteDependents)
 }
 
-// anyBlocks says whether a dependent holds up its owner's deletion.
+// anyBlocks says whether a dependent holds up its owner's deletion. What is volatile does
+// not, for it could not be taken off another owner's list, nor out of a circle; it is
+// deleted after its owner.
 func anyBlocks(v runner.View, owner *projections.Entry) bool {
-	for e := range dependents(v, owner.UID) {
+	for e := range v.Owned(owner.UID) {
 		for _, o := range e.Meta().OwnerReferences {
 			if string(o.UID) == owner.UID && o.BlockOwnerDeletion != nil && *o.BlockOwnerDeletion {
 				return true
