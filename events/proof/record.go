@@ -34,10 +34,6 @@ func RefOf(v note.Verifier) events.Ref {
 	return events.Ref{Group: "reprise.run", Resource: "checkpoints", Name: fmt.Sprintf("%s-%08x", path.Base(v.Name()), v.KeyHash())}
 }
 
-// IsCheckpoint says whether an event records a checkpoint or the beginning of a
-// key: such events alone are no reason for another checkpoint.
-func IsCheckpoint(e *events.Event) bool { return e.Type == Signed || e.Type == Begun }
-
 // Changes are the events that record a checkpoint: with the key's beginning, if
 // the object is not there yet.
 func Changes(key string, begun bool, signed []byte, c Checkpoint) ([]events.Change, error) {
