@@ -13,17 +13,19 @@ type State struct {
 	sequence uint64
 	view     *snapshot
 	volatile bool
-	trace    *Trace
+	trace    Trace
 }
 
 // NewState returns the state before the first event.
-func NewState() *State { return &State{index: newIndex(), trace: &Trace{}} }
+func NewState() *State { return &State{index: newIndex(), trace: Trace{}.after()} }
 
 // NewVolatileState returns the state of a log for volatile objects before its
 // first event. That log forgets: there may be gaps, an object may be there
 // though its last event is not, and what became of it meanwhile counts for
 // nothing.
-func NewVolatileState() *State { return &State{index: newIndex(), trace: &Trace{}, volatile: true} }
+func NewVolatileState() *State {
+	return &State{index: newIndex(), trace: Trace{}.after(), volatile: true}
+}
 
 // Sequence is that of the last event folded.
 func (s *State) Sequence() uint64 { return s.sequence }
@@ -35,7 +37,8 @@ func (s *State) Len() int { return s.index.objects.Len() }
 // it.
 func (s *State) View() Reader {
 	if s.view == nil {
-		s.view = &snapshot{index: s.index.copy(), sequence: s.sequence, trace: s.trace}
+		place := s.trace
+		s.view = &snapshot{index: s.index.copy(), sequence: s.sequence, trace: &place}
 	}
 	return s.view
 }

@@ -14,17 +14,25 @@ type Traced interface {
 }
 
 // Trace is a place in the order in which the pods and nodes of one State have changed.
-// Each change hangs on the place before it. Nobody holds them but the views, and who
-// remembers one: what came before the oldest that is held is garbage. Now and then a trace
-// begins anew, so that who remembers one for long does not hold all that comes after it.
+// Each stretch of that order hangs on the one before it. Nobody holds them but the views,
+// and who remembers one: what came before the oldest that is held is garbage. Now and then
+// a trace begins anew, so that who remembers one for long does not hold all that comes
+// after it.
 type Trace struct {
-	object events.Ref // whose change led here
-	number int
-	next   atomic.Pointer[Trace]
+	within *stretch
+	passed int // how many of its changes led here
 }
 
-// reach is how many changes hang together.
-const reach = 1 << 17
+// stretch is some changes that followed each other, which the one who folds adds. The
+// objects up to a place are there for who has that place, and all when there is a next.
+type stretch struct {
+	objects [63]events.Ref // with the rest it is 4 kB
+	number  int
+	next    atomic.Pointer[stretch]
+}
+
+// reach is how many stretches hang together: 129,024 changes.
+const reach = 1 << 11
 
 // To names the pods and nodes that may be other versions at a later place: all others are
 // the same ones. It says false if that place is not among the next, at most so many.
@@ -32,25 +40,46 @@ func (t *Trace) To(later *Trace, most int) (changed []events.Ref, ok bool) {
 	if t == nil || later == nil {
 		return nil, false
 	}
-	for t != later {
-		if t = t.next.Load(); t == nil || len(changed) == most {
+	within, passed := t.within, t.passed
+	for within != later.within {
+		next := within.next.Load()
+		if next == nil {
 			return nil, false
 		}
-		changed = append(changed, t.object)
+		if changed = append(changed, within.objects[passed:]...); len(changed) > most {
+			return nil, false
+		}
+		within, passed = next, 0
 	}
-	return changed, true
+	if passed > later.passed || len(changed)+later.passed-passed > most {
+		return nil, false
+	}
+	return append(changed, within.objects[passed:later.passed]...), true
 }
 
 // leave returns the place after a change.
-func (t *Trace) leave(object events.Ref) *Trace {
+func (t Trace) leave(object events.Ref) Trace {
 	if !isPod(object) && !isNode(object) {
 		return t
 	}
-	after := &Trace{object: object, number: t.number + 1}
-	if after.number%reach != 0 {
-		t.next.Store(after)
+	if t.passed == len(t.within.objects) {
+		t = t.after()
 	}
-	return after
+	t.within.objects[t.passed] = object
+	t.passed++
+	return t
+}
+
+// after is the same place, in the next stretch.
+func (t Trace) after() Trace {
+	next := new(stretch)
+	if t.within != nil {
+		next.number = t.within.number + 1
+		if next.number%reach != 0 {
+			t.within.next.Store(next)
+		}
+	}
+	return Trace{within: next}
 }
 
 func isNode(r events.Ref) bool { return r.Resource == "nodes" && r.Group == "" }

@@ -50,7 +50,7 @@ func TestTrace(t *testing.T) {
 				if !maps.Equal(same, after) {
 					t.Fatalf("seed %d, sequence %d: something has changed that is not named", seed, v.Sequence())
 				}
-				if _, ok := now.trace.To(before.trace, len(h.Events)); ok && now.trace != before.trace {
+				if _, ok := now.trace.To(before.trace, len(h.Events)); ok && *now.trace != *before.trace {
 					t.Fatalf("seed %d, sequence %d: the trace leads backwards", seed, v.Sequence())
 				}
 				if _, ok := before.trace.To(now.trace, len(changed)-1); ok && len(changed) > 0 {
@@ -86,5 +86,31 @@ func TestTraceEnds(t *testing.T) {
 	}
 	if begun != 2 {
 		t.Errorf("the trace began anew %d times", begun)
+	}
+}
+
+// Who remembers a place may go on from there while there are further changes.
+func TestTraceIsReadWhileItGrows(t *testing.T) {
+	const changes = 5000
+	s := projections.NewState()
+	views := make(chan *projections.Trace, changes)
+	go func() {
+		defer close(views)
+		for i := range uint64(changes) {
+			s.Put(&projections.Entry{Ref: events.Ref{Resource: "pods", Namespace: "ns", Name: "p"}, Sequence: i})
+			views <- s.View().(projections.Traced).Trace()
+		}
+	}()
+	first := <-views
+	named, last := 0, first
+	for now := range views {
+		changed, ok := last.To(now, 1)
+		if !ok || len(changed) != 1 {
+			t.Fatalf("from one view to the next %v have changed (%v)", changed, ok)
+		}
+		last, named = now, named+1
+	}
+	if all, ok := first.To(last, named); !ok || len(all) != named {
+		t.Errorf("%d changes are named one by one, and %d together (%v)", named, len(all), ok)
 	}
 }

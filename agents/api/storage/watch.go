@@ -56,8 +56,9 @@ func (w *watch) run(ctx context.Context) {
 }
 
 func (w *watch) follow(ctx context.Context) error {
-	if w.first != nil {
-		if err := w.first(ctx); err != nil {
+	if first := w.first; first != nil {
+		w.first = nil // It has a view, which would live as long as the watch.
+		if err := first(ctx); err != nil {
 			return err
 		}
 	}
