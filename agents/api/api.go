@@ -178,7 +178,7 @@ func (s *Server) assemble(ctx context.Context, o Options, address string) (func(
 	if err != nil {
 		return nil, err
 	}
-	if err := podsFrom(o.History.Projection, config.KubeAPIs.ControlPlane.VersionedInformers); err != nil {
+	if err := informersFrom(o.History.Projection, config.KubeAPIs.ControlPlane.VersionedInformers); err != nil {
 		return nil, err
 	}
 	dialNodes(config, o.Dial)

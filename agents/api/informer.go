@@ -22,21 +22,26 @@ import (
 	"github.com/reprise-run/reprise/projections/live"
 )
 
-// podsFrom has upstream's informer of pods follow a projection. It serves the Node
-// authorizer and the check of tokens that are bound to pods, and without this it would
-// be a client of this server like any other: each version of each pod would be encoded,
-// encrypted, sent and decoded again to arrive in the process that it came from. Nor is
-// it told of versions in which nothing differs by which these judge. To be called before
-// the informers start.
+// informersFrom has upstream's informers of pods and of nodes follow a projection. They
+// serve the Node authorizer, the check of tokens that are bound to pods and admission, and
+// without this they would be clients of this server like any other: each version of each
+// object would be encoded, encrypted, sent and decoded again to arrive in the process that
+// it came from, and be held there a second time. To be called before the informers start.
 //
 // What an informer lists and watches by is given to it when it is made, deep inside of
 // upstream's assembly. That it can be replaced rests on the name of one field.
-func podsFrom(p live.Projection, f informers.SharedInformerFactory) error {
-	informer := f.Core().V1().Pods().Informer()
+func informersFrom(p live.Projection, f informers.SharedInformerFactory) error {
+	if err := informFrom(p, pods, f.Core().V1().Pods().Informer()); err != nil {
+		return err
+	}
+	return informFrom(p, nodes, f.Core().V1().Nodes().Informer())
+}
+
+func informFrom(p live.Projection, of informed, informer cache.SharedIndexInformer) error {
 	for v := reflect.ValueOf(informer); v.IsValid() && !v.IsNil(); {
 		field := v.Elem().FieldByName("listerWatcher")
 		if field.IsValid() && field.CanAddr() {
-			reflect.NewAt(field.Type(), field.Addr().UnsafePointer()).Elem().Set(reflect.ValueOf(follow(p)))
+			reflect.NewAt(field.Type(), field.Addr().UnsafePointer()).Elem().Set(reflect.ValueOf(of.follow(p)))
 			return nil
 		}
 		if v = v.Elem().FieldByName("SharedIndexInformer"); v.IsValid() {
@@ -46,12 +51,40 @@ func podsFrom(p live.Projection, f informers.SharedInformerFactory) error {
 	return fmt.Errorf("upstream's %T has no field listerWatcher any more", informer)
 }
 
-// follow lists and watches the pods of a projection.
-func follow(p live.Projection) cache.ListerWatcher {
+// informed is a core resource of which informers hear from a projection.
+type informed struct {
+	resource string
+	// concerns says whether who follows is to hear of a change.
+	concerns func(projections.Change) bool
+	// object is what a version is to clients, with its memory, below its fields, shared,
+	// and without the account of who set which field, which informers here drop anyway.
+	object func(*projections.Entry) (metav1.Object, error)
+}
+
+var (
+	pods  = informed{"pods", concerns, decoded[corev1.Pod]}
+	nodes = informed{"nodes", func(projections.Change) bool { return true }, decoded[corev1.Node]}
+)
+
+func decoded[T any, P interface {
+	*T
+	metav1.Object
+}](e *projections.Entry) (metav1.Object, error) {
+	known, err := e.Typed(reflect.TypeFor[T]())
+	if err != nil {
+		return nil, err
+	}
+	object := *known.(*T)
+	P(&object).SetManagedFields(nil)
+	return P(&object), nil
+}
+
+// follow lists and watches the objects of a projection.
+func (of informed) follow(p live.Projection) cache.ListerWatcher {
 	return cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
-		ListWithContextFunc: func(context.Context, metav1.ListOptions) (runtime.Object, error) { return listPods(p), nil },
+		ListWithContextFunc: func(context.Context, metav1.ListOptions) (runtime.Object, error) { return of.list(p), nil },
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			return watchPods(ctx, p, o.ResourceVersion)
+			return of.watch(ctx, p, o.ResourceVersion)
 		},
 	}, listsFirst{})
 }
@@ -62,46 +95,45 @@ type listsFirst struct{}
 // IsWatchListSemanticsUnSupported is asked for by client-go.
 func (listsFirst) IsWatchListSemanticsUnSupported() bool { return true }
 
-func listPods(p live.Projection) *corev1.PodList {
+func (of informed) list(p live.Projection) *corev1.List {
 	view := p.View()
-	list := &corev1.PodList{ListMeta: metav1.ListMeta{ResourceVersion: version(view.Sequence())}}
-	for e := range view.List("", "pods", "") {
-		if pod := podOf(e, e.Sequence); pod != nil {
-			list.Items = append(list.Items, *pod)
+	list := &corev1.List{ListMeta: metav1.ListMeta{ResourceVersion: version(view.Sequence())}}
+	for e := range view.List("", of.resource, "") {
+		if o := of.as(e, e.Sequence); o != nil {
+			list.Items = append(list.Items, runtime.RawExtension{Object: o})
 		}
 	}
 	return list
 }
 
-// podOf is a pod as clients get it, without the account of who set which field, which
-// informers here drop anyway. Its memory, below its fields, is shared. It is nil if
-// what the log has is no pod: nobody has a right by it then.
-func podOf(e *projections.Entry, sequence uint64) *corev1.Pod {
-	decoded, err := e.Typed(reflect.TypeFor[corev1.Pod]())
+// as is an object as clients get it. It is nil if what the log has is none: nobody has a
+// right by it then.
+func (of informed) as(e *projections.Entry, sequence uint64) runtime.Object {
+	object, err := of.object(e)
 	if err != nil {
 		utilruntime.HandleError(err)
 		return nil
 	}
-	pod := *decoded.(*corev1.Pod)
-	pod.ManagedFields, pod.ResourceVersion = nil, version(sequence)
-	return &pod
+	object.SetResourceVersion(version(sequence))
+	return object.(runtime.Object)
 }
 
 func version(sequence uint64) string { return strconv.FormatUint(sequence, 10) }
 
-// podWatch implements watch.Interface.
-type podWatch struct {
+// informing implements watch.Interface.
+type informing struct {
+	of     informed
 	events chan watch.Event
 	cancel context.CancelFunc
 }
 
 // ResultChan implements watch.Interface.
-func (w *podWatch) ResultChan() <-chan watch.Event { return w.events }
+func (w *informing) ResultChan() <-chan watch.Event { return w.events }
 
 // Stop implements watch.Interface.
-func (w *podWatch) Stop() { w.cancel() }
+func (w *informing) Stop() { w.cancel() }
 
-func watchPods(ctx context.Context, p live.Projection, from string) (watch.Interface, error) {
+func (of informed) watch(ctx context.Context, p live.Projection, from string) (watch.Interface, error) {
 	after, err := strconv.ParseUint(from, 10, 64)
 	if err != nil {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("%q is not a resource version: %v", from, err))
@@ -114,18 +146,18 @@ func watchPods(ctx context.Context, p live.Projection, from string) (watch.Inter
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	w := &podWatch{events: make(chan watch.Event, 64), cancel: cancel}
+	w := &informing{of: of, events: make(chan watch.Event, 64), cancel: cancel}
 	go w.run(ctx, changes)
 	return w, nil
 }
 
 // run ends with the context, or when it has fallen too far behind: the informer lists
 // again then.
-func (w *podWatch) run(ctx context.Context, changes live.Changes) {
+func (w *informing) run(ctx context.Context, changes live.Changes) {
 	defer close(w.events)
 	for {
 		batch, err := changes.Next(ctx)
-		told := podEvents(batch)
+		told := w.of.events(batch)
 		if errors.Is(err, live.ErrTooOld) {
 			told = append(told, watch.Event{Type: watch.Error, Object: &apierrors.NewResourceExpired(err.Error()).ErrStatus})
 		}
@@ -165,19 +197,19 @@ var judged = [][]byte{
 	[]byte(`"/status/resourceClaimStatuses`), []byte(`"/status/extendedResourceClaimStatus`),
 }
 
-// podEvents are the changes of pods that concern who follows, the last version of each:
+// events are the changes of objects that concern who follows, the last version of each:
 // who follows needs none in between.
-func podEvents(changes []projections.Change) []watch.Event {
+func (of informed) events(changes []projections.Change) []watch.Event {
 	last := map[events.Ref]int{}
 	for i, c := range changes {
-		if ref := c.Entry().Ref; ref.GroupResource() == "pods" && concerns(c) {
+		if ref := c.Entry().Ref; ref.GroupResource() == of.resource && of.concerns(c) {
 			last[ref] = i
 		}
 	}
 	var told []watch.Event
-	tell := func(t watch.EventType, pod *corev1.Pod) {
-		if pod != nil {
-			told = append(told, watch.Event{Type: t, Object: pod})
+	tell := func(t watch.EventType, object runtime.Object) {
+		if object != nil {
+			told = append(told, watch.Event{Type: t, Object: object})
 		}
 	}
 	for i, c := range changes {
@@ -185,9 +217,9 @@ func podEvents(changes []projections.Change) []watch.Event {
 		switch at, is := last[ref]; {
 		case !is:
 		case c.After == nil:
-			tell(watch.Deleted, podOf(c.Before, c.Event.Sequence))
+			tell(watch.Deleted, of.as(c.Before, c.Event.Sequence))
 		case at == i:
-			tell(watch.Modified, podOf(c.After, c.After.Sequence))
+			tell(watch.Modified, of.as(c.After, c.After.Sequence))
 		}
 	}
 	return told

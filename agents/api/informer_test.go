@@ -51,7 +51,7 @@ func TestInformerOfPods(t *testing.T) {
 	first := propose("a", "u1", "", "n1")
 
 	f := informers.NewSharedInformerFactory(kubernetes.NewForConfigOrDie(&restclient.Config{Host: "http://127.0.0.1:0"}), 0)
-	if err := podsFrom(log.Live, f); err != nil {
+	if err := informersFrom(log.Live, f); err != nil {
 		t.Fatal(err)
 	}
 	heard := make(chan string)
@@ -79,8 +79,44 @@ func TestInformerOfPods(t *testing.T) {
 	expect("added b u2 on n1 at %d", propose("b", "u2", "", "n1"))
 	expect("updated a u1 on n2 at %d", propose("a", "u1", "n1", "n2"))
 	expect("deleted b u2 on n1 at %d", propose("b", "u2", "n1", ""))
-	if _, err := watchPods(t.Context(), log.Live, "soon"); !apierrors.IsBadRequest(err) {
+	if _, err := pods.watch(t.Context(), log.Live, "soon"); !apierrors.IsBadRequest(err) {
 		t.Errorf("watching from a version that is none: %v", err)
+	}
+}
+
+// Of nodes each version is told, those that differ in their status alone too.
+func TestInformerOfNodes(t *testing.T) {
+	log := storagetest.NewLog(t, false)
+	version := func(ready string) []byte {
+		return fmt.Appendf(nil, `{"apiVersion":"v1","kind":"Node","metadata":{"managedFields":[{"manager":"m"}],"name":"n1","uid":"u1"},"status":{"conditions":[{"status":%q,"type":"Ready"}]}}`, ready)
+	}
+	w, err := nodes.watch(t.Context(), log.Live, "0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Stop()
+	var before []byte
+	for _, step := range []struct {
+		after []byte
+		want  string
+	}{
+		{version("False"), "MODIFIED n1 at 1: False, 0 managers"},
+		{version("True"), "MODIFIED n1 at 2: True, 0 managers"},
+		{nil, "DELETED n1 at 3: True, 0 managers"},
+	} {
+		c, _, err := events.Command(events.Ref{Resource: "nodes", Name: "n1"}, "u1", before, step.after)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := log.Propose(t.Context(), events.Proposal{Decision: events.Decision{Changes: []events.Change{c}}, Actor: events.Actor{Kind: "api"}}); err != nil {
+			t.Fatal(err)
+		}
+		e := <-w.ResultChan()
+		n := e.Object.(*corev1.Node)
+		if got := fmt.Sprintf("%s %s at %s: %s, %d managers", e.Type, n.Name, n.ResourceVersion, n.Status.Conditions[0].Status, len(n.ManagedFields)); got != step.want {
+			t.Errorf("heard %q, want %q", got, step.want)
+		}
+		before = step.after
 	}
 }
 
@@ -127,7 +163,7 @@ func TestPodEvents(t *testing.T) {
 	other := &projections.Entry{Ref: events.Ref{Resource: "nodes", Name: "n1"}}
 	at := func(sequence uint64) *events.Event { return &events.Event{Sequence: sequence} }
 	got := ""
-	for _, e := range podEvents([]projections.Change{
+	for _, e := range pods.events([]projections.Change{
 		{Event: at(1), After: a1}, {Event: at(2), Before: a1, After: a2}, {Event: at(3), After: b}, {Event: at(3), After: other},
 		{Event: at(4), Before: a2}, {Event: at(5), After: a3},
 	}) {
