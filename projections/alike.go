@@ -23,6 +23,7 @@ var alike = parse.Keeping(
 	reflect.TypeFor[[]core.Toleration](),
 	reflect.TypeFor[[]core.EnvVar](),
 	reflect.TypeFor[[]core.ContainerPort](),
+	reflect.TypeFor[*core.ContainerStateRunning](),
 	reflect.TypeFor[*core.Affinity](),
 	reflect.TypeFor[[]core.TopologySpreadConstraint](),
 	reflect.TypeFor[*core.ProjectedVolumeSource](),

@@ -23,8 +23,27 @@ func Keeping(types ...reflect.Type) *Reader {
 }
 
 // texts are some that were read lately. There are few that differ: phases, reasons, the
-// names of images.
-type texts [256]string
+// names of images. The others lie in memory one after the other, so that those of an object
+// are together and not each an object to the garbage collector.
+type texts struct {
+	known [256]string
+	room  []byte
+}
+
+// textRoom is how much memory is taken at once for texts. As long as one of them is held, it
+// is all held.
+const textRoom = 512
+
+// clone copies a text.
+func (t *texts) clone(s string) string {
+	if len(t.room) < len(s) {
+		t.room = make([]byte, textRoom)
+	}
+	n := copy(t.room, s)
+	s = unsafe.String(unsafe.SliceData(t.room), n)
+	t.room = t.room[n:]
+	return s
+}
 
 // recent has the texts of readers that are not at work.
 var recent = sync.Pool{New: func() any { return new(texts) }}
@@ -40,13 +59,62 @@ func (d document) own(s string) string {
 	case d.texts == nil || s == "":
 		return s
 	case len(s) > longest:
-		return strings.Clone(s)
+		if len(s) > textRoom/4 {
+			return strings.Clone(s)
+		}
+		return d.texts.clone(s)
 	}
-	place := &d.texts[maphash.String(placing, s)%uint64(len(d.texts))]
+	place := &d.texts.known[maphash.String(placing, s)%uint64(len(d.texts.known))]
 	if *place != s {
-		*place = strings.Clone(s)
+		*place = d.texts.clone(s)
 	}
 	return *place
+}
+
+// few is how many numbers pointers in what is kept share, as do all to a bool.
+const few = 1 << 10
+
+var (
+	truths = [...]bool{false, true}
+	shorts = numbers[int32]()
+	longs  = numbers[int64]()
+)
+
+func numbers[T int32 | int64]() (all [few]T) {
+	for i := range all {
+		all[i] = T(i)
+	}
+	return all
+}
+
+// parseTruth reads a pointer to a bool.
+func parseTruth(d document, i int, at unsafe.Pointer) int {
+	is := false
+	end := parseBool(d, i, unsafe.Pointer(&is))
+	switch {
+	case d.null(i):
+	case is:
+		*(**bool)(at) = &truths[1]
+	default:
+		*(**bool)(at) = &truths[0]
+	}
+	return end
+}
+
+// parseShared reads a pointer to a number.
+func parseShared[T int32 | int64](numbers *[few]T) parser {
+	bits := 8 * int(unsafe.Sizeof(numbers[0]))
+	return func(d document, i int, at unsafe.Pointer) int {
+		n, end := parseNumber(d, i, bits)
+		switch {
+		case d.null(i):
+		case 0 <= n && n < few:
+			*(**T)(at) = &numbers[n]
+		default:
+			*(**T)(at) = new(T(n))
+		}
+		return end
+	}
 }
 
 // maxAlike bounds how many parts of one type are remembered, and partSize what is

@@ -120,3 +120,37 @@ func TestBrokenIsNotKept(t *testing.T) {
 		}
 	}
 }
+
+// Pointers to what is one of a few share it, and lead to what the document said.
+func TestFewAreShared(t *testing.T) {
+	type pointers struct {
+		Truth  *bool  `json:"truth"`
+		Number *int32 `json:"number"`
+		Long   *int64 `json:"long"`
+	}
+	r := parse.Keeping()
+	for doc, shared := range map[string]bool{
+		`{"long":30,"number":0,"truth":true}`:                     true,
+		`{"long":1023,"number":7,"truth":false}`:                  true,
+		`{"long":1024,"number":-1,"truth":false}`:                 false,
+		`{"long":9007199254740991,"number":2000000,"truth":true}`: false,
+		`{"long":null,"number":null,"truth":null}`:                true,
+		`{}`: true,
+	} {
+		var one, other, want pointers
+		if err := json.Unmarshal([]byte(doc), &want); err != nil {
+			t.Fatal(err)
+		}
+		if !r.Read([]byte(doc), &one) || !r.Read([]byte(doc), &other) || !reflect.DeepEqual(one, want) {
+			t.Errorf("%s is read as %+v", doc, one)
+		}
+		if one.Truth != other.Truth || (one.Number == other.Number) != shared || (one.Long == other.Long) != shared {
+			t.Errorf("of two that are read from %s, %+v and %+v, the numbers are shared is not %v", doc, one, other, shared)
+		}
+	}
+	for _, doc := range []string{`{"truth":1}`, `{"number":"1"}`, `{"number":4294967296}`, `{"long":1.5}`} {
+		if r.Read([]byte(doc), new(pointers)) {
+			t.Errorf("%s is read", doc)
+		}
+	}
+}

@@ -119,6 +119,12 @@ func (r *Reader) parserFor(t reflect.Type, making map[reflect.Type]*parser) pars
 		return parseTime
 	case t == reflect.TypeFor[v1.ResourceList]():
 		return parseResources
+	case r.keeps && t == reflect.TypeFor[*bool]():
+		return parseTruth
+	case r.keeps && t == reflect.TypeFor[*int32]():
+		return parseShared(&shorts)
+	case r.keeps && t == reflect.TypeFor[*int64]():
+		return parseShared(&longs)
 	case t.Kind() == reflect.Pointer && !t.Implements(fromUnmarshaler):
 		return parsePointer(t.Elem(), r.parserIn(t.Elem(), making))
 	case reflect.PointerTo(t).Implements(unmarshaler) && !reflect.PointerTo(t).Implements(fromUnmarshaler):
