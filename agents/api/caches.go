@@ -13,6 +13,7 @@ import (
 	"k8s.io/apiserver/pkg/storage/storagebackend"
 	"k8s.io/apiserver/pkg/storage/storagebackend/factory"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/kubernetes/pkg/apis/core"
 	"k8s.io/kubernetes/pkg/kubeapiserver"
 
 	"github.com/reprise-run/reprise/agents/api/quick"
@@ -48,6 +49,10 @@ func (c caches) GetRESTOptions(r schema.GroupResource, example runtime.Object) (
 			end()
 			return nil, nil, err
 		}
+		_, isPod := example.(*core.Pod)
+		if isPod {
+			attributes = leanAttributes
+		}
 		above, err := cacher.NewCacherFromConfig(cacher.Config{
 			Storage: objects, Versioner: upstreamstorage.APIObjectVersioner{}, GroupResource: config.GroupResource,
 			EventsHistoryWindow: config.EventsHistoryWindow, ResourcePrefix: prefix, Codec: config.Codec,
@@ -58,7 +63,11 @@ func (c caches) GetRESTOptions(r schema.GroupResource, example runtime.Object) (
 			return nil, nil, err
 		}
 		whole := cacher.NewCacheDelegator(above, objects)
-		return whole, sync.OnceFunc(func() { whole.Stop(); above.Stop(); end() }), nil
+		stop := sync.OnceFunc(func() { whole.Stop(); above.Stop(); end() })
+		if isPod {
+			return leanPods{whole}, stop, nil
+		}
+		return whole, stop, nil
 	}
 	return o, nil
 }
