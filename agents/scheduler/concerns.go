@@ -23,7 +23,7 @@ func (s *Scheduler) Concerns(v runner.View, c projections.Change) []events.Ref {
 	case events.Ref{Resource: "persistentvolumeclaims"}, events.Ref{Resource: "persistentvolumes"}, events.Ref{Group: "storage.k8s.io", Resource: "storageclasses"}:
 		concerned = s.anyWaits(v)
 	case events.Ref{Resource: "pods"}:
-		concerned = c.Mentions(telling) && (s.asksForNode(c) || (freesRoom(c) && s.anyWaits(v)))
+		concerned = (c.Mentions(telling) || countsByStatus(c)) && (s.asksForNode(c) || (freesRoom(c) && s.anyWaits(v)))
 	}
 	if !concerned {
 		return nil
@@ -31,10 +31,15 @@ func (s *Scheduler) Concerns(v runner.View, c projections.Change) []events.Ref {
 	return []events.Ref{queue}
 }
 
-// telling are the paths of a pod that may be about room or queue. Of a status only the end of
-// the pod and a resize make room.
-var telling = [][]byte{
-	[]byte(`"/metadata/labels`), []byte(`"/spec`), []byte(`"/status"`), []byte(`"/status/phase"`), []byte(`/allocatedResources`), []byte(`"allocatedResources"`),
+// telling are the paths of a pod that may be about room or queue: of a status its phase, if
+// it tells of no resources.
+var telling = [][]byte{[]byte(`"/metadata/labels`), []byte(`"/spec`), []byte(`"/status"`), []byte(`"/status/phase"`)}
+
+// countsByStatus says whether a node tells what a pod takes up, or told so before the change:
+// then much in a status may make room, such as the end of a resize.
+func countsByStatus(c projections.Change) bool {
+	tells := func(e *projections.Entry) bool { return bytes.Contains(e.Lookup("status"), []byte(`esources":`)) }
+	return tells(c.Before) || tells(c.After)
 }
 
 func (s *Scheduler) anyWaits(v runner.View) bool {
