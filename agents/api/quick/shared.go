@@ -152,8 +152,12 @@ func fillIn(object apiruntime.Object) (filled apiruntime.Object, changed bool) {
 	// Of a pod nothing but the spec and the addresses is filled in.
 	next := *pod
 	pod.Spec.DeepCopyInto(&next.Spec)
+	agrees := agree(&pod.Status)
+	if !agrees {
+		pod.Status.DeepCopyInto(&next.Status) // Resources are rounded where they are.
+	}
 	legacyscheme.Scheme.Default(&next)
-	if Equal(&next.Spec, &pod.Spec) && agree(&pod.Status) {
+	if agrees && Equal(&next.Spec, &pod.Spec) {
 		return object, false
 	}
 	return &next, true

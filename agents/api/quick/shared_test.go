@@ -97,6 +97,26 @@ func share(t *testing.T, shared *quick.Shared, codec runtime.Codec, docs [][]byt
 	}
 }
 
+// What a status tells of resources is rounded in what is shared, and not in what others have.
+func TestResourcesOfAStatusAreRoundedElsewhere(t *testing.T) {
+	codec := legacyscheme.Codecs.LegacyCodec(v1.SchemeGroupVersion)
+	shared, err := quick.NewShared(&storagebackend.ConfigForResource{Config: storagebackend.Config{Codec: codec, EncodeVersioner: v1.SchemeGroupVersion}}, &core.Pod{})
+	must(t, err)
+	e := projections.NewEntry(events.Ref{Resource: "pods", Namespace: "shop", Name: "web"}, "u", 1, 1,
+		[]byte(`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"web"},"status":{"allocatedResources":{"cpu":"100u"},"containerStatuses":[{"allocatedResources":{"cpu":"200u"},"name":"c"}]}}`))
+	got, err := shared.Share(e)
+	must(t, err)
+	status := projections.As[v1.Pod](e).Status
+	for what, told := range map[string]v1.ResourceList{"100u": status.AllocatedResources, "200u": status.ContainerStatuses[0].AllocatedResources} {
+		if cpu := told[v1.ResourceCPU]; cpu.String() != what {
+			t.Errorf("the status says %s, and those who share it read %s", what, &cpu)
+		}
+	}
+	if cpu := got.(*core.Pod).Status.AllocatedResources[core.ResourceCPU]; cpu.String() != "1m" {
+		t.Errorf("upstream holds %s, which is not rounded", &cpu)
+	}
+}
+
 // TestSharedPods changes parts of pods, which are checked for what upstream would fill
 // in only where it may.
 func TestSharedPods(t *testing.T) {
