@@ -10,22 +10,22 @@ import (
 )
 
 // headroom is how much a process may hold beyond what is in use, before the collector
-// begins. A percentage alone is too much of a large heap, where a gigabyte more saves
-// little (decision 0335). It is also too much of what is there whatever the process has
-// to do, and of a small heap too little while much is done (decision 0371).
+// begins. A percentage alone is of a small heap too little while much is done (decision
+// 0371), and of a heap with millions of objects, which each collection has to look at
+// (decision 0376), until there is no more memory to be had for it (decision 0335).
 type headroom struct {
-	usual  int    // percent of what is in use
-	busy   uint64 // bytes: less than that it is not while collections follow each other
-	spared uint64 // bytes that are taken off what is more than busy
-	most   uint64 // bytes
-	least  int    // percent, however large the heap: collecting then costs no more than so often
+	usual int    // percent of what is in use
+	busy  uint64 // bytes: less than that it is not while collections follow each other
+	large uint64 // bytes in use: of what is beyond that twice as much comes on top; 0: nothing does
+	most  uint64 // bytes
+	least int    // percent, however large the heap: collecting then costs no more than so often
 }
 
 var (
-	// serverHeadroom leaves the heap near Go's default up to 3 GB in use, which is 100,000
-	// pods on 5,000 nodes. Types, routes and the buffers of logs are about 96 MB, and with
-	// some thousand pods as much again is documents, which cost nothing to mark.
-	serverHeadroom = headroom{usual: 100, busy: 128 << 20, spared: 224 << 20, most: 3 << 30, least: 40}
+	// serverHeadroom is less than Go's default with up to 20,000 pods, half of which is
+	// documents that cost nothing to mark, and more with 100,000 on 5,000 nodes, which
+	// are 2.5 GB in use.
+	serverHeadroom = headroom{usual: 65, busy: 128 << 20, large: 1 << 30, most: 3328 << 20, least: 40}
 	// hollowHeadroom is generous while the heap is small: what collecting it costs is
 	// time that the servers do not have.
 	hollowHeadroom = headroom{usual: 300, busy: 512 << 20, most: 1280 << 20, least: 40}
@@ -42,8 +42,8 @@ func (h headroom) percent(live uint64, after time.Duration) int {
 	if after < soon {
 		room = max(room, h.busy)
 	}
-	if room > h.busy {
-		room = max(room-min(room, h.spared), h.busy)
+	if h.large > 0 && live > h.large {
+		room += 2 * (live - h.large)
 	}
 	return max(h.least, int(min(room, h.most)*100/live))
 }

@@ -25,14 +25,15 @@ func TestHeadroom(t *testing.T) {
 		{headroom{usual: 100, most: 1 << 30, least: 40}, 1 << 40, 0, 40},
 
 		// A server that rests, and one with something to do.
-		{serverHeadroom, 50 << 20, time.Hour, 100},
+		{serverHeadroom, 50 << 20, time.Hour, 65},
 		{serverHeadroom, 50 << 20, time.Second, 256},
-		// Of what is in use a part has no headroom.
-		{serverHeadroom, 128 << 20, time.Hour, 100},
-		{serverHeadroom, 200 << 20, time.Hour, 64},
-		{serverHeadroom, 200 << 20, time.Second, 64},
-		{serverHeadroom, 480 << 20, time.Second, 53},
-		{serverHeadroom, 4800 << 20, time.Second, 64},
+		{serverHeadroom, 200 << 20, time.Hour, 65},
+		{serverHeadroom, 200 << 20, time.Second, 65},
+		{serverHeadroom, 1 << 30, time.Second, 64},
+		// One with so many objects that each collection takes long.
+		{serverHeadroom, 1536 << 20, time.Second, 131},
+		{serverHeadroom, 2560 << 20, time.Second, 130},
+		{serverHeadroom, 10 << 30, time.Second, 40},
 		{hollowHeadroom, 100 << 20, time.Hour, 300},
 		{hollowHeadroom, 100 << 20, time.Second, 512},
 	} {
