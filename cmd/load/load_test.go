@@ -91,14 +91,14 @@ func TestLatency(t *testing.T) {
 	}
 }
 
-// What /proc says of this process agrees with what the kernel tells it directly.
+// What is read of this process from outside agrees with what the kernel tells it directly.
 func TestUsage(t *testing.T) {
 	for began := time.Now(); ownCPU() < 200*time.Millisecond && time.Since(began) < 10*time.Second; {
 	}
 	self := Processes{"self": os.Getpid()}
 	cpu, err := sum(self, cpuOf)
 	if own := ownCPU(); err != nil || cpu < own/2 || cpu > own+own/2 {
-		t.Errorf("%v by /proc, %v by getrusage: %v", cpu, own, err)
+		t.Errorf("%v from outside, %v by getrusage: %v", cpu, own, err)
 	}
 	if resident, err := sum(self, residentOf); err != nil || resident < 1<<20 || resident > 1<<34 {
 		t.Errorf("%d bytes are resident: %v", resident, err)

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Processes are programs by the names to report them under.
@@ -23,27 +25,40 @@ type Processes map[string]int
 const tick = 10 * time.Millisecond
 
 // cpuOf is the user and system time that a process has taken, and the children
-// that it has waited for.
+// that it has waited for. What children took is known to a tick, which is too coarse
+// for the process itself: twenty pods take its nodes less than one.
 func cpuOf(pid int) (time.Duration, error) {
+	var own unix.Timespec
+	if err := unix.ClockGettime(cpuClock(pid), &own); errors.Is(err, unix.EINVAL) {
+		return 0, fmt.Errorf("process %d: %w", pid, fs.ErrNotExist)
+	} else if err != nil {
+		return 0, fmt.Errorf("the CPU clock of process %d: %w", pid, err)
+	}
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, err
 	}
 	// The name of the program comes second, in parentheses, and may hold anything.
 	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
-	const utime, cstime = 11, 14 // counted from the state, which is the third
+	const cutime, cstime = 13, 14 // counted from the state, which is the third
 	if len(fields) <= cstime {
 		return 0, fmt.Errorf("/proc/%d/stat has %d fields after the name", pid, len(fields))
 	}
 	var ticks time.Duration
-	for _, field := range fields[utime : cstime+1] {
+	for _, field := range fields[cutime : cstime+1] {
 		n, err := strconv.ParseInt(field, 10, 64)
 		if err != nil {
 			return 0, fmt.Errorf("/proc/%d/stat: %w", pid, err)
 		}
 		ticks += time.Duration(n)
 	}
-	return ticks * tick, nil
+	return time.Duration(own.Nano()) + ticks*tick, nil
+}
+
+// cpuClock is the clock of all CPU time of a process, as clock_getcpuclockid(3) makes it.
+func cpuClock(pid int) int32 {
+	const sched = 2 // CPUCLOCK_SCHED of the kernel: what ran, to the nanosecond
+	return int32(^pid<<3 | sched)
 }
 
 // residentOf is the memory that a process holds in RAM, in bytes.
