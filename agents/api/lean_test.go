@@ -1,21 +1,19 @@
 package api
 
 import (
-	"math/rand"
 	"testing"
 
-	"k8s.io/apimachinery/pkg/api/apitesting/fuzzer"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/kubernetes/pkg/api/legacyscheme"
-	kubefuzzer "k8s.io/kubernetes/pkg/api/testing"
 	"k8s.io/kubernetes/pkg/apis/core"
 	"k8s.io/kubernetes/pkg/registry/core/pod"
+
+	"github.com/reprise-run/reprise/projections/kindtest"
 )
 
 // By lean fields, selectors select the pods that they select by upstream's.
 func TestLeanFieldsSelectAlike(t *testing.T) {
-	fill := fuzzer.FuzzerFor(kubefuzzer.FuzzerFuncs, rand.NewSource(1), legacyscheme.Codecs)
+	fill := kindtest.Filler(1)
 	selected, tried := 0, 0
 	for i := range 400 {
 		var p core.Pod

@@ -3,22 +3,18 @@ package write_test
 import (
 	"bytes"
 	"encoding/json"
-	"iter"
-	"math/rand"
 	"testing"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/apitesting/fuzzer"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
-	kubefuzzer "k8s.io/kubernetes/pkg/api/testing"
 
 	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/projections/kindtest"
 	"github.com/reprise-run/reprise/projections/write"
 )
 
@@ -45,27 +41,6 @@ func appends(t *testing.T, o any) {
 	}
 }
 
-// kinds yields each kind of object that upstream has, in each version that it is served in.
-func kinds(t *testing.T) iter.Seq2[schema.GroupVersionKind, schema.GroupVersion] {
-	return func(yield func(schema.GroupVersionKind, schema.GroupVersion) bool) {
-		for kind := range legacyscheme.Scheme.AllKnownTypes() {
-			if kind.Version != runtime.APIVersionInternal {
-				continue
-			}
-			example, err := legacyscheme.Scheme.New(kind)
-			must(t, err)
-			if _, ok := example.(metav1.ObjectMetaAccessor); !ok {
-				continue
-			}
-			for _, version := range legacyscheme.Scheme.PrioritizedVersionsForGroup(kind.Group) {
-				if legacyscheme.Scheme.Recognizes(version.WithKind(kind.Kind)) && !yield(kind, version) {
-					return
-				}
-			}
-		}
-	}
-}
-
 func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
@@ -75,9 +50,9 @@ func must(t testing.TB, err error) {
 
 // TestAppendsAsUpstream makes objects of every kind, in every version, at random.
 func TestAppendsAsUpstream(t *testing.T) {
-	fill := fuzzer.FuzzerFor(kubefuzzer.FuzzerFuncs, rand.NewSource(2), legacyscheme.Codecs)
+	fill := kindtest.Filler(2)
 	tried := 0
-	for kind, version := range kinds(t) {
+	for kind, version := range kindtest.Stored(t) {
 		for range 30 {
 			o, err := legacyscheme.Scheme.New(kind)
 			must(t, err)

@@ -6,23 +6,21 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand"
 	"net/http"
 	goruntime "runtime"
 	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/apitesting/fuzzer"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
-	kubefuzzer "k8s.io/kubernetes/pkg/api/testing"
 	"k8s.io/kubernetes/pkg/apis/core"
 
 	"github.com/reprise-run/reprise/agents/api/past"
+	"github.com/reprise-run/reprise/projections/kindtest"
 )
 
 // upstreamsEncoder is that of upstream's servers, for JSON.
@@ -34,7 +32,7 @@ func upstreamsEncoder() runtime.Encoder {
 
 // TestPodListsAreWrittenAsByUpstream compares lists of random pods, of many lengths.
 func TestPodListsAreWrittenAsByUpstream(t *testing.T) {
-	fill := fuzzer.FuzzerFor(kubefuzzer.FuzzerFuncs, rand.NewSource(3), legacyscheme.Codecs)
+	fill := kindtest.Filler(3)
 	upstream := upstreamsEncoder()
 	remaining := int64(7)
 	for _, n := range []int{0, 1, 2, 63, 64, 65, 128, 300} {

@@ -1,27 +1,24 @@
 package quick_test
 
 import (
-	"math/rand"
 	"reflect"
 	"testing"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/apitesting/fuzzer"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/kubernetes/pkg/api/legacyscheme"
-	kubefuzzer "k8s.io/kubernetes/pkg/api/testing"
 	"k8s.io/kubernetes/pkg/apis/core"
 
 	"github.com/reprise-run/reprise/agents/api/quick"
+	"github.com/reprise-run/reprise/projections/kindtest"
 )
 
 // TestEqualAsReflectHasIt compares random pods with copies of which one part, at a time,
 // is that of another pod.
 func TestEqualAsReflectHasIt(t *testing.T) {
-	fill := fuzzer.FuzzerFor(kubefuzzer.FuzzerFuncs, rand.NewSource(4), legacyscheme.Codecs)
+	fill := kindtest.Filler(4)
 	same, different := 0, 0
 	compare := func(a, b *core.Pod) {
 		t.Helper()

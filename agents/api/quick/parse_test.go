@@ -1,18 +1,14 @@
 package quick
 
 import (
-	"math/rand"
 	"reflect"
 	"testing"
 
 	"github.com/go-json-experiment/json"
 	v1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/apitesting/fuzzer"
-	"k8s.io/kubernetes/pkg/api/legacyscheme"
-	kubefuzzer "k8s.io/kubernetes/pkg/api/testing"
-	_ "k8s.io/kubernetes/pkg/controlplane" // installs upstream's scheme
 
 	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/projections/kindtest"
 	"github.com/reprise-run/reprise/projections/parse"
 )
 
@@ -36,7 +32,7 @@ func pod() any { return new(v1.Pod) }
 
 // TestParseAgrees parses random pods, and what is left of them where they are cut off.
 func TestParseAgrees(t *testing.T) {
-	fill := fuzzer.FuzzerFor(kubefuzzer.FuzzerFuncs, rand.NewSource(5), legacyscheme.Codecs)
+	fill := kindtest.Filler(5)
 	parsed := 0
 	for range 200 {
 		var o v1.Pod

@@ -1,56 +1,29 @@
 package quick_test
 
 import (
-	"iter"
-	"math/rand"
 	"strings"
 	"testing"
 
 	v1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/apitesting/fuzzer"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/registry/generic"
 	"k8s.io/apiserver/pkg/storage/storagebackend"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
-	kubefuzzer "k8s.io/kubernetes/pkg/api/testing"
 	"k8s.io/kubernetes/pkg/apis/core"
-	_ "k8s.io/kubernetes/pkg/controlplane" // installs upstream's scheme
 
 	"github.com/reprise-run/reprise/agents/api/quick"
 	"github.com/reprise-run/reprise/events"
+	"github.com/reprise-run/reprise/projections/kindtest"
 )
-
-// storedKinds are the kinds that upstream stores, as it holds them in memory, each with
-// every version in which it could store them.
-func storedKinds(t *testing.T) iter.Seq2[schema.GroupVersionKind, schema.GroupVersion] {
-	return func(yield func(schema.GroupVersionKind, schema.GroupVersion) bool) {
-		for kind := range legacyscheme.Scheme.AllKnownTypes() {
-			if kind.Version != runtime.APIVersionInternal {
-				continue
-			}
-			example, err := legacyscheme.Scheme.New(kind)
-			must(t, err)
-			if _, ok := example.(metav1.ObjectMetaAccessor); !ok {
-				continue
-			}
-			for _, version := range legacyscheme.Scheme.PrioritizedVersionsForGroup(kind.Group) {
-				if legacyscheme.Scheme.Recognizes(version.WithKind(kind.Kind)) && !yield(kind, version) {
-					return
-				}
-			}
-		}
-	}
-}
 
 // TestQuickReaderAgreesWithUpstream makes objects of every kind that upstream stores,
 // at random, and reads them as upstream does and quickly.
 func TestQuickReaderAgreesWithUpstream(t *testing.T) {
-	fill := fuzzer.FuzzerFor(kubefuzzer.FuzzerFuncs, rand.NewSource(1), legacyscheme.Codecs)
+	fill := kindtest.Filler(1)
 	tried := 0
-	for kind, version := range storedKinds(t) {
+	for kind, version := range kindtest.Stored(t) {
 		example, err := legacyscheme.Scheme.New(kind)
 		must(t, err)
 		reader, err := quick.NewDecoder(version, example)

@@ -7,16 +7,15 @@ import (
 	"testing"
 
 	v1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/apitesting/fuzzer"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/storage/storagebackend"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
-	kubefuzzer "k8s.io/kubernetes/pkg/api/testing"
 	"k8s.io/kubernetes/pkg/apis/core"
 
 	"github.com/reprise-run/reprise/agents/api/quick"
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/projections"
+	"github.com/reprise-run/reprise/projections/kindtest"
 	"github.com/reprise-run/reprise/projections/projectionstest"
 )
 
@@ -24,9 +23,9 @@ import (
 // random, and has each become another a few times: what is made of what others have
 // decoded is what upstream would have read, and changes nothing of what they have.
 func TestSharedObjectsAreUpstreams(t *testing.T) {
-	fill := fuzzer.FuzzerFor(kubefuzzer.FuzzerFuncs, rand.NewSource(1), legacyscheme.Codecs)
+	fill := kindtest.Filler(1)
 	tried := 0
-	for kind, version := range storedKinds(t) {
+	for kind, version := range kindtest.Stored(t) {
 		example, err := legacyscheme.Scheme.New(kind)
 		must(t, err)
 		codec := legacyscheme.Codecs.LegacyCodec(version)
@@ -120,7 +119,7 @@ func TestResourcesOfAStatusAreRoundedElsewhere(t *testing.T) {
 // TestSharedPods changes parts of pods, which are checked for what upstream would fill
 // in only where it may.
 func TestSharedPods(t *testing.T) {
-	fill := fuzzer.FuzzerFor(kubefuzzer.FuzzerFuncs, rand.NewSource(2), legacyscheme.Codecs)
+	fill := kindtest.Filler(2)
 	codec := legacyscheme.Codecs.LegacyCodec(v1.SchemeGroupVersion)
 	r := rand.New(rand.NewSource(3))
 	for range 60 {

@@ -3,12 +3,10 @@ package watchers_test
 import (
 	"context"
 	"io"
-	"math/rand"
 	"reflect"
 	"testing"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/apitesting/fuzzer"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -19,7 +17,6 @@ import (
 	"k8s.io/apiserver/pkg/storage"
 	"k8s.io/apiserver/pkg/storage/cacher"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
-	kubefuzzer "k8s.io/kubernetes/pkg/api/testing"
 	"k8s.io/kubernetes/pkg/apis/core"
 	"k8s.io/kubernetes/pkg/printers"
 	internalprinters "k8s.io/kubernetes/pkg/printers/internalversion"
@@ -27,6 +24,7 @@ import (
 	"k8s.io/kubernetes/pkg/registry/core/pod"
 
 	"github.com/reprise-run/reprise/agents/api/watchers"
+	"github.com/reprise-run/reprise/projections/kindtest"
 )
 
 // below is a storage of pods of which there are none at first, as a cache needs it.
@@ -121,7 +119,7 @@ func TestPodsAreLent(t *testing.T) {
 // Whatever a watcher asks to have a pod encoded as, nothing is written into what its
 // fields share with others.
 func TestEncodingChangesNothing(t *testing.T) {
-	fill := fuzzer.FuzzerFor(kubefuzzer.FuzzerFuncs, rand.NewSource(5), legacyscheme.Codecs)
+	fill := kindtest.Filler(5)
 	tables := printerstorage.TableConvertor{TableGenerator: printers.NewTableGenerator().With(internalprinters.AddHandlers)}
 	v1 := schema.GroupVersion{Version: "v1"}
 	var encoders []runtime.Encoder
