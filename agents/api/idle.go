@@ -44,8 +44,10 @@ func warned(next http.Handler) http.Handler {
 	})
 }
 
-// creates says whether a request may create an object: one that is applied is created if it
-// is not there.
+// creates says whether a request may create an object: one that is applied, in whichever
+// encoding, is created if it is not there.
 func creates(info *request.RequestInfo, r *http.Request) bool {
-	return info.Verb == "create" || info.Verb == "patch" && strings.HasPrefix(r.Header.Get("Content-Type"), string(types.ApplyYAMLPatchType))
+	content := r.Header.Get("Content-Type")
+	return info.Verb == "create" || info.Verb == "patch" &&
+		(strings.HasPrefix(content, string(types.ApplyYAMLPatchType)) || strings.HasPrefix(content, string(types.ApplyCBORPatchType)))
 }

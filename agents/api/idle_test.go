@@ -36,6 +36,7 @@ func TestIdleObjectsAreWarnedOf(t *testing.T) {
 	}{
 		{"a creation", as(set, "create", "statefulsets", ""), "", anna, true},
 		{"an object that is applied", as(set, "patch", "statefulsets", ""), "application/apply-patch+yaml", anna, true},
+		{"an object that is applied as CBOR", as(set, "patch", "statefulsets", ""), "application/apply-patch+cbor", anna, true},
 		{"a patch", as(set, "patch", "statefulsets", ""), "application/json-patch+json", anna, false},
 		{"a list", as(set, "list", "statefulsets", ""), "", anna, false},
 		{"a part of it", as(set, "create", "statefulsets", "scale"), "", anna, false},
