@@ -66,6 +66,7 @@ type Change struct {
 // Mentions says whether a change may be one of what is at these paths of the object, or
 // below, as far as its patch tells: each is the beginning of a path, as a patch has it, with the
 // quote before. It costs much less than to look at the object, and most changes are of a status.
+// That a patch is of the whole object need not be asked: the owners table allows no such one.
 func (c Change) Mentions(paths [][]byte) bool {
 	patch := c.Event.Data
 	if c.Before == nil || c.After == nil || !bytes.HasPrefix(patch, []byte("[")) || bytes.IndexByte(patch, '\\') >= 0 {

@@ -193,7 +193,7 @@ func concerns(c projections.Change) bool {
 
 // judged are the paths of a pod by which others judge.
 var judged = [][]byte{
-	[]byte(`"path":""`), []byte(`"/spec`), []byte(`"/metadata`), []byte(`"/status"`),
+	[]byte(`"/spec`), []byte(`"/metadata`), []byte(`"/status"`),
 	[]byte(`"/status/resourceClaimStatuses`), []byte(`"/status/extendedResourceClaimStatus`),
 }
 
