@@ -18,7 +18,6 @@ type machine struct {
 	pods   map[string]*running
 	images map[string]bool
 	ids    int
-	kick   func(uid string) // the agent's, when the runtime has something to say
 }
 
 // running is what the runtime and the disk have of a pod.

@@ -16,7 +16,6 @@ type host struct {
 	up     bool
 	frozen time.Duration // until when it does nothing
 	cut    time.Duration // until when nothing reaches it or leaves it
-	lives  map[*process]struct{}
 	order  []*process
 }
 

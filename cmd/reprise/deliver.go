@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
-	"net/http"
 	"strings"
 	"time"
 
@@ -62,7 +61,7 @@ func (r *receiver) webhook() (*delivery.Webhook, error) {
 		if !ok || strings.TrimSpace(name) == "" {
 			return nil, fmt.Errorf("--header %q is no header: write for example 'Authorization: Bearer ...'", h)
 		}
-		w.Header.Add(http.CanonicalHeaderKey(strings.TrimSpace(name)), strings.TrimSpace(value))
+		w.Header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
 	}
 	return w, nil
 }

@@ -58,7 +58,7 @@ func TestBlocksAreNotCutBeyondTheJournal(t *testing.T) {
 	l.own.quiet = time.Hour
 	var chain [32]byte
 	all := appendTo(t, l, nil, decision(&chain, 0, 3))
-	all = appendTo(t, l, all, decision(&chain, 3, 3))
+	appendTo(t, l, all, decision(&chain, 3, 3))
 	if err := l.own.harden(t.Context(), 6); err != nil {
 		t.Fatal(err)
 	}

@@ -55,8 +55,10 @@ func (s *Server) look() error {
 // forgets, also if it has answered. It says so too when it could not look, as while it is
 // shut down, and so is asked twice.
 func (s *Server) lost(ctx context.Context, name string, sequence uint64) bool {
-	if !s.lacks(ctx, name, sequence) || !s.lacks(ctx, name, sequence) {
-		return false
+	for range 2 {
+		if !s.lacks(ctx, name, sequence) {
+			return false
+		}
 	}
 	select {
 	case <-s.closed:
