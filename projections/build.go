@@ -9,9 +9,9 @@ import (
 	"github.com/reprise-run/reprise/events"
 )
 
-// FrameEvery is how many versions of an object have one that the durable history
+// frameEvery is how many versions of an object have one that the durable history
 // keeps whole: each whose number it divides.
-const FrameEvery = 16
+const frameEvery = 16
 
 // Outcome is what an event made of its object, as far as a durable projection must
 // know.
@@ -20,7 +20,7 @@ type Outcome struct {
 	// Created is the sequence of the object's first event, and Version the number
 	// of this one among its events.
 	Created, Version uint64
-	// Whole is the object after the event, for a change whose Version FrameEvery
+	// Whole is the object after the event, for a change whose Version frameEvery
 	// divides.
 	Whole []byte
 }
@@ -61,7 +61,7 @@ func (c *Change) outcome() Outcome {
 		return Outcome{Kind: WasCreated, Created: c.After.Created, Version: c.After.Version}
 	}
 	o := Outcome{Kind: WasChanged, Created: c.After.Created, Version: c.After.Version}
-	if o.Version%FrameEvery == 0 {
+	if o.Version%frameEvery == 0 {
 		o.Whole = c.After.Raw
 	}
 	return o
@@ -175,7 +175,7 @@ func (b *Builder) change(d *draft, ev *events.Event, ops []events.Op) (Outcome, 
 	d.Sequence = ev.Sequence
 	d.Version++
 	o := Outcome{Kind: WasChanged, Created: d.Created, Version: d.Version}
-	if d.Version%FrameEvery == 0 {
+	if d.Version%frameEvery == 0 {
 		o.Whole = bytes.Clone(d.Raw)
 	}
 	return o, nil

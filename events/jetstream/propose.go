@@ -14,10 +14,10 @@ import (
 	"github.com/reprise-run/reprise/events"
 )
 
-// ProposeSubject is where an actor's proposals are published. The subject alone
+// proposeSubject is where an actor's proposals are published. The subject alone
 // says who proposes: permission to publish there is permission to speak for that
 // actor.
-func ProposeSubject(prefix string, actor events.Actor) (string, error) {
+func proposeSubject(prefix string, actor events.Actor) (string, error) {
 	name, err := actorToken(actor.Name)
 	if err != nil {
 		return "", err
@@ -101,7 +101,7 @@ type remoteProposer struct {
 // the committer runs. An answer that does not come within a Propose's context, or
 // ten seconds, is events.ErrUncertain.
 func NewProposer(nc *nats.Conn, prefix string, actor events.Actor) (events.Proposer, error) {
-	if _, err := ProposeSubject(prefix, actor); err != nil {
+	if _, err := proposeSubject(prefix, actor); err != nil {
 		return nil, err
 	}
 	return &remoteProposer{nc: nc, prefix: prefix, only: &actor, patient: 10 * time.Second}, nil
@@ -121,7 +121,7 @@ func (r *remoteProposer) Propose(ctx context.Context, p events.Proposal) (events
 	if err := ctx.Err(); err != nil {
 		return events.Receipt{}, err
 	}
-	subject, err := ProposeSubject(r.prefix, p.Actor)
+	subject, err := proposeSubject(r.prefix, p.Actor)
 	if err != nil {
 		return events.Receipt{}, err
 	}

@@ -14,9 +14,9 @@ type Told struct {
 	Changes []Line
 }
 
-// Describe says what an event changed of the version before it, which is nil for
+// describe says what an event changed of the version before it, which is nil for
 // a creation.
-func Describe(before *projections.Entry, e *events.Event) ([]Line, error) {
+func describe(before *projections.Entry, e *events.Event) ([]Line, error) {
 	if whole(e) {
 		return nil, nil
 	}
@@ -49,6 +49,6 @@ func Tell(r Reader, e events.Event) (Told, error) {
 	if err != nil {
 		return told, err
 	}
-	told.Changes, err = Describe(before, &e)
+	told.Changes, err = describe(before, &e)
 	return told, err
 }

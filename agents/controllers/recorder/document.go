@@ -39,7 +39,7 @@ func (d *document) encode(n *note) []byte {
 	o.text("message", n.Message)
 	o.begin("metadata")
 	o.begin("annotations")
-	o.text(SequenceAnnotation, strconv.FormatUint(n.Sequence, 10))
+	o.text(sequenceAnnotation, strconv.FormatUint(n.Sequence, 10))
 	o = append(o, '}')
 	o.time("creationTimestamp", d.created)
 	o.text("name", d.ref.Name)

@@ -34,7 +34,7 @@ func TestDocument(t *testing.T) {
 			TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Event"},
 			ObjectMeta: metav1.ObjectMeta{
 				Namespace: "shop", Name: "web.0123", UID: types.UID("u2"), CreationTimestamp: d.created,
-				Annotations: map[string]string{SequenceAnnotation: map[bool]string{true: "1152921504606846976", false: "0"}[n.Sequence > 0]},
+				Annotations: map[string]string{sequenceAnnotation: map[bool]string{true: "1152921504606846976", false: "0"}[n.Sequence > 0]},
 			},
 			InvolvedObject: n.About, Reason: n.Reason, Message: n.Message, Type: kind,
 			Source:              v1.EventSource{Component: n.Component, Host: n.Host},

@@ -19,9 +19,9 @@ import (
 // recorded is the fact that a note was put.
 const recorded = "event.recorded"
 
-// SequenceAnnotation is the annotation of a note that holds the sequence of the
+// sequenceAnnotation is the annotation of a note that holds the sequence of the
 // latest fact that it is about.
-const SequenceAnnotation = "reprise.run/sequence"
+const sequenceAnnotation = "reprise.run/sequence"
 
 // note is what to tell about a fact, or about the latest of several that are alike.
 type note struct {
@@ -101,7 +101,7 @@ func (n *note) decision(notes projections.Reader, now time.Time) (events.Decisio
 	var expect uint64
 	if e := notes.Get(ref); e != nil {
 		old := projections.As[v1.Event](e)
-		if told, err := strconv.ParseUint(old.Annotations[SequenceAnnotation], 10, 64); err == nil && told >= n.Sequence {
+		if told, err := strconv.ParseUint(old.Annotations[sequenceAnnotation], 10, 64); err == nil && told >= n.Sequence {
 			return events.Decision{}, false
 		}
 		expect = e.Sequence

@@ -56,7 +56,7 @@ func (n Node) Container(pod *v1.Pod, c *v1.Container, objs Objects, a Attempt) (
 		Image:       &runtimeapi.ImageSpec{Image: a.ImageID, UserSpecifiedImage: c.Image},
 		WorkingDir:  c.WorkingDir,
 		Envs:        envs,
-		Labels:      PodLabels(pod),
+		Labels:      podLabels(pod),
 		Annotations: annotations(c, a),
 		LogPath:     LogPath(c.Name, a.Number),
 		Stdin:       c.Stdin,

@@ -62,9 +62,9 @@ const (
 	MessagePolicyAnnotation = "io.kubernetes.container.terminationMessagePolicy"
 )
 
-// PodLabels are the labels of all that belongs to a pod at the runtime, by which
+// podLabels are the labels of all that belongs to a pod at the runtime, by which
 // it is found again.
-func PodLabels(pod *v1.Pod) map[string]string {
+func podLabels(pod *v1.Pod) map[string]string {
 	return map[string]string{
 		kubelettypes.KubernetesPodNameLabel:      pod.Name,
 		kubelettypes.KubernetesPodNamespaceLabel: pod.Namespace,
@@ -93,7 +93,7 @@ func (n Node) Sandbox(pod *v1.Pod, attempt uint32, cgroupParent string) *runtime
 		LogDirectory: LogDirectory(n.Logs, pod.Namespace, pod.Name, pod.UID),
 		DnsConfig:    n.dns(pod),
 		PortMappings: ports(pod),
-		Labels:       PodLabels(pod),
+		Labels:       podLabels(pod),
 		Annotations:  map[string]string{},
 		Linux: &runtimeapi.LinuxPodSandboxConfig{
 			CgroupParent:    cgroupParent,

@@ -27,13 +27,13 @@ func Delay(ended *Container) time.Duration {
 	return min(2*ended.Backoff, maxDelay)
 }
 
-// Due is when the attempt after an ended one may start.
-func Due(ended *Container) time.Time { return ended.Finished.Add(Delay(ended)) }
+// due is when the attempt after an ended one may start.
+func due(ended *Container) time.Time { return ended.Finished.Add(Delay(ended)) }
 
-// Retry is when a failed action may be tried again. Fetching an image waits as a
+// retry is when a failed action may be tried again. Fetching an image waits as a
 // crashing container does; everything else tries again sooner, for it is often
 // the lack of something that is about to come.
-func Retry(kind Kind, f Failure) time.Time {
+func retry(kind Kind, f Failure) time.Time {
 	delay, limit := time.Second, 30*time.Second
 	if kind == PullImage {
 		delay, limit = firstDelay, maxDelay

@@ -31,7 +31,7 @@ type step struct {
 // do adds an action, unless it failed lately.
 func (s *step) do(a Action) {
 	if f, failed := s.Failures[a.Key()]; failed {
-		if again := Retry(a.Kind, f); s.now.Before(again) {
+		if again := retry(a.Kind, f); s.now.Before(again) {
 			s.wakeAt(again)
 			return
 		}
@@ -149,8 +149,8 @@ func (s *step) keep(sandbox *Sandbox, spec *v1.Container) {
 	case c.State == Running:
 		s.judge(spec, c)
 	case !Restarts(s.Desired, spec, c):
-	case s.now.Before(Due(c)):
-		s.wakeAt(Due(c))
+	case s.now.Before(due(c)):
+		s.wakeAt(due(c))
 	default:
 		s.start(sandbox, spec, Delay(c))
 	}
