@@ -26,9 +26,10 @@ var (
 	// documents that cost nothing to mark, and more with 100,000 on 5,000 nodes, which
 	// are 2.5 GB in use.
 	serverHeadroom = headroom{usual: 65, busy: 128 << 20, large: 1 << 30, most: 3328 << 20, least: 40}
-	// hollowHeadroom is generous while the heap is small: what collecting it costs is
-	// time that the servers do not have.
-	hollowHeadroom = headroom{usual: 300, busy: 512 << 20, most: 1280 << 20, least: 40}
+	// hollowHeadroom is small while the heap is: memory that was not touched before costs
+	// more than to collect what 200 nodes hold, and takes time that the servers do not
+	// have (decision 0389). What thousands of nodes hold is rather not looked at often.
+	hollowHeadroom = headroom{usual: 100, large: 128 << 20, most: 1280 << 20, least: 40}
 )
 
 // soon is within what time of the last one a collection says that much is done.
