@@ -88,6 +88,8 @@ type Server struct {
 	users   sync.Map // who gave any, of events.Actor to user.Info
 	done    chan struct{}
 	err     error
+	// stopping are the caches. Upstream ends one after the other, and not all of them end.
+	stopping storage.Stopping
 }
 
 // New starts a server and returns once it is ready. It ends with the context;
@@ -150,6 +152,7 @@ func start(ctx context.Context, o Options) (*Server, error) {
 		defer close(s.done)
 		defer stop()
 		s.err = run(ctx)
+		s.stopping.Await(patienceAtEnd)
 		if s.past != nil {
 			s.past.Close()
 		}
@@ -202,7 +205,7 @@ func (s *Server) assemble(ctx context.Context, o Options, address string) (func(
 	for _, stored := range []*generic.RESTOptionsGetter{
 		&kube.RESTOptionsGetter, custom, &config.ApiExtensions.GenericConfig.RESTOptionsGetter, &config.Aggregator.GenericConfig.RESTOptionsGetter,
 	} {
-		*stored = pages{*stored, s.backend}
+		*stored = pages{*stored, s.backend, &s.stopping}
 	}
 	filtered(&config.Aggregator.GenericConfig.Config)
 	documents.Prepare(kube)

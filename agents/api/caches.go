@@ -102,10 +102,11 @@ func uncached(r schema.GroupResource) bool {
 }
 
 // pages is upstream's options of storage, in which all pages of a list are as of the moment
-// of the first, and whose end no server waits for without end.
+// of the first, and which all end side by side: see Server.stopping.
 type pages struct {
 	generic.RESTOptionsGetter
-	backend *storage.Backend
+	backend  *storage.Backend
+	stopping *storage.Stopping
 }
 
 // GetRESTOptions implements generic.RESTOptionsGetter.
@@ -127,10 +128,10 @@ func (p pages) GetRESTOptions(r schema.GroupResource, example runtime.Object) (g
 			end()
 			return nil, nil, err
 		}
-		return paged, sync.OnceFunc(func() { storage.StopWithin(patienceAtEnd, end) }), nil
+		return paged, sync.OnceFunc(func() { p.stopping.Begin(end) }), nil
 	}
 	return o, nil
 }
 
-// patienceAtEnd is how long a server that stops waits for each of its caches.
+// patienceAtEnd is how long a server that stops waits for all of its caches.
 const patienceAtEnd = 2 * time.Second

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -62,10 +63,37 @@ func TestACacheThatDoesNotStopIsLeft(t *testing.T) {
 		}
 		below.events <- apiwatch.Event{Type: kind, Object: pod}
 	}
-	if storage.StopWithin(50*time.Millisecond, c.Stop) {
+	var stopping storage.Stopping
+	stopping.Begin(c.Stop)
+	if stopping.Await(50 * time.Millisecond) {
 		t.Error("the cache has stopped, though nobody takes what its reader has to give")
 	}
-	if !storage.StopWithin(time.Minute, func() {}) {
+}
+
+// However many caches do not stop, all together are waited for once, and those that stop are
+// not held up by them.
+func TestCachesStopSideBySide(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var stopping storage.Stopping
+		never := make(chan struct{})
+		stopped := 0
+		for range 10 {
+			stopping.Begin(func() { <-never })
+		}
+		stopping.Begin(func() { stopped++ })
+		begun := time.Now()
+		if stopping.Await(2*time.Second) || time.Since(begun) != 2*time.Second {
+			t.Errorf("it waited for %v", time.Since(begun))
+		}
+		if stopped != 1 {
+			t.Error("what stops was held up by what does not")
+		}
+		close(never)
+		synctest.Wait()
+	})
+	var stopping storage.Stopping
+	stopping.Begin(func() {})
+	if !stopping.Await(time.Minute) {
 		t.Error("what stops is left too")
 	}
 }

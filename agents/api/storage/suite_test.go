@@ -189,7 +189,9 @@ func above(t *testing.T, s *subject) *subject {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if !storage.StopWithin(10*time.Second, c.Stop) {
+		var stopping storage.Stopping
+		stopping.Begin(c.Stop)
+		if !stopping.Await(10 * time.Second) {
 			t.Log("the cache does not stop")
 		}
 	})
