@@ -17,7 +17,6 @@ import (
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 	genericoptions "k8s.io/apiserver/pkg/server/options"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
-	"k8s.io/kubernetes/cmd/kube-apiserver/app/options"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
 
 	"github.com/reprise-run/reprise/agents/api/past"
@@ -89,7 +88,7 @@ func pastFilters(l net.Listener, keys *pki.Dir) (*genericapiserver.Config, error
 	serving := genericoptions.NewSecureServingOptions()
 	serving.Listener = l
 	serving.ServerCert.CertKey.CertFile, serving.ServerCert.CertKey.KeyFile = keys.Serving()
-	if err := upstream.SetGlobals(options.NewServerRunOptions()); err != nil {
+	if _, err := upstream.NewOptions(); err != nil {
 		return nil, err
 	}
 	c := genericapiserver.NewConfig(legacyscheme.Codecs)

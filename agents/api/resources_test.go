@@ -1,8 +1,10 @@
 package api_test
 
 import (
+	"slices"
 	"testing"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	genericoptions "k8s.io/apiserver/pkg/server/options"
 	"k8s.io/apiserver/pkg/storage/storagebackend"
@@ -29,6 +31,11 @@ func everyResourceHasItsPlace(t *testing.T, s *running) {
 	}
 	keys := upstream.Keys()
 	stored := 0
+	if slices.ContainsFunc(lists, func(l *metav1.APIResourceList) bool {
+		return slices.ContainsFunc(l.APIResources, func(r metav1.APIResource) bool { return r.Name == "componentstatuses" })
+	}) {
+		t.Error("ComponentStatuses are served, which can only be wrong")
+	}
 	for _, l := range lists {
 		gv, err := schema.ParseGroupVersion(l.GroupVersion)
 		if err != nil {

@@ -16,8 +16,8 @@ import (
 
 // upstreamOptions are what one would give kube-apiserver as flags.
 func upstreamOptions(ctx context.Context, o Options, keys *pki.Dir, storageAddress string) (options.CompletedOptions, error) {
-	s := options.NewServerRunOptions()
-	if err := upstream.SetGlobals(s); err != nil {
+	s, err := upstream.NewOptions()
+	if err != nil {
 		return options.CompletedOptions{}, err
 	}
 	informers, err := cache.NewInformerName("kube-apiserver-" + storageAddress)

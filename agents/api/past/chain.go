@@ -16,7 +16,6 @@ import (
 	clientset "k8s.io/client-go/kubernetes"
 	restclient "k8s.io/client-go/rest"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app"
-	"k8s.io/kubernetes/cmd/kube-apiserver/app/options"
 
 	"github.com/reprise-run/reprise/agents/api/storage"
 	"github.com/reprise-run/reprise/agents/api/upstream"
@@ -112,8 +111,8 @@ func startChain(o Options, sequence uint64) (_ *chain, err error) {
 
 // chainConfig configures upstream's servers to do nothing but read.
 func chainConfig(address string) (*app.Config, error) {
-	s := options.NewServerRunOptions()
-	if err := upstream.SetGlobals(s); err != nil {
+	s, err := upstream.NewOptions()
+	if err != nil {
 		return nil, err
 	}
 	s.Etcd.StorageConfig.Transport.ServerList = []string{address}

@@ -28,9 +28,15 @@ var globals struct {
 	err error
 }
 
-// SetGlobals settles feature gates and versions, which upstream wants before
-// options are completed, and which all servers of a process share.
-func SetGlobals(s *options.ServerRunOptions) error {
+// NewOptions returns what one would give kube-apiserver as flags, so far as it is the same
+// for all servers. It settles feature gates and versions, which upstream wants before options
+// are completed, and which all servers of a process share.
+func NewOptions() (*options.ServerRunOptions, error) {
+	s := options.NewServerRunOptions()
+	// ComponentStatuses, deprecated since 1.19, are made by asking two ports of this machine,
+	// where upstream's scheduler and controller manager would be. Of ours they could only say
+	// that they are not healthy, which is not so.
+	s.APIEnablement.RuntimeConfig["/v1/componentstatuses"] = "false"
 	globals.Do(func() {
 		globals.err = utilfeature.DefaultMutableFeatureGate.SetFromMap(map[string]bool{
 			// Needs a connection from each server to each other.
@@ -43,7 +49,7 @@ func SetGlobals(s *options.ServerRunOptions) error {
 		}
 		restclient.SetDefaultWarningHandler(restclient.NoWarnings{})
 	})
-	return globals.err
+	return s, globals.err
 }
 
 // Keys translates between upstream's storage keys and the log's references.
