@@ -47,7 +47,9 @@ func acquireLock(dataDir string) (*lock, error) {
 	return &lock{file: f}, nil
 }
 
-// dying is how long a server that was killed may take to let go.
+// dying is how long a server that was killed, or told to stop, a moment ago may take to let
+// go. A second server that is one too many hears so only then: that the first one lives does
+// not say that it will stay, and who ends one and starts another need not wait himself.
 const dying = 2 * time.Second
 
 // await takes the lock as soon as it is free, which may be when a process that
