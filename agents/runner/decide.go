@@ -22,38 +22,7 @@ func Update(e *projections.Entry, typ string, after any, because uint64) (events
 	if patch == nil {
 		return events.Decision{}, false
 	}
-	return events.Decision{
-		Because: because,
-		Changes: []events.Change{{Type: typ, Object: e.Ref, UID: e.UID, Data: patch}},
-		Expect:  []events.Expectation{{Object: e.Ref, Sequence: e.Sequence}},
-	}, true
-}
-
-// Patch is the decision that changes an object by the operations given,
-// expecting it as the decider saw it: for facts whose patch is known beforehand.
-func Patch(e *projections.Entry, typ string, because uint64, ops ...events.Op) events.Decision {
-	return events.Decision{
-		Because: because,
-		Changes: []events.Change{{Type: typ, Object: e.Ref, UID: e.UID, Data: events.AppendPatch(nil, ops)}},
-		Expect:  []events.Expectation{{Object: e.Ref, Sequence: e.Sequence}},
-	}
-}
-
-// Set is the operation that gives a path a value, whether it had one or not.
-func Set(path string, value any) events.Op {
-	return events.Op{Op: "add", Path: path, Value: Encode(value)}
-}
-
-// Unset is the operation that removes a path, which must be there.
-func Unset(path string) events.Op { return events.Op{Op: "remove", Path: path} }
-
-// Removal is the decision that an object is gone for good, past its finalizers.
-func Removal(e *projections.Entry, typ string, because uint64) events.Decision {
-	return events.Decision{
-		Because: because,
-		Changes: []events.Change{{Type: typ, Object: e.Ref, UID: e.UID, Data: events.Removal()}},
-		Expect:  []events.Expectation{{Object: e.Ref, Sequence: e.Sequence}},
-	}
+	return fact(e, typ, because, patch), true
 }
 
 // UpdatePart is Update for an object of which only the member at a pointer, such
@@ -69,16 +38,41 @@ func UpdatePart(e *projections.Entry, typ, pointer string, before, after any, be
 	}
 	ops, err := events.ParsePatch(patch)
 	if err != nil {
-		panic(fmt.Sprintf("%s of %s: %v", pointer, e.Ref, err))
+		panic(fmt.Sprintf("the patch of %s of %s at sequence %d cannot be read: %v", pointer, e.Ref, e.Sequence, err))
 	}
 	for i := range ops {
 		ops[i].Path = pointer + ops[i].Path
 	}
+	return fact(e, typ, because, events.AppendPatch(nil, ops)), true
+}
+
+// Patch is the decision that changes an object by the operations given,
+// expecting it as the decider saw it: for facts whose patch is known beforehand.
+func Patch(e *projections.Entry, typ string, because uint64, ops ...events.Op) events.Decision {
+	return fact(e, typ, because, events.AppendPatch(nil, ops))
+}
+
+// Set is the operation that gives a path a value, whether it had one or not.
+func Set(path string, value any) events.Op {
+	return events.Op{Op: "add", Path: path, Value: Encode(value)}
+}
+
+// Unset is the operation that removes a path, which must be there.
+func Unset(path string) events.Op { return events.Op{Op: "remove", Path: path} }
+
+// Removal is the decision that an object is gone for good, past its finalizers.
+func Removal(e *projections.Entry, typ string, because uint64) events.Decision {
+	return fact(e, typ, because, events.Removal())
+}
+
+// fact is the decision that one thing happened to an object, expecting it as the decider saw
+// it.
+func fact(e *projections.Entry, typ string, because uint64, data []byte) events.Decision {
 	return events.Decision{
 		Because: because,
-		Changes: []events.Change{{Type: typ, Object: e.Ref, UID: e.UID, Data: events.AppendPatch(nil, ops)}},
+		Changes: []events.Change{{Type: typ, Object: e.Ref, UID: e.UID, Data: data}},
 		Expect:  []events.Expectation{{Object: e.Ref, Sequence: e.Sequence}},
-	}, true
+	}
 }
 
 // Creation is the command to create an object, which must have its apiVersion

@@ -89,6 +89,7 @@ type job struct {
 	item Item
 }
 
+// result is what a worker has done about an item.
 type result struct {
 	it *entry
 	outcome
@@ -103,6 +104,7 @@ func (r *Runner) all(v View) []mark {
 	return marks
 }
 
+// created is what all objects of a view concern, as creations.
 func (r *Runner) created(v View, objects projections.Reader, volatile bool) (marks []mark) {
 	for resource := range objects.Resources() {
 		for e := range objects.List(resource.Group, resource.Resource, "") {
@@ -113,6 +115,7 @@ func (r *Runner) created(v View, objects projections.Reader, volatile bool) (mar
 	return marks
 }
 
+// view is the newest view there is.
 func (r *Runner) view() View {
 	// The volatile view first: what it shows of a node may be newer than the
 	// history's, but a decision is only as old as its basis.

@@ -7,15 +7,15 @@ import (
 	"github.com/reprise-run/reprise/events"
 )
 
-// queue knows which items are to be decided, in what order and when. An item is
-// in one of four places: in ready, with a worker, in timers (for a later time),
-// or in waiting (for a sequence to be folded).
+// queue knows which items are to be decided, in what order and when. An item is in at
+// most one of three places: in ready, with a worker, or in waiting (for a sequence to be
+// folded). Beside that it may be in timers, to be looked at at a later time.
 type queue struct {
 	items   map[events.Ref]*entry
 	ready   []*entry
 	waiting []*entry
 	timers  timers
-	folded  uint64
+	folded  uint64 // how far the projection has come
 	// gather is for how long the first item that is ready waits for others, and
 	// opens when that is over; zero before one has come.
 	gather time.Duration
@@ -73,7 +73,7 @@ func (q *queue) next(now time.Time) *entry {
 	}
 	for len(q.ready) > 0 {
 		it := q.ready[0]
-		q.ready = q.ready[1:]
+		q.ready[0], q.ready = nil, q.ready[1:]
 		it.queued = false
 		switch {
 		case it.after > q.folded:
@@ -120,7 +120,8 @@ func (q *queue) advance(now time.Time) {
 	}
 }
 
-// fold says how far the projection has come.
+// fold takes note of how far the projection has come, and readies the items that waited for
+// it.
 func (q *queue) fold(sequence uint64) {
 	if sequence <= q.folded {
 		return
@@ -204,7 +205,8 @@ const (
 	lastBackoff  = 30 * time.Second
 )
 
-// backoff doubles from try to try.
+// backoff is for how long an item rests after so many tries that failed: twice as long each
+// time, up to lastBackoff.
 func backoff(tries int) time.Duration {
 	d := firstBackoff
 	for range tries - 1 {

@@ -196,7 +196,7 @@ func (l *loop) appended(ctx context.Context, p *events.Proposal, receipt events.
 	case errors.As(err, &conflict) && conflict.Actual == 0:
 		return outcome{retry: true} // it is gone; its removal is on its way
 	case transient(err):
-		l.Logger.Debug("cannot append now", "error", err)
+		l.Logger.Debug("cannot append now", "type", p.Changes[0].Type, "object", p.Changes[0].Object.String(), "basis", p.Basis, "error", err)
 	default:
 		l.Logger.Error("decision refused", "type", p.Changes[0].Type, "object", p.Changes[0].Object.String(), "basis", p.Basis, "error", err)
 	}
