@@ -30,7 +30,7 @@ type server struct {
 	volatile *projections.State
 	leases   projections.Reader
 
-	term    *committer.Term
+	term    *committer.Stepper
 	offered []offer
 	knock   *bell // rung when the committer has something to do
 	// beginning says that the committer catches up with the log, terms counts its

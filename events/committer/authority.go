@@ -37,8 +37,8 @@ func trespass(by events.Actor, object events.Ref, before, after standing, ops []
 	return disguise(object, after)
 }
 
-// disguise says why an object is not what it is filed as. Of pods a node cannot
-// change the names.
+// disguise says why an object is not what it is filed as. Of a pod that need not be asked:
+// by the owners table a node makes none, and touches the name of none.
 func disguise(object events.Ref, after standing) string {
 	if after.raw != nil && (after.text("metadata", "name") != object.Name || after.text("metadata", "namespace") != object.Namespace) {
 		return "the object says that it is another one"

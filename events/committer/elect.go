@@ -86,12 +86,3 @@ func release(ctx context.Context, lease events.Lease) {
 	// Failing only means that the lease expires by itself.
 	_ = lease.Release(ctx)
 }
-
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
-}

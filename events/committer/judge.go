@@ -123,6 +123,7 @@ func (b *bench) try(p *events.Proposal) error {
 	return nil
 }
 
+// add notes how an object stands after the next event.
 func (b *bench) add(object events.Ref, after standing) {
 	before, there := b.writes[object]
 	b.undo = append(b.undo, write{object, before, there})
@@ -200,6 +201,8 @@ func (b *bench) judgeChange(p *events.Proposal, c *events.Change, e *events.Even
 	return after, nil
 }
 
+// refused is the answer to a proposal with a change that may not be, whatever has changed
+// meanwhile.
 func refused(p *events.Proposal, c *events.Change, reason string) error {
 	return &events.RefusedError{Type: c.Type, Object: c.Object, Actor: p.Actor, Reason: reason}
 }
@@ -228,6 +231,7 @@ func applied(p *events.Proposal, c *events.Change, e *events.Event, ops []events
 	return standing{}, refused(p, c, "the patch does not apply: "+err.Error())
 }
 
+// expects says whether a proposal names an expectation of an object.
 func expects(p *events.Proposal, object events.Ref) bool {
 	for _, x := range p.Expect {
 		if x.Object == object {

@@ -37,7 +37,7 @@ func (l *lines) most(all, few int) int {
 	return min(all, max(few, l.crowd))
 }
 
-// line is one of them.
+// line is where proposals of one kind wait, in the order in which they came.
 type line struct {
 	queue chan *request
 	held  *request // taken from the queue, not yet into a group

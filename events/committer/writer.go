@@ -63,10 +63,11 @@ func (w *writer) catchUp(ctx context.Context) error {
 	}
 }
 
+// readEnd is catchUp, tried once.
 func (w *writer) readEnd(ctx context.Context) error {
 	last, err := w.log.Last(ctx)
 	if err != nil {
-		return err
+		return fmt.Errorf("asking where the log ends: %w", err)
 	}
 	if err := w.index.Wait(ctx, last); err != nil {
 		return fmt.Errorf("waiting for the projection to fold sequence %d: %w", last, err)
@@ -81,8 +82,11 @@ func (w *writer) readEnd(ctx context.Context) error {
 		// anew.
 		return nil
 	}
+	if err != nil {
+		return fmt.Errorf("reading sequence %d, with which the log ends: %w", last, err)
+	}
 	w.chain, w.time = e.Chain, e.Time
-	return err
+	return nil
 }
 
 // serve is the loop: gather what waits, judge it, append what passes, answer.

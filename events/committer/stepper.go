@@ -2,31 +2,14 @@ package committer
 
 import (
 	"context"
-	"time"
 
 	"github.com/reprise-run/reprise/events"
 )
 
-// Timing is how a committer waits.
-type Timing interface {
-	// Sleep returns after a time, or when ctx ends.
-	Sleep(ctx context.Context, d time.Duration)
-	// Timeout is context.WithTimeout.
-	Timeout(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc)
-}
-
-type realTiming struct{}
-
-func (realTiming) Sleep(ctx context.Context, d time.Duration) { pause(ctx, d) }
-
-func (realTiming) Timeout(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, d)
-}
-
-// Term is a committer's run in the hands of who turns its loop himself, as the
+// Stepper is a committer's run in the hands of who turns its loop himself, as the
 // simulation of a whole cluster does: it does the same as Run and waits for
 // nothing but the log and the index. It is used by one goroutine.
-type Term struct {
+type Stepper struct {
 	writer *writer
 	lines  *lines
 }
@@ -34,22 +17,22 @@ type Term struct {
 // Begin catches up with the log and returns the run that follows. As with Run,
 // another of this or of another process may be under way: the log's fence keeps
 // them apart.
-func (c *Committer) Begin(ctx context.Context) (*Term, error) {
+func (c *Committer) Begin(ctx context.Context) (*Stepper, error) {
 	w, err := c.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &Term{w, newLines(c.opts.Queue)}, nil
+	return &Stepper{w, newLines(c.opts.Queue)}, nil
 }
 
 // Pending is a proposal that was offered.
 type Pending struct{ reply chan answer }
 
 // Offer puts a proposal in the queue, and returns nil if that is full.
-func (t *Term) Offer(p events.Proposal) *Pending {
+func (s *Stepper) Offer(p events.Proposal) *Pending {
 	r := &request{proposal: p, reply: make(chan answer, 1)}
 	select {
-	case t.lines.of(&r.proposal).queue <- r:
+	case s.lines.of(&r.proposal).queue <- r:
 		return &Pending{r.reply}
 	default:
 		return nil
@@ -68,14 +51,14 @@ func (p *Pending) Answer() (receipt events.Receipt, err error, answered bool) {
 }
 
 // Idle says that nothing waits to be dealt with.
-func (t *Term) Idle() bool { return t.lines.empty() }
+func (s *Stepper) Idle() bool { return s.lines.empty() }
 
 // Turn deals with what waits, as far as one append takes it. Like Run it fails
 // with events.ErrStale if somebody else has appended; what is still queued is then
 // never answered.
-func (t *Term) Turn(ctx context.Context) error {
-	if t.Idle() {
+func (s *Stepper) Turn(ctx context.Context) error {
+	if s.Idle() {
 		return nil
 	}
-	return t.writer.turn(ctx, t.lines)
+	return s.writer.turn(ctx, s.lines)
 }
