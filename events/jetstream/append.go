@@ -24,10 +24,10 @@ const (
 
 // JetStream's error codes that matter to an append.
 const (
-	codeWrongLast           = 10071
-	codeWrongLastReplicated = 10164
-	codeStoreFailed         = 10077
-	codeIncomplete          = 10176
+	codeWrongLast           = 10071 // the stream ends elsewhere
+	codeWrongLastReplicated = 10164 // the same of a stream with replicas
+	codeStoreFailed         = 10077 // the disk did not take all of it
+	codeIncomplete          = 10176 // messages of the batch are missing
 )
 
 // Append is events.Log's. Where this process does not keep the log alone (see own), one
@@ -115,6 +115,7 @@ func (l *Log) send(ctx context.Context, after uint64, msgs []*nats.Msg) (uint64,
 	return l.acknowledged(reply.Data, after, len(msgs))
 }
 
+// messages are those of an append: one event as it is, or several as an atomic batch.
 func (l *Log) messages(after uint64, batch []events.Event) []*nats.Msg {
 	msgs := make([]*nats.Msg, len(batch))
 	id := ""
@@ -180,8 +181,7 @@ func (l *Log) acknowledged(reply []byte, after uint64, n int) (uint64, error) {
 		case codeStoreFailed:
 			// The write failed under way: how far it got, only the stream's end tells.
 			return 0, fmt.Errorf("stream %s could not store %d events: %s (is the disk full?): %w", l.name, n, e.Description, events.ErrUncertain)
-		}
-		if e.Code == codeIncomplete {
+		case codeIncomplete:
 			return 0, &absentError{fmt.Errorf("part of a batch of %d events did not reach stream %s; nothing was appended: %s (code %d)", n, l.name, e.Description, e.Code)}
 		}
 		return 0, fmt.Errorf("stream %s refused %d events; nothing was appended: %s (code %d)", l.name, n, e.Description, e.Code)

@@ -121,8 +121,7 @@ func (d *Deliveries) Claim(ctx context.Context, name string, begin events.Delive
 }
 
 func checkDelivery(name string) error {
-	bad := func(r rune) bool { return !(r == '-' || r >= 'a' && r <= 'z' || r >= '0' && r <= '9') }
-	if name == "" || len(name) > 63 || strings.ContainsFunc(name, bad) {
+	if name == "" || len(name) > 63 || !plain(name) {
 		return fmt.Errorf("%q cannot name a delivery: use lower case letters, digits and '-', 63 at most", name)
 	}
 	return nil

@@ -103,7 +103,7 @@ func (a *air) went(last uint64, err error) {
 func (l *Log) answered(o *own, m *nats.Msg) {
 	last, err := strconv.ParseUint(m.Subject[strings.LastIndexByte(m.Subject, '.')+1:], 10, 64)
 	if err != nil {
-		return
+		return // it answers no flight
 	}
 	if len(m.Data) == 0 {
 		err = fmt.Errorf("no server answers for stream %s: %w", l.name, events.ErrUncertain)

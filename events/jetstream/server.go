@@ -102,7 +102,7 @@ func (s *Server) start(o ServerOptions) error {
 	}
 	s.health = s.ns.Healthz
 	logger := newServerLog(o.Logger)
-	s.ns.SetLogger(logger, logger.debug(), false)
+	s.ns.SetLogger(logger, false, false)
 	go s.watchHealth(logger.errors)
 	started := make(chan bool, 1)
 	go func() {

@@ -26,8 +26,6 @@ func newServerLog(to *slog.Logger) *serverLog {
 	return &serverLog{to: to.With("part", "nats"), errors: make(chan struct{}, 1), failed: make(chan struct{})}
 }
 
-func (l *serverLog) debug() bool { return false }
-
 func (l *serverLog) failure() error {
 	select {
 	case <-l.failed:

@@ -41,7 +41,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.AckTimeout == 0 {
 		c.AckTimeout = 10 * time.Second
 	}
-	if strings.ContainsFunc(c.Prefix, func(r rune) bool { return !(r == '-' || r >= 'a' && r <= 'z' || r >= '0' && r <= '9') }) {
+	if !plain(c.Prefix) {
 		return c, fmt.Errorf("prefix %q: use lower case letters, digits and '-'", c.Prefix)
 	}
 	return c, nil

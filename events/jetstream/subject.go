@@ -22,13 +22,13 @@ func filterSubject(root string, f events.Filter) string {
 	if group == "" {
 		group = "core"
 	}
-	any := func(name string) string {
+	tokenOrAny := func(name string) string {
 		if name == "*" {
 			return name
 		}
 		return token(name)
 	}
-	return strings.Join([]string{root, any(group), any(f.Resource), any(f.Namespace), any(f.Fact)}, ".")
+	return strings.Join([]string{root, tokenOrAny(group), tokenOrAny(f.Resource), tokenOrAny(f.Namespace), tokenOrAny(f.Fact)}, ".")
 }
 
 // token makes one token of a subject of a name. It is not undone: the envelope
@@ -46,6 +46,12 @@ func token(name string) string {
 	}, name)
 }
 
+// plain says whether a name is of lower case letters, digits and '-' alone, and so means the
+// same as a token of a subject and as the name of a stream, a consumer or a key.
+func plain(name string) bool {
+	return !strings.ContainsFunc(name, func(r rune) bool { return !(r == '-' || r >= 'a' && r <= 'z' || r >= '0' && r <= '9') })
+}
+
 // actorToken is a token that says who is speaking, and that actorName undoes:
 // names of nodes and controllers are DNS names, in which no underscore occurs.
 func actorToken(name string) (string, error) {
@@ -58,6 +64,7 @@ func actorToken(name string) (string, error) {
 	return strings.ReplaceAll(name, ".", "_"), nil
 }
 
+// actorName undoes actorToken.
 func actorName(token string) string {
 	if token == "-" {
 		return ""

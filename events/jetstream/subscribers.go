@@ -199,8 +199,7 @@ func (s *Subscribers) Add(ctx context.Context, sub events.Subscriber) error {
 }
 
 func checkSubscriber(sub events.Subscriber) error {
-	bad := func(r rune) bool { return !(r == '-' || r >= 'a' && r <= 'z' || r >= '0' && r <= '9') }
-	if sub.Name == "" || len(sub.Name) > 63 || strings.ContainsFunc(sub.Name, bad) || strings.HasPrefix(sub.Name, "-") {
+	if sub.Name == "" || len(sub.Name) > 63 || !plain(sub.Name) || strings.HasPrefix(sub.Name, "-") {
 		return fmt.Errorf("%q cannot name a subscriber: use lower case letters, digits and '-', 63 at most", sub.Name)
 	}
 	if len(sub.Filters) == 0 {
