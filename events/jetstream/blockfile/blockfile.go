@@ -17,6 +17,7 @@ package blockfile
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
@@ -78,7 +79,7 @@ func List(dir string) ([]File, error) {
 		}
 		all = append(all, File{filepath.Join(dir, e.Name()), index, info.Size()})
 	}
-	slices.SortFunc(all, func(a, b File) int { return int(a.Index) - int(b.Index) })
+	slices.SortFunc(all, func(a, b File) int { return cmp.Compare(a.Index, b.Index) })
 	return all, nil
 }
 

@@ -183,7 +183,7 @@ func (f *files) events(i int) []events.Event {
 	return all
 }
 
-// parser loads a block.
+// parser loads a block, and says whether it could. What it takes apart is gone with the next.
 func (f *files) parser(i int) (*parser, bool) {
 	block := f.stream.blocks[i]
 	if !f.load(block.Path) {
@@ -195,7 +195,8 @@ func (f *files) parser(i int) (*parser, bool) {
 	}, true
 }
 
-// load is decompress for who needs no reasons.
+// load reads a file and decompresses it, as blockfile does for those who need to know why it
+// cannot be done.
 func (f *files) load(path string) bool {
 	file, err := os.Open(path)
 	if err != nil {

@@ -109,7 +109,7 @@ func (s *Stream) lacksOne() bool {
 	return false
 }
 
-// Len is how many blocks there are, and Bytes how large they are together.
+// Len is how many blocks there are.
 func (s *Stream) Len() int { return len(s.blocks) }
 
 // Bytes is how large the blocks are together, as they are on disk.
