@@ -254,6 +254,7 @@ func onDemand(of genericapiserver.DelegationTarget, c *genericapiserver.Config) 
 	if err := forgetExpressions(s.Handler.GoRestfulContainer); err != nil {
 		return err
 	}
+	shareParameters(s.Handler.GoRestfulContainer)
 	return documents.Install(s, c.OpenAPIConfig, c.OpenAPIV3Config)
 }
 

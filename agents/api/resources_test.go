@@ -5,10 +5,13 @@ import (
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	genericoptions "k8s.io/apiserver/pkg/server/options"
+	serverstorage "k8s.io/apiserver/pkg/server/storage"
 	"k8s.io/apiserver/pkg/storage/storagebackend"
 	"k8s.io/client-go/discovery"
+	"k8s.io/kubernetes/pkg/api/legacyscheme"
 	"k8s.io/kubernetes/pkg/controlplane"
 	"k8s.io/kubernetes/pkg/kubeapiserver"
 
@@ -54,6 +57,7 @@ func everyResourceHasItsPlace(t *testing.T, s *running) {
 			case "apiextensions.k8s.io", "apiregistration.k8s.io", "example.com":
 				prefix = "/registry/" + gv.Group + "/" + r.Name
 			}
+			canBeEncoded(t, factory, gv.Group, r)
 			key := prefix + "/name"
 			if r.Namespaced {
 				ref.Namespace = "ns"
@@ -71,5 +75,22 @@ func everyResourceHasItsPlace(t *testing.T, s *running) {
 	t.Logf("%d resources", stored)
 	if stored < 50 {
 		t.Errorf("only %d resources are served", stored)
+	}
+}
+
+// canBeEncoded does for an empty object of a built-in resource what caches do not: it
+// encodes it as it is stored.
+func canBeEncoded(t *testing.T, by serverstorage.StorageFactory, group string, r metav1.APIResource) {
+	t.Helper()
+	o, err := legacyscheme.Scheme.New(schema.GroupVersionKind{Group: group, Version: runtime.APIVersionInternal, Kind: r.Kind})
+	if err != nil {
+		return // It is no resource of this server, but of the extensions' or the aggregator's.
+	}
+	c, err := by.NewConfig(schema.GroupResource{Group: group, Resource: r.Name}, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := runtime.CheckCodec(c.Codec, o); err != nil {
+		t.Errorf("%s cannot be stored: %v", r.Name, err)
 	}
 }

@@ -45,3 +45,36 @@ func TestRoutesWithoutExpressions(t *testing.T) {
 		t.Errorf("got\n%q\nwant\n%q", after, before)
 	}
 }
+
+// Parameters that are described alike are described once, and no others.
+func TestSharedParameters(t *testing.T) {
+	c := restful.NewContainer()
+	w := new(restful.WebService).Path("/api/v1")
+	for i, about := range []string{"how many", "how many", "how much"} {
+		w.Route(w.GET(fmt.Sprint("/pods/", i)).To(func(*restful.Request, *restful.Response) {}).
+			Param(w.QueryParameter("limit", about)).Param(w.QueryParameter("pretty", "for people").DataType("string")))
+	}
+	c.Add(w)
+	said := func() (all [][]restful.ParameterData) {
+		for _, route := range w.Routes() {
+			var of []restful.ParameterData
+			for _, p := range route.ParameterDocs {
+				of = append(of, p.Data())
+			}
+			all = append(all, of)
+		}
+		return all
+	}
+	before := said()
+	shareParameters(c)
+	if after := said(); !reflect.DeepEqual(before, after) {
+		t.Errorf("got\n%v\nwant\n%v", after, before)
+	}
+	a, b, other := w.Routes()[0].ParameterDocs, w.Routes()[1].ParameterDocs, w.Routes()[2].ParameterDocs
+	if &a[0] != &b[0] {
+		t.Error("two lists alike are not one")
+	}
+	if a[0] == other[0] || a[1] != other[1] {
+		t.Error("a parameter that differs is shared, or one that does not is not")
+	}
+}
