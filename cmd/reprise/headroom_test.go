@@ -25,13 +25,14 @@ func TestHeadroom(t *testing.T) {
 		{headroom{usual: 100, most: 1 << 30, least: 40}, 1 << 40, 0, 40},
 
 		// A server that rests, and one with something to do.
-		{serverHeadroom, 50 << 20, time.Hour, 65},
-		{serverHeadroom, 50 << 20, time.Second, 256},
-		{serverHeadroom, 200 << 20, time.Hour, 65},
-		{serverHeadroom, 200 << 20, time.Second, 65},
-		{serverHeadroom, 1 << 30, time.Second, 64},
+		{serverHeadroom, 50 << 20, time.Hour, 40},
+		{serverHeadroom, 50 << 20, time.Second, 128},
+		{serverHeadroom, 200 << 20, time.Hour, 40},
+		{serverHeadroom, 200 << 20, time.Second, 40},
+		{serverHeadroom, 400 << 20, time.Second, 49},
+		{serverHeadroom, 1 << 30, time.Second, 58},
 		// One with so many objects that each collection takes long.
-		{serverHeadroom, 1536 << 20, time.Second, 131},
+		{serverHeadroom, 1536 << 20, time.Second, 127},
 		{serverHeadroom, 2560 << 20, time.Second, 130},
 		{serverHeadroom, 10 << 30, time.Second, 40},
 		// Few hollow nodes, and thousands, which need not be looked at often.
