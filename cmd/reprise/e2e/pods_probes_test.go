@@ -12,7 +12,8 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 )
 
-// testLiveness has a container report that it is ill, and be started anew.
+// testLiveness has a container report that it is ill, and be started anew. Nobody asks a
+// container whether it is well before it once was: what a slow machine starts late is not ill.
 func testLiveness(t *testing.T, s *space) {
 	s.ready(`
 apiVersion: v1
@@ -24,6 +25,7 @@ spec:
   - name: web
     image: reprise.run/demo:1
     ports: [{name: http, containerPort: 8080}]
+    startupProbe: {httpGet: {path: /healthz, port: http}, periodSeconds: 1, failureThreshold: 120}
     livenessProbe: {httpGet: {path: /readyz, port: http}, periodSeconds: 1, timeoutSeconds: 30, failureThreshold: 2}
     readinessProbe: {httpGet: {path: /healthz, port: http}, periodSeconds: 1}
 ---
@@ -36,7 +38,8 @@ spec:
   - name: a
     image: reprise.run/demo:1
     command: [sh, -c, "touch /tmp/well; exec sleep 1000"]
-    livenessProbe: {exec: {command: [cat, /tmp/well]}, periodSeconds: 1, timeoutSeconds: 30, failureThreshold: 1, initialDelaySeconds: 1}
+    startupProbe: {exec: {command: [cat, /tmp/well]}, periodSeconds: 1, failureThreshold: 120}
+    livenessProbe: {exec: {command: [cat, /tmp/well]}, periodSeconds: 1, timeoutSeconds: 30, failureThreshold: 1}
 ---
 apiVersion: v1
 kind: Pod
@@ -47,7 +50,8 @@ spec:
   - name: a
     image: reprise.run/demo:1
     command: [sh, -c, "/demo & echo $! > /tmp/pid; exec sleep 1000"]
-    livenessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1, timeoutSeconds: 30, failureThreshold: 2, initialDelaySeconds: 1}
+    startupProbe: {tcpSocket: {port: 8080}, periodSeconds: 1, failureThreshold: 120}
+    livenessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1, timeoutSeconds: 30, failureThreshold: 2}
     readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}
 `)
 	s.sh("web", "wget -q -O - --post-data= 'http://127.0.0.1:8080/readyz?ready=false'")
