@@ -14,12 +14,12 @@ import (
 // 0371), and of a heap with millions of objects, which each collection has to look at
 // (decision 0376), until there is no more memory to be had for it (decision 0335).
 type headroom struct {
-	usual int    // percent of what is in use beyond rest
-	rest  uint64 // bytes in use when nothing runs
+	usual int    // percent of what is in use beyond small
+	small uint64 // bytes in use: of that alone the headroom is least, or busy
 	busy  uint64 // bytes: less than that it is not while collections follow each other
 	large uint64 // bytes in use: of what is beyond that twice as much comes on top; 0: nothing does
 	most  uint64 // bytes
-	least int    // percent, however large the heap: collecting then costs no more than so often
+	least int    // percent, however small or large the heap: collecting then costs no more than so often
 }
 
 var (
@@ -27,7 +27,7 @@ var (
 	// documents that cost nothing to mark, and more with 100,000 on 5,000 nodes, which
 	// are 2.5 GB in use. With few pods it is least: memory that was not touched before
 	// costs as much there as to collect what is in use (decision 0370).
-	serverHeadroom = headroom{usual: 65, rest: 96 << 20, busy: 64 << 20, large: 1 << 30, most: 3328 << 20, least: 40}
+	serverHeadroom = headroom{usual: 65, small: 96 << 20, busy: 64 << 20, large: 1 << 30, most: 3328 << 20, least: 40}
 	// hollowHeadroom is small while the heap is: memory that was not touched before costs
 	// more than to collect what 200 nodes hold, and takes time that the servers do not
 	// have (decision 0389). What thousands of nodes hold is rather not looked at often.
@@ -41,7 +41,7 @@ const soon = 5 * time.Second
 // has found so long after the one before.
 func (h headroom) percent(live uint64, after time.Duration) int {
 	live = max(live, 1<<20)
-	room := (live - min(live, h.rest)) * uint64(h.usual) / 100
+	room := (live - min(live, h.small)) * uint64(h.usual) / 100
 	if after < soon {
 		room = max(room, h.busy)
 	}
