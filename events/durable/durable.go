@@ -5,6 +5,7 @@ package durable
 
 import (
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -45,6 +46,15 @@ func SyncDir(dir string) error {
 // other, and this one when Replace returns without an error. Of each file there is one who
 // does so at a time.
 func Replace(path string, content []byte, mode os.FileMode) error {
+	return ReplaceBy(path, mode, func(to io.Writer) error {
+		_, err := to.Write(content)
+		return err
+	})
+}
+
+// ReplaceBy is Replace with what write writes, which need not be in memory at once. If write
+// fails the file stays as it is.
+func ReplaceBy(path string, mode os.FileMode, write func(to io.Writer) error) error {
 	dir, name := filepath.Split(path)
 	if dir == "" {
 		dir = "."
@@ -55,7 +65,7 @@ func Replace(path string, content []byte, mode os.FileMode) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(content)
+	err = write(f)
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return errors.Join(err, os.Remove(temporary))
 	}

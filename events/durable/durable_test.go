@@ -2,6 +2,7 @@ package durable_test
 
 import (
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -43,6 +44,29 @@ func TestReplaceThatFails(t *testing.T) {
 	}
 	if err := durable.Replace(filepath.Join(dir, "f"), []byte("one"), 0o600); err == nil {
 		t.Error("a directory was replaced")
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
+		t.Errorf("there are %v, %v", left, err)
+	}
+}
+
+// What is written in part takes no one's place.
+func TestReplaceByWhatFails(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "f")
+	if err := durable.Replace(path, []byte("one"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	broken := errors.New("broken")
+	err := durable.ReplaceBy(path, 0o600, func(to io.Writer) error {
+		_, err := to.Write([]byte("the oth"))
+		return errors.Join(err, broken)
+	})
+	if !errors.Is(err, broken) {
+		t.Errorf("it was replaced with %v", err)
+	}
+	if got, err := os.ReadFile(path); err != nil || string(got) != "one" {
+		t.Errorf("it says %q, %v", got, err)
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
 		t.Errorf("there are %v, %v", left, err)

@@ -61,6 +61,9 @@ func (l *Log) Append(ctx context.Context, after uint64, batch []events.Event) (u
 			err = l.confirmed()
 		}
 		l.doubt(err)
+		if err == nil && l.packer != nil {
+			l.packer.appended(msgs)
+		}
 		var absent *absentError
 		if !errors.As(err, &absent) || time.Since(since) > elections {
 			return last, err

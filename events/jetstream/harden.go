@@ -203,6 +203,16 @@ func (s *scan) records(raw []byte) (n int, err error) {
 	return n, nil
 }
 
+// through is the first block that may have something that is not on disk.
+func (h *hardener) through() uint64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.files) == 0 {
+		return 0
+	}
+	return h.files[0].index
+}
+
 // has says whether an event is known to be on disk.
 func (h *hardener) has(sequence uint64) bool {
 	h.mu.Lock()
@@ -247,7 +257,7 @@ func (o *own) restLater() {
 func (o *own) rest() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.ended || o.server.unsafe || o.server.Err() != nil {
+	if o.ended || o.server.Err() != nil {
 		return
 	}
 	select {

@@ -54,6 +54,8 @@ type Log struct {
 	mu sync.Mutex // held while something is appended otherwise than to own
 
 	own *own // nil where the log is not kept by this process alone
+	// packer is nil where the log is own's, and where others than this process have copies.
+	packer *packer
 	// foreign says that another process keeps it alone.
 	foreign bool
 }

@@ -13,10 +13,10 @@ import (
 	"github.com/reprise-run/reprise/events/jetstream/blockfile"
 )
 
-// JetStream compresses a block when it begins the next one. If a crash takes what
-// the next one had, it goes on in the compressed one: it appends records as they are,
-// at the place where they would be if nothing were compressed, and at the next start
-// the block cannot be read. So a block in which it would go on is given back the form
+// JetStream compresses a block when it begins the next one, where packer does not. If a
+// crash takes what the next one had, it goes on in the compressed one: it appends records
+// as they are, at the place where they would be if nothing were compressed, and at the next
+// start the block cannot be read. So a block in which it would go on is given back the form
 // in which it was written.
 
 // mend does so with the streams of a store directory that no server has open.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,6 +31,7 @@ type own struct {
 	name   string
 	msgs   string // the directory of the blocks
 	blocks *hardener
+	packer *packer
 	// overdue is how long the files may stand still while something is missing there, and
 	// quiet how long nothing is appended before they are looked at.
 	overdue, quiet time.Duration
@@ -69,23 +69,20 @@ func (r *redo) last() uint64 { return r.after + uint64(len(r.batch)) }
 
 // openOwn returns the stream of a log in this process, the same for all who open it.
 func (s *Server) openOwn(ctx context.Context, l *Log) (*own, error) {
+	packer, err := s.openPacker(l.name)
+	if err != nil {
+		return nil, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if o := s.owns[l.name]; o != nil {
 		return o, nil
 	}
-	found, err := filepath.Glob(filepath.Join(s.dir, "jetstream", "*", "streams", l.name, "msgs"))
-	if err != nil {
-		return nil, err
-	}
-	if len(found) != 1 {
-		return nil, fmt.Errorf("%d directories have its blocks, and one must", len(found))
-	}
 	// JetStream does not sync that the stream is there.
 	if err := syncAll(s.lock); err != nil {
 		return nil, err
 	}
-	o := &own{server: s, name: l.name, msgs: found[0], overdue: overdue, quiet: quiet}
+	o := &own{server: s, name: l.name, packer: packer, msgs: packer.dir, overdue: overdue, quiet: quiet}
 	o.flights, o.ground = context.WithCancel(context.Background())
 	if err = l.connect(ctx, o); err == nil {
 		err = o.recover(ctx, l)
@@ -210,13 +207,12 @@ func (o *own) turn(ctx context.Context) error {
 	}
 	upTo := o.journal.Last()
 	o.journal.Turn()
-	if !o.server.unsafe {
-		o.begin(upTo)
-	}
+	o.begin(upTo)
 	return nil
 }
 
-// begin brings to the disk, in the background, what there is up to an event.
+// begin brings to the disk, in the background, what there is up to an event, and compresses
+// what is full then.
 func (o *own) begin(upTo uint64) {
 	done := make(chan struct{})
 	o.hardened = done
@@ -224,6 +220,7 @@ func (o *own) begin(upTo uint64) {
 		// Else the server has failed, or is being shut down.
 		if o.harden(context.Background(), upTo) == nil {
 			close(done)
+			o.packer.pack(o.blocks.through())
 		}
 	})
 }

@@ -53,6 +53,7 @@ type Server struct {
 	health  func(*server.HealthzOptions) *server.HealthStatus // JetStream's
 	confirm func(*os.File) error                              // durable.Confirm
 	closed  chan struct{}                                     // closed when the server is shut down
+	log     *slog.Logger
 
 	unsafe  bool  // see ServerOptions.UnsafeNoSync
 	segment int64 // see ServerOptions.Journal
@@ -60,8 +61,9 @@ type Server struct {
 	shutdown   sync.Once
 	background sync.WaitGroup
 
-	mu   sync.Mutex
-	owns map[string]*own
+	mu      sync.Mutex
+	owns    map[string]*own
+	packers map[string]*packer
 }
 
 // ready is how long a server may take to start; recovering a large log is most
@@ -74,7 +76,7 @@ func StartServer(o ServerOptions) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{dir: o.Dir, lock: lock, failed: make(chan struct{}), closed: make(chan struct{}), confirm: durable.Confirm, unsafe: o.UnsafeNoSync, segment: o.Journal, owns: make(map[string]*own)}
+	s := &Server{dir: o.Dir, lock: lock, failed: make(chan struct{}), closed: make(chan struct{}), confirm: durable.Confirm, unsafe: o.UnsafeNoSync, segment: o.Journal, owns: make(map[string]*own), packers: make(map[string]*packer)}
 	if err = settle(o.Dir, lock); err == nil {
 		err = mend(o.Dir)
 	}
@@ -102,6 +104,7 @@ func (s *Server) start(o ServerOptions) error {
 	}
 	s.health = s.ns.Healthz
 	logger := newServerLog(o.Logger)
+	s.log = logger.to
 	s.ns.SetLogger(logger, false, false)
 	go s.watchHealth(logger.errors)
 	started := make(chan bool, 1)

@@ -99,15 +99,17 @@ func open(ctx context.Context, nc *nats.Conn, cfg Config, want jetstream.StreamC
 	if want.MaxAge > 0 {
 		want.Discard = jetstream.DiscardOld
 	}
-	// Elsewhere nobody mends what a crash leaves of compressed blocks: see mend.
-	if embedded(nc) != nil {
+	// Of a stream of one server that is inside this process, blocks are compressed by packer;
+	// elsewhere nobody mends what a crash leaves of compressed blocks: see mend.
+	alone := cfg.Replicas == 1 && embedded(nc) != nil
+	if embedded(nc) != nil && !alone {
 		want.Compression = jetstream.S2Compression
 	}
 	want.Replicas = cfg.Replicas
 	want.MaxMsgs, want.MaxBytes, want.MaxMsgsPerSubject, want.MaxConsumers = -1, -1, -1, -1
 	want.DenyDelete, want.DenyPurge = true, true
 	// See own.
-	own := cfg.Replicas == 1 && embedded(nc) != nil && want.MaxAge == 0
+	own := alone && want.MaxAge == 0
 	want.AllowAtomicPublish = !own
 	if own {
 		want.PersistMode = jetstream.AsyncPersistMode
@@ -132,6 +134,9 @@ func open(ctx context.Context, nc *nats.Conn, cfg Config, want jetstream.StreamC
 		// Few events were single messages once, and redone after a crash.
 		if s != nil {
 			err = l.whole(ctx, info.State.LastSeq)
+		}
+		if err == nil && alone {
+			l.packer, err = s.openPacker(l.name)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("cannot open stream %s: %w", want.Name, err)
@@ -179,13 +184,15 @@ func adopt(ctx context.Context, js jetstream.JetStream, stream jetstream.Stream,
 	}
 	// A stream is made to be kept by one process alone, or it is not, once and for all.
 	if have.PersistMode == jetstream.AsyncPersistMode {
-		want.AllowAtomicPublish, want.Compression = false, have.Compression
+		want.AllowAtomicPublish, want.Compression = false, jetstream.NoCompression
 	} else {
 		want.AllowAtomicPublish = true
 	}
 	if have.Replicas == want.Replicas && have.MaxAge == want.MaxAge && have.AllowAtomicPublish == want.AllowAtomicPublish && have.Compression == want.Compression {
 		return stream, nil
 	}
+	// JetStream heeds another compression from its next start on.
 	have.Replicas, have.MaxAge, have.AllowAtomicPublish, have.Compression = want.Replicas, want.MaxAge, want.AllowAtomicPublish, want.Compression
+	have.Duplicates = want.Duplicates // the server's own choice, which may not exceed MaxAge
 	return js.UpdateStream(ctx, have)
 }

@@ -22,7 +22,7 @@ import (
 //   - JetStream writes a block from its beginning to its end, and all of it before it
 //     makes the file of the next. So only the last block may end within an event, and if
 //     anything follows what cannot be read, that is damage;
-//   - it replaces a full block by the same, compressed, at once;
+//   - a full block is replaced by the same, compressed, in one step;
 //   - an event is in the journal before it is in a block. So what the journal had before
 //     the blocks are read must come to be there, and what it has after that includes all
 //     of them, but for what it has forgotten.

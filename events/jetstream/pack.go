@@ -1,0 +1,170 @@
+package jetstream
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/reprise-run/reprise/events/durable"
+	"github.com/reprise-run/reprise/events/jetstream/blockfile"
+)
+
+// packer compresses the full blocks of a stream that is in this process alone. JetStream can
+// do so too, but has a block in memory several times for that. It reads either form, whatever
+// it is told of the stream, and opens the file each time.
+//
+// JetStream writes no more into a full block from which nothing was deleted. A volatile stream
+// forgets from its beginning on, and drops a block, or makes it shorter, when at least half of
+// what that has is an hour old. Should that happen while the block is compressed, what has aged
+// away is in a file once more, and nobody asks for it: JetStream knows where the stream begins,
+// and at its next start lets age away what is too old.
+type packer struct {
+	server *Server
+	name   string
+	dir    string // of the blocks
+
+	mu      sync.Mutex // held while blocks are compressed
+	next    uint64     // no block before it is looked at any more; 0 if none ever was
+	written int        // about how many bytes were appended since blocks were looked for; the server's mu guards it
+}
+
+// openPacker returns that of a stream, the same for all who open it.
+func (s *Server) openPacker(stream string) (*packer, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p := s.packers[stream]; p != nil {
+		return p, nil
+	}
+	found, err := filepath.Glob(filepath.Join(s.dir, "jetstream", "*", "streams", stream, "msgs"))
+	if err != nil {
+		return nil, err
+	}
+	if len(found) != 1 {
+		return nil, fmt.Errorf("%d directories have its blocks, and one must", len(found))
+	}
+	p := &packer{server: s, name: stream, dir: found[0]}
+	s.packers[stream] = p
+	return p, nil
+}
+
+// lookAfter is about how many bytes are appended before full blocks are looked for.
+const lookAfter = 4 << 20
+
+// appended has full blocks be compressed now and then, beside who appends.
+func (p *packer) appended(msgs []*nats.Msg) {
+	p.server.mu.Lock()
+	defer p.server.mu.Unlock()
+	for _, m := range msgs {
+		p.written += m.Size()
+	}
+	if p.written < lookAfter {
+		return
+	}
+	p.written = 0
+	select {
+	case <-p.server.closed:
+		return
+	default:
+	}
+	p.server.background.Go(func() {
+		all, err := blockfile.List(p.dir)
+		if err != nil {
+			p.failed(err)
+			return
+		}
+		// The server goes on in the last of them, or that is empty.
+		if len(all) > 2 {
+			p.pack(all[len(all)-2].Index)
+		}
+	})
+}
+
+// pack compresses the blocks before one, all of which are full and on disk, until the server
+// is shut down. What fails leaves a block as it is, which costs room and nothing else, and is
+// tried again with the next.
+func (p *packer) pack(before uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.begin(before); err != nil {
+		p.failed(err)
+		return
+	}
+	for ; p.next < before; p.next++ {
+		select {
+		case <-p.server.closed:
+			return
+		default:
+		}
+		if err := compress(p.path(p.next)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			p.failed(err)
+			return
+		}
+	}
+}
+
+// begin finds out where a process before this one has stopped: blocks are compressed in order.
+func (p *packer) begin(before uint64) error {
+	if p.next > 0 {
+		return nil
+	}
+	next := max(before, 1)
+	for ; next > 1; next-- {
+		f, compressed, err := openFull(p.path(next - 1))
+		if errors.Is(err, fs.ErrNotExist) {
+			break // it has aged away, or there is none
+		}
+		if err != nil {
+			return err
+		}
+		f.Close()
+		if compressed {
+			break
+		}
+	}
+	p.next = next
+	return nil
+}
+
+func (p *packer) path(block uint64) string { return filepath.Join(p.dir, fmt.Sprint(block, ".blk")) }
+
+func (p *packer) failed(err error) {
+	p.server.log.Warn("cannot compress full blocks, which stay as they are", "stream", p.name, "error", err)
+}
+
+// openFull opens a block, and says whether it is compressed.
+func openFull(path string) (f *os.File, compressed bool, err error) {
+	if f, err = os.Open(path); err != nil {
+		return nil, false, err
+	}
+	head := make([]byte, blockfile.Head)
+	n, err := f.ReadAt(head, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, false, errors.Join(err, f.Close())
+	}
+	return f, blockfile.Compressed(head[:n]), nil
+}
+
+// compress replaces a block that is full and on disk by the same, compressed.
+func compress(path string) error {
+	f, compressed, err := openFull(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if compressed {
+		return nil
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	return durable.ReplaceBy(path, info.Mode().Perm(), func(to io.Writer) error {
+		return blockfile.Compress(to, f, info.Size())
+	})
+}
