@@ -74,8 +74,18 @@ func (n Node) Inbox() nats.Option { return nats.CustomInboxPrefix(n.inbox()) }
 // Permissions are the subjects that the node may publish and subscribe to. Its
 // proposals are among them.
 func (n Node) Permissions() (publish, subscribe []string) {
-	return []string{n.prefix + ".propose.node." + n.token, n.Call(">"), n.Up(">")},
-		[]string{n.Feed(), n.Down(""), n.Down(">"), n.inbox() + ".>"}
+	publish, subscribe = n.own()
+	return publish, append(subscribe, n.inbox()+".>")
+}
+
+// own is Permissions but for where answers come. All that is named after the node is the
+// node's, whatever the kind: what it may so say beyond calls and tunnels only it can hear,
+// and what it may so hear beyond its feed and tunnels it has said itself. A subject of each
+// kind would be twice as much for NATS to keep of each node, all of it for the collector to
+// look at (decision 0394).
+func (n Node) own() (publish, subscribe []string) {
+	any := n.prefix + "-bus.*." + n.token
+	return []string{n.prefix + ".propose.node." + n.token, any + ".>"}, []string{any, any + ".>"}
 }
 
 // Nodes are several nodes that share one connection, as the hollow ones of a
@@ -115,7 +125,7 @@ func (n Nodes) Inbox() nats.Option { return nats.CustomInboxPrefix(n.inbox()) }
 func (n Nodes) Permissions() (publish, subscribe []string) {
 	subscribe = []string{n.inbox() + ".>"}
 	for _, node := range n.all {
-		p, s := node.Permissions()
+		p, s := node.own()
 		publish, subscribe = append(publish, p...), append(subscribe, s...)
 	}
 	return publish, subscribe

@@ -103,7 +103,7 @@ func TestNodesSpeakOfThemselves(t *testing.T) {
 
 func checkPair(t *testing.T, s rosterServer, key nkeys.KeyPair) {
 	t.Helper()
-	denied := make(chan error, 8)
+	denied := make(chan error, 16)
 	nc, err := s.as(t, key, "pair", denied)
 	if err != nil {
 		t.Fatal(err)
@@ -142,6 +142,15 @@ func checkPair(t *testing.T, s rosterServer, key nkeys.KeyPair) {
 		"speaking for all":       func() error { return nc.Publish(subjectPrefix+".propose.api.-", nil) },
 		"hearing another's feed": func() error { _, err := nc.SubscribeSync(other.Feed()); return err },
 		"hearing all feeds":      func() error { _, err := nc.SubscribeSync(any.Feed()); return err },
+		"hearing all tunnels":    func() error { _, err := nc.SubscribeSync(any.Down(">")); return err },
+		"hearing all calls":      func() error { _, err := nc.SubscribeSync(any.Call(">")); return err },
+		"hearing the whole bus":  func() error { _, err := nc.SubscribeSync(subjectPrefix + "-bus.>"); return err },
+		"hearing all of a kind":  func() error { _, err := nc.SubscribeSync(subjectPrefix + "-bus.feed.>"); return err },
+		"hearing another":        func() error { _, err := nc.SubscribeSync(subjectPrefix + "-bus.*.n3.>"); return err },
+		"hearing the log":        func() error { _, err := nc.SubscribeSync(subjectPrefix + ".core.pods.n1.bound"); return err },
+		"feeding another":        func() error { return nc.Publish(other.Feed(), nil) },
+		"a tunnel to another":    func() error { return nc.Publish(other.Down(""), nil) },
+		"a tunnel of another":    func() error { return nc.Publish(other.Up("x"), nil) },
 		"admitting nodes":        func() error { return nc.Publish(subjectPrefix+"-roster.admit", nil) },
 	} {
 		if err := try(); err != nil {
