@@ -187,11 +187,12 @@ func (s *Store) open() error {
 			BackgroundError: func(err error) { (*logger)(s).Fatalf("%v", err) },
 			DataCorruption:  func(info pebble.DataCorruptionInfo) { s.found(info.Path) },
 		},
-		MemTableSize: cmp.Or(s.opts.MemTable, 8<<20), FormatMajorVersion: pebble.FormatNewest,
+		// Smaller ones, by which the size is reached, are held beside two of these (decision 0391).
+		MemTableSize: cmp.Or(s.opts.MemTable, 4<<20), FormatMajorVersion: pebble.FormatNewest,
 		// Keys of objects are written in no order, so that each compaction of the first
 		// level writes most of the next one anew: the fewer there are, the better. Who
 		// reads looks into some more tables. What is written meanwhile need not wait.
-		L0CompactionThreshold: 12, L0StopWritesThreshold: 32,
+		L0CompactionThreshold: 24, L0StopWritesThreshold: 64,
 	}
 	for i := range o.Levels {
 		// What is read is mostly runs of steps, each of a few hundred bytes.
