@@ -110,7 +110,7 @@ func newLives(b *testing.B) *lives {
 	b.Cleanup(stop)
 	ready := make(chan struct{})
 	go func() {
-		_ = feed.Serve(ctx, nc, "reprise", view, slog.New(slog.DiscardHandler), func() { close(ready) })
+		_ = feed.Serve(ctx, nc, "reprise", view, slog.New(slog.DiscardHandler), nil, func() { close(ready) })
 	}()
 	<-ready
 	l.join(server)

@@ -44,8 +44,9 @@ func (c *connection) close() error {
 // serveBus serves the nodes: their feeds and their requests. At last it lets them in.
 func (p *controlPlane) serveBus(ctx context.Context) error {
 	serving := make(chan struct{})
+	p.presence = presence.New(p.volatile, node.LeaseDuration, time.Now)
 	p.keep(ctx, "the feed of the nodes", func(ctx context.Context) error {
-		return feed.Serve(ctx, p.nats, subjectPrefix, p.sealer.Feeding(p.history), p.log, func() { close(serving) })
+		return feed.Serve(ctx, p.nats, subjectPrefix, p.sealer.Feeding(p.history), p.log, p.presence.Hear, func() { close(serving) })
 	})
 	stop, err := calls.Serve(p.nats, subjectPrefix, p.api.Token)
 	if err != nil {
@@ -53,7 +54,6 @@ func (p *controlPlane) serveBus(ctx context.Context) error {
 	}
 	p.onClose(func() error { stop(); return nil })
 	hearing := make(chan struct{})
-	p.presence = presence.New(p.volatile, node.LeaseDuration, time.Now)
 	p.keep(ctx, "the presence of the nodes", func(ctx context.Context) error {
 		return p.presence.Serve(ctx, p.nats, subjectPrefix, func() { close(hearing) })
 	})
@@ -114,9 +114,30 @@ func (c *connection) open(ctx context.Context, p *controlPlane, node bus.Node, n
 		return err
 	}
 	c.Tokens = calls.NewClient(c.nats, node).Token
-	c.Alive = func(ctx context.Context) (bool, error) { return presence.Alive(ctx, c.nats, node) }
 	follow, started := p.beyond(ctx)
 	defer started()
-	c.Projection, err = feed.Follow(follow, c.nats, node, feed.Options{Log: p.log})
-	return err
+	mirror, err := feed.Follow(follow, c.nats, node, feed.Options{Log: p.log})
+	if err != nil {
+		return err
+	}
+	c.Projection, c.Alive = mirror, alive(mirror, c.nats, node)
+	return nil
+}
+
+// alive is how a node says that it is there: with the question how far its feed is, and by
+// a call of its own if that is heard by nobody.
+func alive(of *feed.Mirror, nc *nats.Conn, at bus.Node) func(context.Context) (renew bool, err error) {
+	return heard(of.Alive, func(ctx context.Context) (bool, error) { return presence.Alive(ctx, nc, at) })
+}
+
+// heard calls if asking is heard by nobody. If a server only is slow to answer, the node waits
+// no longer: it renews its Lease.
+func heard(ask, call func(context.Context) (renew bool, err error)) func(context.Context) (renew bool, err error) {
+	return func(ctx context.Context) (bool, error) {
+		renew, err := ask(ctx)
+		if err == nil || errors.Is(err, context.DeadlineExceeded) {
+			return renew, err
+		}
+		return call(ctx)
+	}
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/reprise-run/reprise/agents/bus"
 	"github.com/reprise-run/reprise/agents/bus/calls"
 	"github.com/reprise-run/reprise/agents/bus/feed"
-	"github.com/reprise-run/reprise/agents/bus/presence"
 	"github.com/reprise-run/reprise/agents/crew"
 	"github.com/reprise-run/reprise/agents/node"
 	"github.com/reprise-run/reprise/agents/sim/hollow"
@@ -64,7 +63,7 @@ func (f *fleet) run(ctx context.Context, nc *nats.Conn, number int) error {
 	agent, err := node.New(node.Options{
 		Name: name, Version: programVersion, KubernetesVersion: version.Get().GitVersion,
 		Projection: projection, Proposer: proposer, Tokens: calls.NewClient(nc, at).Token,
-		Alive:      func(ctx context.Context) (bool, error) { return presence.Alive(ctx, nc, at) },
+		Alive:      alive(projection, nc, at),
 		Containers: runtime, Images: runtime, Disk: hollow.NewDisk(), Prober: hollow.Probes{},
 		Machine:   func() node.Machine { return machine },
 		Addresses: []string{address.String()}, PodCIDRs: []string{pods.String()}, Domain: clusterDomain, Crew: f.crew,

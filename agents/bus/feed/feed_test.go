@@ -28,6 +28,7 @@ type cluster struct {
 	live    *live.Live
 	nats    *jetstream.Server
 	node    bus.Node
+	alive   func(node string) (renew bool)
 }
 
 func newCluster(t *testing.T) *cluster {
@@ -56,7 +57,7 @@ func (c *cluster) serve() (stop func()) {
 	ctx, cancel := context.WithCancel(c.t.Context())
 	ready, done := make(chan struct{}), make(chan error, 1)
 	go func() {
-		done <- Serve(ctx, nc, "reprise", c.live, slog.New(slog.DiscardHandler), func() { close(ready) })
+		done <- Serve(ctx, nc, "reprise", c.live, slog.New(slog.DiscardHandler), c.alive, func() { close(ready) })
 	}()
 	<-ready
 	return func() {

@@ -51,9 +51,10 @@ type follower struct {
 
 	// current is also read by those who ask.
 	current atomic.Pointer[subscription]
-	answers chan progress
-	number  uint64    // the last message applied
-	came    time.Time // when that was
+	answers chan progress // to those who wait until run has heard them
+	told    chan progress // the newest that nobody waits for
+	number  uint64        // the last message applied
+	came    time.Time     // when that was
 	parts   []message
 }
 
@@ -104,8 +105,8 @@ func Follow(ctx context.Context, nc *nats.Conn, node bus.Node, opts Options) (*M
 }
 
 func newFollower(nc *nats.Conn, node bus.Node, opts Options, room int) *follower {
-	f := &follower{nc: nc, node: node, opts: opts, mirror: newMirror(), in: make(chan *nats.Msg, room), answers: make(chan progress)}
-	f.mirror.ask = f.check
+	f := &follower{nc: nc, node: node, opts: opts, mirror: newMirror(), in: make(chan *nats.Msg, room), answers: make(chan progress), told: make(chan progress, 1)}
+	f.mirror.ask, f.mirror.alive = f.check, f.alive
 	return f
 }
 
@@ -145,7 +146,7 @@ func (f *follower) snapshot(ctx context.Context) error {
 	answered := make(chan progress, 1)
 	sequence := f.mirror.View().Sequence()
 	go func() {
-		a, err := f.ask(asking, f.node.Call("feed"), sub.epoch, sequence)
+		a, err := f.ask(asking, f.node.Call("feed"), call{Epoch: sub.epoch, Sequence: sequence, Network: f.opts.Network})
 		answered <- progress{sub, a, err}
 	}()
 	// The server sends the snapshot and then answers, so that it is taken meanwhile.
@@ -183,10 +184,10 @@ func (f *follower) discard() {
 	}
 }
 
-func (f *follower) ask(ctx context.Context, subject, epoch string, sequence uint64) (answer, error) {
+func (f *follower) ask(ctx context.Context, subject string, c call) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	m, err := f.nc.RequestWithContext(ctx, subject, encode(call{Epoch: epoch, Sequence: sequence, Network: f.opts.Network}))
+	m, err := f.nc.RequestWithContext(ctx, subject, encode(c))
 	if err != nil {
 		return answer{}, err
 	}
@@ -195,7 +196,7 @@ func (f *follower) ask(ctx context.Context, subject, epoch string, sequence uint
 		return answer{}, fmt.Errorf("the server's answer cannot be read: %w", err)
 	}
 	if a.Error != "" {
-		return answer{}, errors.New(a.Error)
+		return a, errors.New(a.Error)
 	}
 	return a, nil
 }
@@ -229,6 +230,11 @@ func (f *follower) run(ctx context.Context) {
 			}
 			due.Reset(time.Until(next))
 		case p := <-f.answers:
+			whole = f.heard(p)
+		case p := <-f.told:
+			if p.err == nil && p.of == f.current.Load() {
+				asked = time.Now()
+			}
 			whole = f.heard(p)
 		}
 		if whole || ctx.Err() != nil {
@@ -283,7 +289,7 @@ func (f *follower) check(ctx context.Context, sequence uint64) {
 	if of.server == "" {
 		return
 	}
-	a, err := f.ask(ctx, f.node.Call("feed."+of.server), of.epoch, sequence)
+	a, err := f.ask(ctx, f.node.Call("feed."+of.server), call{Epoch: of.epoch, Sequence: sequence})
 	if err != nil && sequence > 0 {
 		// It may just not have come that far.
 		return
@@ -291,6 +297,55 @@ func (f *follower) check(ctx context.Context, sequence uint64) {
 	select {
 	case f.answers <- progress{of, a, err}:
 	case <-ctx.Done():
+	}
+}
+
+var (
+	errUnfed   = errors.New("no server feeds this node now")
+	errUnheard = errors.New("the server that feeds this node does not hear whether it is there")
+)
+
+// alive is Mirror.Alive. It does not wait for run, which may have a feed to begin anew.
+func (f *follower) alive(ctx context.Context) (renew bool, err error) {
+	of := f.current.Load()
+	if of.server == "" {
+		return false, errUnfed
+	}
+	a, err := f.ask(ctx, f.node.Call("feed."+of.server), call{Epoch: of.epoch, Alive: true})
+	if ctx.Err() != nil {
+		return false, ctx.Err()
+	}
+	return f.answered(progress{of, a, err})
+}
+
+// answered takes what a server said to a node that is there. A server that only is slow is no
+// reason to begin the feed anew: many snapshots would make it slower.
+func (f *follower) answered(p progress) (renew bool, err error) {
+	if !errors.Is(p.err, context.DeadlineExceeded) {
+		f.tell(p)
+	}
+	switch {
+	case p.answer.Heard:
+		return p.answer.Renew, nil
+	case p.err != nil:
+		return false, p.err
+	}
+	return false, errUnheard
+}
+
+// tell has run take what a server said when it comes to it. Of several the newest counts: a
+// gap shows in each answer after it.
+func (f *follower) tell(p progress) {
+	for {
+		select {
+		case f.told <- p:
+			return
+		default:
+		}
+		select {
+		case <-f.told:
+		default:
+		}
 	}
 }
 

@@ -24,6 +24,8 @@ type Mirror struct {
 	// ask has the server say how far the feed is, once that is as far as a
 	// sequence, and shows it. It returns without having done so if it cannot.
 	ask func(ctx context.Context, sequence uint64)
+	// alive is Alive.
+	alive func(ctx context.Context) (renew bool, err error)
 
 	mu    sync.Mutex
 	state *projections.State
@@ -53,6 +55,11 @@ func newMirror() *Mirror {
 	m.view, m.last = m.state.View(), m.coming
 	return m
 }
+
+// Alive tells the server that feeds the node that it is there, asks in the same breath how
+// far the feed is, and returns whether the node is to renew its Lease. It fails if no
+// server feeds the node now, or one that does not hear.
+func (m *Mirror) Alive(ctx context.Context) (renew bool, err error) { return m.alive(ctx) }
 
 // View is live.Projection's.
 func (m *Mirror) View() projections.Reader {

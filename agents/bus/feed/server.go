@@ -36,6 +36,7 @@ type server struct {
 	prefix, id string
 	projection live.Projection
 	log        *slog.Logger
+	alive      func(node string) (renew bool)
 	audience   *audience
 	sessions   map[string]*session
 	do         chan func()         // what others want done on the goroutine
@@ -61,23 +62,25 @@ type waiting struct {
 }
 
 // Serve feeds nodes from a projection until ctx ends, or the projection fails.
-// ready, which may be nil, is called when nodes can ask.
-func Serve(ctx context.Context, nc *nats.Conn, prefix string, p live.Projection, log *slog.Logger, ready func()) error {
+// alive, which may be nil, is told which nodes are there, and says whether they are to
+// renew their Leases. ready, which may be nil, is called when nodes can ask.
+func Serve(ctx context.Context, nc *nats.Conn, prefix string, p live.Projection, log *slog.Logger, alive func(node string) (renew bool), ready func()) error {
 	s := &server{
-		nc: nc, prefix: prefix, id: nuid.Next(), projection: p, log: log,
+		nc: nc, prefix: prefix, id: nuid.Next(), projection: p, log: log, alive: alive,
 		audience: newAudience(), sessions: map[string]*session{}, asking: map[string]*session{}, do: make(chan func()),
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var busy sync.WaitGroup
 	defer busy.Wait()
 	defer cancel()
-	any := bus.AnyNode(prefix)
-	for subject, handle := range map[string]func(context.Context, string, call) answer{
-		any.Call("feed"): s.begin, any.Call("feed." + s.id): s.progress,
+	// A node that asks when the server is gone is told so at once. It fails only if the
+	// connection is gone, and then nodes are told too.
+	defer func() { _ = nc.FlushTimeout(time.Second) }()
+	each := bus.AnyNode(prefix)
+	for subject, take := range map[string]func(context.Context, *nats.Msg, *sync.WaitGroup){
+		each.Call("feed"): s.takeBegin, each.Call("feed." + s.id): s.takeProgress,
 	} {
-		sub, err := nc.QueueSubscribe(subject, "feed", func(m *nats.Msg) {
-			busy.Go(func() { s.take(ctx, m, handle) })
-		})
+		sub, err := nc.QueueSubscribe(subject, "feed", func(m *nats.Msg) { take(ctx, m, &busy) })
 		if err != nil {
 			return fmt.Errorf("cannot serve feeds: %w", err)
 		}
@@ -93,18 +96,57 @@ func Serve(ctx context.Context, nc *nats.Conn, prefix string, p live.Projection,
 	return s.run(ctx, &busy)
 }
 
-func (s *server) take(ctx context.Context, m *nats.Msg, handle func(context.Context, string, call) answer) {
-	var a answer
-	var c call
-	node, ok := bus.Caller(m.Subject)
-	if err := json.Unmarshal(m.Data, &c); err != nil || !ok {
-		a.Error = "the request cannot be read"
-	} else {
-		a = handle(ctx, node, c)
+func (s *server) takeBegin(ctx context.Context, m *nats.Msg, busy *sync.WaitGroup) {
+	if node, c, ok := read(m); ok {
+		busy.Go(func() { reply(m, s.begin(ctx, node, c)) })
 	}
-	// If the answer is lost, the node asks again.
-	_ = bus.Answer(m, encode(a))
 }
+
+// takeProgress takes the question that nodes ask again and again. Most wait for nothing, and
+// need no goroutine unless run is busy. It never waits itself, and hears that the node is there
+// before all else: a feed that is slow must not make a node look lost, nor those behind it.
+func (s *server) takeProgress(ctx context.Context, m *nats.Msg, busy *sync.WaitGroup) {
+	node, c, ok := read(m)
+	if !ok {
+		return
+	}
+	heard := c.Alive && s.alive != nil
+	renew := heard && s.alive(node)
+	respond := func(a answer) {
+		a.Heard, a.Renew = heard, renew
+		reply(m, a)
+	}
+	if c.Sequence > 0 {
+		busy.Go(func() { respond(s.progress(ctx, node, c)) })
+		return
+	}
+	say := func() { respond(s.howFar(node, c)) }
+	select {
+	case s.do <- say:
+		return
+	default:
+	}
+	busy.Go(func() {
+		select {
+		case s.do <- say:
+		case <-ctx.Done():
+			respond(answer{Error: "the server is shutting down"})
+		}
+	})
+}
+
+// read reads a node's call, and answers those that cannot be read.
+func read(m *nats.Msg) (node string, c call, ok bool) {
+	node, ok = bus.Caller(m.Subject)
+	if err := json.Unmarshal(m.Data, &c); err != nil || !ok {
+		reply(m, answer{Error: "the request cannot be read"})
+		return "", call{}, false
+	}
+	return node, c, true
+}
+
+// reply answers a call. If the answer is lost, the node asks again.
+func reply(m *nats.Msg, a answer) { _ = bus.Answer(m, encode(a)) }
 
 // run feeds.
 func (s *server) run(ctx context.Context, busy *sync.WaitGroup) error {
@@ -216,6 +258,16 @@ func (s *server) progress(ctx context.Context, node string, c call) answer {
 		session.waiting = append(session.waiting, waiting{c.Sequence, time.Now().Add(patience), reply})
 		s.answer(node, session)
 	})
+}
+
+// howFar says how far a node's feed is. It is called on run's goroutine.
+func (s *server) howFar(node string, c call) answer {
+	session := s.sessions[node]
+	if session == nil || session.epoch != c.Epoch {
+		return answer{Unknown: true}
+	}
+	session.heard = time.Now()
+	return answer{Number: session.number, Sequence: s.audience.told(node)}
 }
 
 // ask has something done on run's goroutine and waits for its answer.

@@ -52,6 +52,8 @@ type call struct {
 	Epoch    string `json:"epoch"`
 	Sequence uint64 `json:"sequence,omitempty"`
 	Network  bool   `json:"network,omitempty"`
+	// Alive is for who is to hear that the node is there, besides (package presence).
+	Alive bool `json:"alive,omitempty"`
 }
 
 // answer to a call. For the beginning, Server says whom to ask from then on.
@@ -61,6 +63,8 @@ type answer struct {
 	Number   uint64 `json:"number,omitempty"`
 	Sequence uint64 `json:"sequence,omitempty"`
 	Error    string `json:"error,omitempty"`
+	Heard    bool   `json:"heard,omitempty"` // it is known that the node is there
+	Renew    bool   `json:"renew,omitempty"` // and it is to renew its Lease
 }
 
 // largest is about how many bytes of objects go in one message.

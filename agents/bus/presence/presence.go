@@ -7,6 +7,9 @@
 // Nothing here decides that a node is lost. Who does reads Leases through Over, which
 // shows in each when its node was last heard.
 //
+// A node says so with the question how far its feed is (package feed, decision 0381), or,
+// where no server feeds it that hears, by a call of its own:
+//
 //	<prefix>-bus.call.<node>.alive   node -> one server
 //	<prefix>-bus.heard               server -> all servers, who was heard
 package presence
@@ -68,7 +71,7 @@ func (p *Presence) Serve(ctx context.Context, nc *nats.Conn, prefix string, read
 	calls, err := nc.QueueSubscribe(bus.AnyNode(prefix).Call(methodAlive), "presence", func(m *nats.Msg) {
 		if node, ok := bus.Caller(m.Subject); ok {
 			// If the answer is lost, the node calls again.
-			_ = bus.Answer(m, p.alive(node))
+			_ = bus.Answer(m, encode(answer{Renew: p.Hear(node)}))
 		}
 	})
 	if err != nil {
@@ -104,14 +107,18 @@ func (p *Presence) Serve(ctx context.Context, nc *nats.Conn, prefix string, read
 
 func heardSubject(prefix string) string { return prefix + "-bus.heard" }
 
-// alive takes note of a node, and says what to tell it.
-func (p *Presence) alive(node string) []byte {
+// Hear takes note of a node, and says whether it is to renew its Lease.
+func (p *Presence) Hear(node string) (renew bool) {
 	now := p.now()
 	p.mu.Lock()
 	p.heard[node], p.news[node] = now, true
 	p.mu.Unlock()
 	renewed := renewal(p.leases().Get(leaseOf(node)))
-	body, err := json.Marshal(answer{Renew: renewed.Add(p.lasts / 2).Before(now)})
+	return renewed.Add(p.lasts / 2).Before(now)
+}
+
+func encode(a answer) []byte {
+	body, err := json.Marshal(a)
 	if err != nil {
 		panic(fmt.Sprintf("cannot encode an answer: %v", err))
 	}
