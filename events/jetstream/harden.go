@@ -29,6 +29,7 @@ type hardener struct {
 	mu      sync.Mutex
 	files   []*openBlock // those that may have something that is not on disk, in order
 	durable uint64       // the last event that is on disk for certain
+	full    uint64       // the blocks before it are on disk, and this process goes on behind them
 }
 
 type openBlock struct {
@@ -102,6 +103,11 @@ func (h *hardener) sync() (last uint64, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.durable = last
+	for _, b := range files {
+		if b.read > 0 {
+			h.full = b.index
+		}
+	}
 	// The server goes on in the last of them, or that is empty.
 	for len(h.files) > 2 && h.files[1].index < files[len(files)-1].index {
 		if err := h.files[0].file.Close(); err != nil {
@@ -203,14 +209,11 @@ func (s *scan) records(raw []byte) (n int, err error) {
 	return n, nil
 }
 
-// through is the first block that may have something that is not on disk.
+// through is a block of which something is on disk, and so all of those before it.
 func (h *hardener) through() uint64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.files) == 0 {
-		return 0
-	}
-	return h.files[0].index
+	return h.full
 }
 
 // has says whether an event is known to be on disk.

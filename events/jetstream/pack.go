@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/nats-io/nats.go"
@@ -78,9 +79,13 @@ func (p *packer) appended(msgs []*nats.Msg) {
 			p.failed(err)
 			return
 		}
-		// The server goes on in the last of them, or that is empty.
-		if len(all) > 2 {
-			p.pack(all[len(all)-2].Index)
+		// The server goes on in the last that has something. Should a crash take that, the
+		// start mends the one before.
+		for _, last := range slices.Backward(all) {
+			if last.Size > 0 {
+				p.pack(last.Index)
+				return
+			}
 		}
 	})
 }

@@ -30,7 +30,7 @@ func blocksOf(t *testing.T, dir string) (all [][]byte) {
 	return all
 }
 
-// expectPacked checks that all blocks but the last two are compressed, and what they were.
+// expectPacked checks that all blocks but the last are compressed, and what they were.
 func expectPacked(t *testing.T, dir string, before [][]byte) {
 	t.Helper()
 	after := blocksOf(t, dir)
@@ -38,7 +38,7 @@ func expectPacked(t *testing.T, dir string, before [][]byte) {
 		t.Fatalf("there are %d blocks, and were %d", len(after), len(before))
 	}
 	for i, content := range after {
-		if want := i < len(after)-2; blockfile.Compressed(content) != want {
+		if want := i < len(after)-1; blockfile.Compressed(content) != want {
 			t.Errorf("of %d blocks, block %d is compressed: %v", len(after), i+1, !want)
 		}
 		was, _ := blockfile.Decompress(before[i])
@@ -121,7 +121,7 @@ func TestFullBlocksAreCompressedBesideJetStream(t *testing.T) {
 	expectRead(t, l, 1, last)
 	l.own.server.Shutdown()
 
-	for _, block := range []string{"2.blk", "3.blk"} {
+	for _, block := range []string{"3.blk", "4.blk"} {
 		if err := unpack(filepath.Join(msgs, block)); err != nil {
 			t.Fatal(err)
 		}
@@ -219,7 +219,7 @@ func TestVolatileBlocksAreCompressed(t *testing.T) {
 	p := l.packer
 	last := until(t, l, p.dir, 5)
 	p.server.background.Wait()
-	for i, content := range blocksOf(t, p.dir)[:2] {
+	for i, content := range blocksOf(t, p.dir)[:3] {
 		if !blockfile.Compressed(content) {
 			t.Errorf("block %d is not compressed", i+1)
 		}
