@@ -79,13 +79,13 @@ func (n Node) Permissions() (publish, subscribe []string) {
 }
 
 // own is Permissions but for where answers come. All that is named after the node is the
-// node's, whatever the kind: what it may so say beyond calls and tunnels only it can hear,
-// and what it may so hear beyond its feed and tunnels it has said itself. A subject of each
-// kind would be twice as much for NATS to keep of each node, all of it for the collector to
-// look at (decision 0394).
+// node's, whatever the kind: what it may so say beyond calls and tunnels is heard by those who
+// hold the node alone, and what it may so hear beyond its feed and tunnels is what they said.
+// A subject of each kind would be twice as much for NATS to keep of each node, all of it for
+// the collector to look at (decision 0394).
 func (n Node) own() (publish, subscribe []string) {
-	any := n.prefix + "-bus.*." + n.token
-	return []string{n.prefix + ".propose.node." + n.token, any + ".>"}, []string{any, any + ".>"}
+	each := n.prefix + "-bus.*." + n.token
+	return []string{n.prefix + ".propose.node." + n.token, each + ".>"}, []string{each, each + ".>"}
 }
 
 // Nodes are several nodes that share one connection, as the hollow ones of a

@@ -26,7 +26,10 @@ func mend(dir string) error {
 		return err
 	}
 	for _, stream := range streams {
-		err := cutTorn(dir, stream)
+		err := tidy(stream)
+		if err == nil {
+			err = cutTorn(dir, stream)
+		}
 		if err == nil {
 			err = mendStream(stream)
 		}
@@ -35,6 +38,18 @@ func mend(dir string) error {
 		}
 	}
 	return nil
+}
+
+// tidy removes what a crash left of a block that was to take another's place: that may have
+// aged away since, so that nobody writes it again.
+func tidy(dir string) error {
+	left, err := filepath.Glob(filepath.Join(dir, ".*.blk.new"))
+	for _, path := range left {
+		if err == nil {
+			err = os.Remove(path)
+		}
+	}
+	return err
 }
 
 // mendStream looks at the blocks of a stream from the last one back, up to one that

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/nats-io/nats.go"
 
@@ -21,18 +22,19 @@ import (
 // it is told of the stream, and opens the file each time.
 //
 // JetStream writes no more into a full block from which nothing was deleted. A volatile stream
-// forgets from its beginning on, and drops a block, or makes it shorter, when at least half of
-// what that has is an hour old. Should that happen while the block is compressed, what has aged
-// away is in a file once more, and nobody asks for it: JetStream knows where the stream begins,
-// and at its next start lets age away what is too old.
+// forgets from its beginning on, and drops a block, or makes it shorter, when much of what that
+// has is too old. A block that is another file, or none, once it is compressed is left. Should
+// JetStream come in the moment after that, what has aged away is in a file once more, until a
+// start after a crash, and nobody is given it: JetStream knows where the stream begins.
 type packer struct {
 	server *Server
 	name   string
 	dir    string // of the blocks
+	// written is about how many bytes were appended since blocks were looked for.
+	written atomic.Int64
 
-	mu      sync.Mutex // held while blocks are compressed
-	next    uint64     // no block before it is looked at any more; 0 if none ever was
-	written int        // about how many bytes were appended since blocks were looked for; the server's mu guards it
+	mu   sync.Mutex // held while blocks are compressed
+	next uint64     // no block before it is looked at any more; 0 if none ever was
 }
 
 // openPacker returns that of a stream, the same for all who open it.
@@ -59,21 +61,15 @@ const lookAfter = 4 << 20
 
 // appended has full blocks be compressed now and then, beside who appends.
 func (p *packer) appended(msgs []*nats.Msg) {
-	p.server.mu.Lock()
-	defer p.server.mu.Unlock()
+	size := 0
 	for _, m := range msgs {
-		p.written += m.Size()
+		size += m.Size()
 	}
-	if p.written < lookAfter {
+	if p.written.Add(int64(size)) < lookAfter {
 		return
 	}
-	p.written = 0
-	select {
-	case <-p.server.closed:
-		return
-	default:
-	}
-	p.server.background.Go(func() {
+	p.written.Store(0)
+	p.server.beside(func() {
 		all, err := blockfile.List(p.dir)
 		if err != nil {
 			p.failed(err)
@@ -92,7 +88,7 @@ func (p *packer) appended(msgs []*nats.Msg) {
 
 // pack compresses the blocks before one, all of which are full and on disk, until the server
 // is shut down. What fails leaves a block as it is, which costs room and nothing else, and is
-// tried again with the next.
+// tried again with the next, unless the block cannot be read.
 func (p *packer) pack(before uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -106,9 +102,11 @@ func (p *packer) pack(before uint64) {
 			return
 		default:
 		}
-		if err := compress(p.path(p.next)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			p.failed(err)
-			return
+		path := p.path(p.next)
+		if err := compress(path); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errReplaced) {
+			if p.failed(err); readable(path) {
+				return
+			}
 		}
 	}
 }
@@ -170,6 +168,27 @@ func compress(path string) error {
 		return err
 	}
 	return durable.ReplaceBy(path, info.Mode().Perm(), func(to io.Writer) error {
-		return blockfile.Compress(to, f, info.Size())
+		if err := blockfile.Compress(to, f, info.Size()); err != nil {
+			return err
+		}
+		now, err := os.Stat(path)
+		if err == nil && !os.SameFile(info, now) {
+			err = errReplaced
+		}
+		return err
 	})
+}
+
+// errReplaced says that JetStream has put another file in a block's place meanwhile.
+var errReplaced = errors.New("the block was replaced meanwhile")
+
+// readable says that all of a block can be read, and that it is no less than one can be.
+func readable(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	n, err := io.Copy(io.Discard, f)
+	return err == nil && n >= blockfile.Check
 }

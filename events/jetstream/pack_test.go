@@ -121,6 +121,10 @@ func TestFullBlocksAreCompressedBesideJetStream(t *testing.T) {
 	expectRead(t, l, 1, last)
 	l.own.server.Shutdown()
 
+	left := filepath.Join(msgs, ".4.blk.new") // of a crash
+	if err := os.WriteFile(left, []byte("cmp"), 0o640); err != nil {
+		t.Fatal(err)
+	}
 	for _, block := range []string{"3.blk", "4.blk"} {
 		if err := unpack(filepath.Join(msgs, block)); err != nil {
 			t.Fatal(err)
@@ -128,6 +132,9 @@ func TestFullBlocksAreCompressedBesideJetStream(t *testing.T) {
 	}
 	l = mustOpen(t, ServerOptions{Dir: dir, Journal: 256 << 20})
 	l.own.quiet = time.Hour
+	if _, err := os.Stat(left); !os.IsNotExist(err) {
+		t.Errorf("what a crash has left is still there, %v", err)
+	}
 	expectRead(t, l, 1, last)
 	last = until(t, l, msgs, 6)
 	if err := l.own.harden(t.Context(), last); err != nil {
@@ -189,6 +196,25 @@ func TestWhatCannotBeCompressedStays(t *testing.T) {
 	}
 	l.own.packer.pack(l.own.blocks.through())
 	expectPacked(t, l.own.msgs, plain)
+}
+
+// A block that cannot be read does not hold up those behind it.
+func TestWhatCannotBeReadHoldsUpNothing(t *testing.T) {
+	l := mustOpen(t, ServerOptions{Dir: t.TempDir(), Journal: 256 << 20})
+	l.own.quiet = time.Hour
+	last := until(t, l, l.own.msgs, 4)
+	if err := l.own.harden(t.Context(), last); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(filepath.Join(l.own.msgs, "2.blk"), 5); err != nil {
+		t.Fatal(err)
+	}
+	l.own.packer.pack(l.own.blocks.through())
+	for i, content := range blocksOf(t, l.own.msgs) {
+		if want := i == 0 || i == 2; blockfile.Compressed(content) != want {
+			t.Errorf("block %d is compressed: %v", i+1, !want)
+		}
+	}
 }
 
 // openVolatile starts a server on a directory and opens its volatile log.

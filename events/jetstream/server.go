@@ -60,6 +60,7 @@ type Server struct {
 
 	shutdown   sync.Once
 	background sync.WaitGroup
+	begins     sync.Mutex // held while something is begun by beside, and while closed is closed
 
 	mu      sync.Mutex
 	owns    map[string]*own
@@ -251,7 +252,9 @@ func (s *Server) Addr() string {
 func (s *Server) Shutdown() {
 	s.shutdown.Do(func() {
 		s.landAll()
+		s.begins.Lock()
 		close(s.closed)
+		s.begins.Unlock()
 	})
 	if s.ns != nil {
 		s.ns.Shutdown()
@@ -269,6 +272,17 @@ func (s *Server) Shutdown() {
 	clear(s.owns)
 	// Closing the file releases the lock.
 	s.lock.Close()
+}
+
+// beside does something in the background, unless the server is shut down.
+func (s *Server) beside(do func()) {
+	s.begins.Lock()
+	defer s.begins.Unlock()
+	select {
+	case <-s.closed:
+	default:
+		s.background.Go(do)
+	}
 }
 
 // landAll waits a little for what is in flight. What does not come in time is in the

@@ -187,7 +187,7 @@ func (s *Store) open() error {
 			BackgroundError: func(err error) { (*logger)(s).Fatalf("%v", err) },
 			DataCorruption:  func(info pebble.DataCorruptionInfo) { s.found(info.Path) },
 		},
-		// Smaller ones, by which the size is reached, are held beside two of these (decision 0391).
+		// Pebble keeps the smaller tables that it grew through beside two of these (decision 0391).
 		MemTableSize: cmp.Or(s.opts.MemTable, 4<<20), FormatMajorVersion: pebble.FormatNewest,
 		// Keys of objects are written in no order, so that each compaction of the first
 		// level writes most of the next one anew: the fewer there are, the better. Who
