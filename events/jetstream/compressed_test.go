@@ -11,8 +11,9 @@ import (
 )
 
 // A power cut may take a block that was just begun, after the one before was
-// compressed, as JetStream does at once if it has to (and did for all logs before 0379). The log goes on in the one before, and can be read afterwards; what the
-// block had is appended again.
+// compressed, as JetStream does at once if it has to (and did for all logs before 0379).
+// The log goes on in the one before, and can be read afterwards; what the block had is
+// appended again.
 func TestBlockLostAfterCompression(t *testing.T) {
 	dir := t.TempDir()
 	s := start(t, jetstream.ServerOptions{Dir: dir})

@@ -105,7 +105,13 @@ func TestAReplacementThatIsNotConfirmed(t *testing.T) {
 
 func startHere(t *testing.T) (*Server, *nats.Conn) {
 	t.Helper()
-	s, err := StartServer(ServerOptions{Dir: t.TempDir()})
+	return startIn(t, t.TempDir())
+}
+
+// startIn starts a server on a directory, and connects to it.
+func startIn(t *testing.T, dir string) (*Server, *nats.Conn) {
+	t.Helper()
+	s, err := StartServer(ServerOptions{Dir: dir})
 	must(t, err)
 	t.Cleanup(s.Shutdown)
 	nc, err := s.Connect()

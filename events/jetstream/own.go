@@ -69,7 +69,7 @@ func (r *redo) last() uint64 { return r.after + uint64(len(r.batch)) }
 
 // openOwn returns the stream of a log in this process, the same for all who open it.
 func (s *Server) openOwn(ctx context.Context, l *Log) (*own, error) {
-	packer, err := s.openPacker(l.name)
+	p, err := s.openPacker(l.name)
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +82,7 @@ func (s *Server) openOwn(ctx context.Context, l *Log) (*own, error) {
 	if err := syncAll(s.lock); err != nil {
 		return nil, err
 	}
-	o := &own{server: s, name: l.name, packer: packer, msgs: packer.dir, overdue: overdue, quiet: quiet}
+	o := &own{server: s, name: l.name, packer: p, msgs: p.dir, overdue: overdue, quiet: quiet}
 	o.flights, o.ground = context.WithCancel(context.Background())
 	if err = l.connect(ctx, o); err == nil {
 		err = o.recover(ctx, l)

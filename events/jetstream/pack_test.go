@@ -220,16 +220,7 @@ func TestWhatCannotBeReadHoldsUpNothing(t *testing.T) {
 // openVolatile starts a server on a directory and opens its volatile log.
 func openVolatile(t *testing.T, dir string, age time.Duration) *Log {
 	t.Helper()
-	s, err := StartServer(ServerOptions{Dir: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.Shutdown)
-	nc, err := s.Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
+	_, nc := startIn(t, dir)
 	l, err := Volatile(t.Context(), nc, Config{VolatileAge: age})
 	if err != nil {
 		t.Fatal(err)
@@ -276,15 +267,10 @@ func TestVolatileBlocksAreCompressed(t *testing.T) {
 	if from, err := l.First(t.Context()); err != nil || from != last+1 {
 		t.Errorf("the log begins at %d, %v; want %d", from, err, last+1)
 	}
-	if end, err := l.Append(t.Context(), last, some(t, last)); err != nil || end != last+20 {
+	var chain [32]byte
+	if end, err := l.Append(t.Context(), last, large(&chain, last)); err != nil || end != last+20 {
 		t.Errorf("an append ends at %d, %v", end, err)
 	}
-}
-
-func some(t *testing.T, after uint64) []events.Event {
-	t.Helper()
-	var chain [32]byte
-	return large(&chain, after)
 }
 
 func TestCompressTakesWhatIsNoBlock(t *testing.T) {

@@ -15,16 +15,7 @@ import (
 
 func openVault(t *testing.T, dir string) (*Server, *vault) {
 	t.Helper()
-	s, err := StartServer(ServerOptions{Dir: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.Shutdown)
-	nc, err := s.Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
+	s, nc := startIn(t, dir)
 	v, err := Vault(t.Context(), nc, Config{})
 	if err != nil {
 		t.Fatal(err)
