@@ -179,9 +179,15 @@ func (r *Runtime) adoptOrSpawn(ctx context.Context) (*process, error) {
 		p = nil
 	}
 	if p != nil {
-		if err := r.ready(ctx, p); err == nil {
+		err := r.ready(ctx, p)
+		if err == nil {
 			c.Log.Info("took over the containerd that runs", "node", c.Node, "pid", p.pid)
 			return p, nil
+		}
+		if ctx.Err() != nil {
+			// Nobody waits for the answer any more, which says nothing about containerd.
+			p.release()
+			return nil, err
 		}
 		c.Log.Warn("the containerd that runs does not answer; starting another", "node", c.Node, "pid", p.pid)
 		if err := p.stop(); err != nil {

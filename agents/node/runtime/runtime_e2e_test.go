@@ -4,6 +4,7 @@ package runtime_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -316,6 +317,51 @@ func TestWhatIsWithdrawnEndsOnlyWhatItBegan(t *testing.T) {
 	}
 	if after := containerd(t, c); after != before || len(processesOf(t, c)) != 1 {
 		t.Errorf("containerd was process %d; now it is %d, of %q", before, after, processesOf(t, c))
+	}
+}
+
+// TestAStartThatIsGivenUpLeavesContainerd ends a start while it waits for a
+// containerd that runs: what is said to have no answer is killed, and this one was
+// not given the time.
+func TestAStartThatIsGivenUpLeavesContainerd(t *testing.T) {
+	c := node(t, "givenup")
+	if err := start(t, c).Close(); err != nil {
+		t.Fatal(err)
+	}
+	before := containerd(t, c)
+	if err := syscall.Kill(before, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Kill(before, syscall.SIGCONT) })
+	connections := func() int {
+		sockets, err := os.ReadFile("/proc/net/unix")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Count(string(sockets), c.Socket()+"\n")
+	}
+	idle := connections()
+	ctx, giveUp := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		_, err := runtime.Start(ctx, c)
+		ended <- err
+	}()
+	if err := wait.PollUntilContextTimeout(t.Context(), 10*time.Millisecond, patience, true, func(context.Context) (bool, error) {
+		return connections() > idle, nil
+	}); err != nil {
+		t.Fatal("the start asked nothing of containerd")
+	}
+	giveUp()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("a start that was given up ended with: %v", err)
+	}
+	if err := syscall.Kill(before, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	start(t, c)
+	if after := containerd(t, c); after != before {
+		t.Errorf("containerd was replaced: %d, then %d", before, after)
 	}
 }
 
