@@ -109,7 +109,7 @@ func (o *agentOptions) run(ctx context.Context) error {
 			return fmt.Errorf("--profile: %w", err)
 		}
 	}
-	go hollowHeadroom.keep(ctx)
+	go hollowHeadroom.keep(ctx, nil)
 	if o.profiles != "" {
 		if err := serveProfiles(ctx, o.profiles); err != nil {
 			return err

@@ -63,6 +63,14 @@ type controlPlane struct {
 	grace       time.Duration // for how long a node may be silent
 }
 
+// nodes is how many the cluster has.
+func (p *controlPlane) nodes() (n int) {
+	for range p.history.View().List("", "nodes", "") {
+		n++
+	}
+	return n
+}
+
 // close stops everything in the reverse order of its start.
 func (p *controlPlane) close() error {
 	var errs []error

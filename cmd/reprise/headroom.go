@@ -16,7 +16,8 @@ import (
 type headroom struct {
 	usual int    // percent of what is in use beyond small
 	small uint64 // bytes in use: of that alone the headroom is least, or busy
-	busy  uint64 // bytes: less than that it is not while collections follow each other
+	busy  uint64 // bytes: less than that it is not while it is used up soon
+	node  uint64 // bytes: so much more than busy for each node beyond manyNodes
 	large uint64 // bytes in use: of what is beyond that twice as much comes on top; 0: nothing does
 	most  uint64 // bytes
 	least int    // percent, however small or large the heap: collecting then costs no more than so often
@@ -27,23 +28,28 @@ var (
 	// documents that cost nothing to mark, and more with 100,000 on 5,000 nodes, which
 	// are 2.5 GB in use. With few pods it is least: memory that was not touched before
 	// costs as much there as to collect what is in use (decision 0370).
-	serverHeadroom = headroom{usual: 65, small: 96 << 20, busy: 64 << 20, large: 1 << 30, most: 3328 << 20, least: 40}
+	// Thousands of nodes are looked at by each collection, with all that each of them has,
+	// and are of clusters that may take gigabytes (decision 0395).
+	serverHeadroom = headroom{usual: 65, small: 96 << 20, busy: 64 << 20, node: 384 << 10, large: 1 << 30, most: 3328 << 20, least: 40}
 	// hollowHeadroom is small while the heap is: memory that was not touched before costs
 	// more than to collect what 200 nodes hold, and takes time that the servers do not
 	// have (decision 0389). What thousands of nodes hold is rather not looked at often.
 	hollowHeadroom = headroom{usual: 100, large: 128 << 20, most: 1280 << 20, least: 40}
 )
 
-// soon is within what time of the last one a collection says that much is done.
-const soon = 5 * time.Second
+const (
+	// soon is within how many seconds headroom has to be used up to be kept.
+	soon      = 30
+	manyNodes = 1000
+)
 
-// percent is by how much the heap may grow when live bytes are in use, which a collection
-// has found so long after the one before.
-func (h headroom) percent(live uint64, after time.Duration) int {
+// percent is by how much the heap may grow when a collection has found live bytes in
+// use, while so many bytes a second are allocated in a cluster of so many nodes.
+func (h headroom) percent(live, rate uint64, nodes int) int {
 	live = max(live, 1<<20)
 	room := (live - min(live, h.small)) * uint64(h.usual) / 100
-	if after < soon {
-		room = max(room, h.busy)
+	if busy := h.busy + h.node*uint64(max(nodes-manyNodes, 0)); rate*soon >= busy {
+		room = max(room, busy)
 	}
 	if h.large > 0 && live > h.large {
 		room += 2 * (live - h.large)
@@ -51,27 +57,33 @@ func (h headroom) percent(live uint64, after time.Duration) int {
 	return max(h.least, int(min(room, h.most)*100/live))
 }
 
-// keep has the collector heed h until ctx ends. It does nothing if the environment
-// says what the collector is to do.
-func (h headroom) keep(ctx context.Context) {
+// keep has the collector heed h until ctx ends; nodes is how many the cluster has, nil if
+// that does not matter. It does nothing if the environment says what the collector is to
+// do.
+func (h headroom) keep(ctx context.Context, nodes func() int) {
 	if os.Getenv("GOGC") != "" {
 		return
 	}
 	debug.SetGCPercent(h.usual)
-	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	heap := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"}}
 	collected := make(chan struct{}, 1)
 	tellOfCollection(collected)
-	for set, last := h.usual, time.Now(); ; {
+	metrics.Read(heap)
+	for set, last, allocated := h.usual, time.Now(), heap[1].Value.Uint64(); ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-collected:
 		}
 		tellOfCollection(collected)
-		metrics.Read(live)
-		now := time.Now()
-		p := h.percent(live[0].Value.Uint64(), now.Sub(last))
-		last = now
+		metrics.Read(heap)
+		now, n := time.Now(), 0
+		if nodes != nil {
+			n = nodes()
+		}
+		rate := float64(heap[1].Value.Uint64()-allocated) / max(now.Sub(last).Seconds(), 1e-3)
+		p := h.percent(heap[0].Value.Uint64(), uint64(rate), n)
+		last, allocated = now, heap[1].Value.Uint64()
 		// To set it stops the world for a moment: not for a percent or two.
 		if p*20 < set*19 || p*19 > set*20 {
 			debug.SetGCPercent(p)

@@ -6,44 +6,51 @@ import (
 	"runtime/debug"
 	"runtime/metrics"
 	"testing"
-	"time"
 )
 
 func TestHeadroom(t *testing.T) {
+	const mb = 1 << 20
 	for _, c := range []struct {
-		h     headroom
-		live  uint64
-		after time.Duration
-		want  int
+		h          headroom
+		live, rate uint64
+		nodes      int
+		want       int
 	}{
-		{headroom{usual: 100, most: 1 << 30, least: 40}, 0, time.Hour, 100},
-		{headroom{usual: 100, most: 1 << 30, least: 40}, 100 << 20, 0, 100},
-		{headroom{usual: 100, most: 1 << 30, least: 40}, 1 << 30, 0, 100},
-		{headroom{usual: 100, most: 1 << 30, least: 40}, 1<<30 + 11<<20, 0, 98},
-		{headroom{usual: 100, most: 1 << 30, least: 40}, 2 << 30, 0, 50},
-		{headroom{usual: 100, most: 1 << 30, least: 40}, 4 << 30, 0, 40},
-		{headroom{usual: 100, most: 1 << 30, least: 40}, 1 << 40, 0, 40},
+		{headroom{usual: 100, most: 1 << 30, least: 40}, 0, 0, 0, 100},
+		{headroom{usual: 100, most: 1 << 30, least: 40}, 100 * mb, 100 * mb, 0, 100},
+		{headroom{usual: 100, most: 1 << 30, least: 40}, 1 << 30, 100 * mb, 0, 100},
+		{headroom{usual: 100, most: 1 << 30, least: 40}, 1<<30 + 11*mb, 100 * mb, 0, 98},
+		{headroom{usual: 100, most: 1 << 30, least: 40}, 2 << 30, 100 * mb, 0, 50},
+		{headroom{usual: 100, most: 1 << 30, least: 40}, 4 << 30, 100 * mb, 0, 40},
+		{headroom{usual: 100, most: 1 << 30, least: 40}, 1 << 40, 100 * mb, 0, 40},
 
 		// A server that rests, and one with something to do.
-		{serverHeadroom, 50 << 20, time.Hour, 40},
-		{serverHeadroom, 50 << 20, time.Second, 128},
-		{serverHeadroom, 200 << 20, time.Hour, 40},
-		{serverHeadroom, 200 << 20, time.Second, 40},
-		{serverHeadroom, 400 << 20, time.Second, 49},
-		{serverHeadroom, 1 << 30, time.Second, 58},
+		{serverHeadroom, 50 * mb, 1 * mb, 200, 40},
+		{serverHeadroom, 50 * mb, 100 * mb, 200, 128},
+		{serverHeadroom, 200 * mb, 1 * mb, 200, 40},
+		{serverHeadroom, 200 * mb, 100 * mb, 200, 40},
+		{serverHeadroom, 400 * mb, 100 * mb, 1000, 49},
+		{serverHeadroom, 1 << 30, 100 * mb, 1000, 58},
+		// One of thousands of nodes, of which a collection looks at a million objects.
+		{serverHeadroom, 200 * mb, 100 * mb, 5000, 782},
+		{serverHeadroom, 200 * mb, 10 * mb, 5000, 40},
+		{serverHeadroom, 200 * mb, 100 * mb, 2000, 219},
+		{serverHeadroom, 1 << 30, 100 * mb, 5000, 152},
 		// One with so many objects that each collection takes long.
-		{serverHeadroom, 1536 << 20, time.Second, 127},
-		{serverHeadroom, 2560 << 20, time.Second, 130},
-		{serverHeadroom, 10 << 30, time.Second, 40},
+		{serverHeadroom, 1536 * mb, 100 * mb, 1000, 127},
+		{serverHeadroom, 1536 * mb, 100 * mb, 5000, 168},
+		{serverHeadroom, 2560 * mb, 100 * mb, 1000, 130},
+		{serverHeadroom, 2560 * mb, 100 * mb, 5000, 130},
+		{serverHeadroom, 10 << 30, 100 * mb, 5000, 40},
 		// Few hollow nodes, and thousands, which need not be looked at often.
-		{hollowHeadroom, 32 << 20, time.Hour, 100},
-		{hollowHeadroom, 32 << 20, time.Second, 100},
-		{hollowHeadroom, 100 << 20, time.Second, 100},
-		{hollowHeadroom, 256 << 20, time.Second, 200},
-		{hollowHeadroom, 1 << 30, time.Second, 125},
+		{hollowHeadroom, 32 * mb, 0, 0, 100},
+		{hollowHeadroom, 32 * mb, 100 * mb, 0, 100},
+		{hollowHeadroom, 100 * mb, 100 * mb, 0, 100},
+		{hollowHeadroom, 256 * mb, 100 * mb, 0, 200},
+		{hollowHeadroom, 1 << 30, 100 * mb, 0, 125},
 	} {
-		if got := c.h.percent(c.live, c.after); got != c.want {
-			t.Errorf("with %d MB in use after %v the heap may grow by %d %%, want %d", c.live>>20, c.after, got, c.want)
+		if got := c.h.percent(c.live, c.rate, c.nodes); got != c.want {
+			t.Errorf("with %d MB in use, %d MB a second and %d nodes the heap may grow by %d %%, want %d", c.live/mb, c.rate/mb, c.nodes, got, c.want)
 		}
 	}
 }
@@ -57,7 +64,7 @@ func TestHeadroomFollowsCollections(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		headroom{usual: 100, busy: 256 << 20, most: 1 << 30}.keep(ctx)
+		headroom{usual: 100, busy: 256 << 20, most: 1 << 30}.keep(ctx, nil)
 	}()
 	defer func() { end(); <-ended }()
 	now := []metrics.Sample{{Name: "/gc/gogc:percent"}}
@@ -85,12 +92,12 @@ func TestHeadroomOfTheEnvironment(t *testing.T) {
 	ctx, end := context.WithCancel(t.Context())
 	end()
 	t.Setenv("GOGC", "77")
-	headroom{most: 1, least: 10, usual: 200}.keep(ctx)
+	headroom{most: 1, least: 10, usual: 200}.keep(ctx, nil)
 	if got := debug.SetGCPercent(77); got != 77 {
 		t.Errorf("the collector was set to %d %%, want the 77 of the environment", got)
 	}
 	t.Setenv("GOGC", "")
-	headroom{most: 1, least: 10, usual: 200}.keep(ctx)
+	headroom{most: 1, least: 10, usual: 200}.keep(ctx, nil)
 	if got := debug.SetGCPercent(77); got != 200 {
 		t.Errorf("the collector was set to %d %%, want the usual 200", got)
 	}

@@ -145,7 +145,7 @@ func (o *serverOptions) serve(ctx context.Context, start starter, is whole) erro
 		return err
 	}
 	go giveBack(log)
-	go serverHeadroom.keep(life)
+	go serverHeadroom.keep(life, p.nodes)
 	fmt.Fprintf(o.Stdout, "\nReady. The kubeconfig is %s; next, in another terminal:\n\n"+
 		"  export KUBECONFIG=%[1]s\n  %[2]s kubectl %[3]s\n\n", o.Kubeconfig(), whatToType(), is.next)
 	select {
