@@ -122,7 +122,8 @@ func (o *serverOptions) serve(ctx context.Context, start starter, is whole) erro
 	p := &controlPlane{log: log, name: fmt.Sprintf("%s-%d", hostname(), os.Getpid()), stopped: make(chan error, 1), checkpoints: o.checkpoints, binder: binder, grace: o.grace}
 	say := newProgress(o.Stdout)
 	// Most of a start is upstream's API server, which makes its tables once: to
-	// collect garbage meanwhile costs a quarter more. Afterwards it is given back.
+	// collect garbage meanwhile costs a quarter more. What it leaves is used by what
+	// comes next: memory touched anew costs more than all else of it (decision 0397).
 	usual := debug.SetGCPercent(startGC)
 	started := make(chan error, 1)
 	go func() { started <- start(life, end, p, listener, say) }()
@@ -144,10 +145,12 @@ func (o *serverOptions) serve(ctx context.Context, start starter, is whole) erro
 		}
 		return err
 	}
-	go giveBack(log)
 	go serverHeadroom.keep(life, p.nodes)
 	fmt.Fprintf(o.Stdout, "\nReady. The kubeconfig is %s; next, in another terminal:\n\n"+
 		"  export KUBECONFIG=%[1]s\n  %[2]s kubectl %[3]s\n\n", o.Kubeconfig(), whatToType(), is.next)
+	if err := forgetProgram(); err != nil {
+		log.Info("the program's pages stay resident", "err", err)
+	}
 	select {
 	case err = <-p.stopped:
 	case <-ctx.Done():
@@ -155,14 +158,6 @@ func (o *serverOptions) serve(ctx context.Context, start starter, is whole) erro
 	}
 	end(nil)
 	return errors.Join(err, p.close())
-}
-
-// giveBack gives the system the memory that only the start needed.
-func giveBack(log *slog.Logger) {
-	debug.FreeOSMemory()
-	if err := forgetProgram(); err != nil {
-		log.Info("the program's pages stay resident", "err", err)
-	}
 }
 
 // whatToType is how a person calls this program: by its name where the shell
