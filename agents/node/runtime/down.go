@@ -114,7 +114,6 @@ func endContainerd(c Config) error {
 	if err != nil || p == nil {
 		return err
 	}
-	defer p.release()
 	return p.stop()
 }
 

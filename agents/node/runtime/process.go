@@ -63,7 +63,11 @@ func spawn(c Config) (*process, error) {
 	}
 	// A child that ended stays a zombie until its parent has looked.
 	go func() { _ = cmd.Wait() }()
-	return p, writeFile(c.pidFile(), []byte(strconv.Itoa(p.pid)+"\n"))
+	if err := writeFile(c.pidFile(), []byte(strconv.Itoa(p.pid)+"\n")); err != nil {
+		// Nobody would find it before it listens.
+		return nil, errors.Join(err, p.stop())
+	}
+	return p, nil
 }
 
 // environ is our environment with the node's programs found first: containerd
@@ -119,8 +123,9 @@ func (p *process) signal(s syscall.Signal) error {
 	return sent
 }
 
-// stop ends the process, politely at first.
+// stop ends the process, politely at first, and lets go of it.
 func (p *process) stop() error {
+	defer p.release()
 	for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
 		if err := p.signal(s); err != nil && !errors.Is(err, syscall.ESRCH) {
 			return fmt.Errorf("cannot end containerd, process %d: %w", p.pid, err)

@@ -112,7 +112,6 @@ func (r *Runtime) Withdraw() (err error) {
 		var p *process
 		if p, err = running(r.config); p != nil {
 			err = p.stop()
-			p.release()
 		}
 	}
 	return errors.Join(err, r.Close())

@@ -5,6 +5,7 @@ package runtime_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -333,6 +334,13 @@ func TestAStartThatIsGivenUpLeavesContainerd(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = syscall.Kill(before, syscall.SIGCONT) })
+	stopped := func(context.Context) (bool, error) {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", before))
+		return strings.Contains(string(stat), ") T "), err
+	}
+	if err := wait.PollUntilContextTimeout(t.Context(), time.Millisecond, patience, true, stopped); err != nil {
+		t.Fatal("containerd does not stop: ", err)
+	}
 	connections := func() int {
 		sockets, err := os.ReadFile("/proc/net/unix")
 		if err != nil {
@@ -342,13 +350,14 @@ func TestAStartThatIsGivenUpLeavesContainerd(t *testing.T) {
 	}
 	idle := connections()
 	ctx, giveUp := context.WithCancel(t.Context())
+	defer giveUp()
 	ended := make(chan error, 1)
 	go func() {
 		_, err := runtime.Start(ctx, c)
 		ended <- err
 	}()
 	if err := wait.PollUntilContextTimeout(t.Context(), 10*time.Millisecond, patience, true, func(context.Context) (bool, error) {
-		return connections() > idle, nil
+		return connections() > idle+1, nil // The first is of who looks which process listens.
 	}); err != nil {
 		t.Fatal("the start asked nothing of containerd")
 	}
