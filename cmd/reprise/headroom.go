@@ -16,8 +16,8 @@ import (
 type headroom struct {
 	usual int    // percent of what is in use beyond small
 	small uint64 // bytes in use: of that alone the headroom is least, or busy
-	busy  uint64 // bytes: less than that it is not while it is used up soon
-	node  uint64 // bytes: so much more than busy for each node beyond manyNodes
+	busy  uint64 // bytes: less than that it is not while as much is allocated soon
+	node  uint64 // bytes: up to so much more than busy for each node beyond manyNodes, while it is allocated soon
 	large uint64 // bytes in use: of what is beyond that twice as much comes on top; 0: nothing does
 	most  uint64 // bytes
 	least int    // percent, however small or large the heap: collecting then costs no more than so often
@@ -28,8 +28,8 @@ var (
 	// documents that cost nothing to mark, and more with 100,000 on 5,000 nodes, which
 	// are 2.5 GB in use. With few pods it is least: memory that was not touched before
 	// costs as much there as to collect what is in use (decision 0370).
-	// Thousands of nodes are looked at by each collection, with all that each of them has,
-	// and are of clusters that may take gigabytes (decision 0395).
+	// Each collection looks at all that thousands of nodes have, and a cluster of so many
+	// may take gigabytes (decision 0395).
 	serverHeadroom = headroom{usual: 65, small: 96 << 20, busy: 64 << 20, node: 384 << 10, large: 1 << 30, most: 3328 << 20, least: 40}
 	// hollowHeadroom is small while the heap is: memory that was not touched before costs
 	// more than to collect what 200 nodes hold, and takes time that the servers do not
@@ -38,18 +38,19 @@ var (
 )
 
 const (
-	// soon is within how many seconds headroom has to be used up to be kept.
-	soon      = 30
+	// soon is in how many seconds what is busy has to be allocated for the headroom to be as much.
+	soon = 30
+	// manyNodes have no headroom of their own: they are within busy.
 	manyNodes = 1000
 )
 
 // percent is by how much the heap may grow when a collection has found live bytes in
-// use, while so many bytes a second are allocated in a cluster of so many nodes.
+// use, while rate bytes a second are allocated in a cluster of so many nodes.
 func (h headroom) percent(live, rate uint64, nodes int) int {
 	live = max(live, 1<<20)
 	room := (live - min(live, h.small)) * uint64(h.usual) / 100
-	if busy := h.busy + h.node*uint64(max(nodes-manyNodes, 0)); rate*soon >= busy {
-		room = max(room, busy)
+	if used := rate * soon; used >= h.busy {
+		room = max(room, min(used, h.busy+h.node*uint64(max(nodes-manyNodes, 0))))
 	}
 	if h.large > 0 && live > h.large {
 		room += 2 * (live - h.large)
@@ -65,31 +66,49 @@ func (h headroom) keep(ctx context.Context, nodes func() int) {
 		return
 	}
 	debug.SetGCPercent(h.usual)
-	heap := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"}}
 	collected := make(chan struct{}, 1)
 	tellOfCollection(collected)
-	metrics.Read(heap)
-	for set, last, allocated := h.usual, time.Now(), heap[1].Value.Uint64(); ; {
+	last, rate := read(), uint64(0)
+	for set := h.usual; ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-collected:
 		}
 		tellOfCollection(collected)
-		metrics.Read(heap)
-		now, n := time.Now(), 0
+		now, n := read(), 0
 		if nodes != nil {
 			n = nodes()
 		}
-		rate := float64(heap[1].Value.Uint64()-allocated) / max(now.Sub(last).Seconds(), 1e-3)
-		p := h.percent(heap[0].Value.Uint64(), uint64(rate), n)
-		last, allocated = now, heap[1].Value.Uint64()
-		// To set it stops the world for a moment: not for a percent or two.
+		// One burst between two collections is not a load.
+		before := rate
+		rate = now.rateSince(last)
+		p := h.percent(now.live, min(before, rate), n)
+		last = now
+		// To lower it may begin a collection: not for a percent or two.
 		if p*20 < set*19 || p*19 > set*20 {
 			debug.SetGCPercent(p)
 			set = p
 		}
 	}
+}
+
+// reading is what the runtime tells of the heap.
+type reading struct {
+	at              time.Time
+	live, allocated uint64 // bytes: what the last collection found in use, and what was allocated ever
+}
+
+func read() reading {
+	heap := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"}}
+	metrics.Read(heap)
+	return reading{time.Now(), heap[0].Value.Uint64(), heap[1].Value.Uint64()}
+}
+
+// rateSince is how many bytes a second were allocated between two readings.
+func (r reading) rateSince(before reading) uint64 {
+	took := max(r.at.Sub(before.at), time.Millisecond)
+	return uint64(float64(r.allocated-before.allocated) / took.Seconds())
 }
 
 // tellOfCollection sends to c, which has room for one, when the next collection is over.

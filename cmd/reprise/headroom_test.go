@@ -5,7 +5,9 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
+	"sync/atomic"
 	"testing"
+	"time"
 )
 
 func TestHeadroom(t *testing.T) {
@@ -33,7 +35,13 @@ func TestHeadroom(t *testing.T) {
 		{serverHeadroom, 1 << 30, 100 * mb, 1000, 58},
 		// One of thousands of nodes, of which a collection looks at a million objects.
 		{serverHeadroom, 200 * mb, 100 * mb, 5000, 782},
-		{serverHeadroom, 200 * mb, 10 * mb, 5000, 40},
+		{serverHeadroom, 200 * mb, 53 * mb, 5000, 782},
+		{serverHeadroom, 200 * mb, 10 * mb, 5000, 150},
+		{serverHeadroom, 200 * mb, 10 * mb, 1001, 40},
+		{serverHeadroom, 200 * mb, 2 * mb, 5000, 40},
+		{serverHeadroom, 100 * mb, 10 * mb, 1000, 64},
+		{serverHeadroom, 100 * mb, 10 * mb, 2000, 300},
+		{serverHeadroom, 100 * mb, 2 * mb, 1000, 40},
 		{serverHeadroom, 200 * mb, 100 * mb, 2000, 219},
 		{serverHeadroom, 1 << 30, 100 * mb, 5000, 152},
 		// One with so many objects that each collection takes long.
@@ -55,34 +63,64 @@ func TestHeadroom(t *testing.T) {
 	}
 }
 
-// The headroom follows what is in use from one collection to the next.
+func TestRate(t *testing.T) {
+	before := reading{at: time.Unix(100, 0), live: 7, allocated: 1000}
+	for _, c := range []struct {
+		after reading
+		want  uint64
+	}{
+		{reading{time.Unix(110, 0), 9, 6000}, 500},
+		{reading{time.Unix(100, 5e8), 9, 6000}, 10_000},
+		{reading{time.Unix(110, 0), 9, 1000}, 0},
+		// No time at all counts as a millisecond.
+		{reading{time.Unix(100, 0), 9, 1007}, 7000},
+	} {
+		if got := c.after.rateSince(before); got != c.want {
+			t.Errorf("%+v after %+v: %d bytes a second, want %d", c.after, before, got, c.want)
+		}
+	}
+}
+
+// discarded is on the heap.
+var discarded []byte
+
+// The headroom follows what is in use, and the number of nodes, from one collection to the
+// next, while much is allocated.
 func TestHeadroomFollowsCollections(t *testing.T) {
 	usual := debug.SetGCPercent(100)
 	defer debug.SetGCPercent(usual)
 	t.Setenv("GOGC", "")
 	ctx, end := context.WithCancel(t.Context())
 	ended := make(chan struct{})
+	var nodes atomic.Int64
 	go func() {
 		defer close(ended)
-		headroom{usual: 100, busy: 256 << 20, most: 1 << 30}.keep(ctx, nil)
+		headroom{usual: 50, busy: 128 << 20, node: 1 << 20, most: 1 << 30}.keep(ctx, func() int { return int(nodes.Load()) })
 	}()
 	defer func() { end(); <-ended }()
 	now := []metrics.Sample{{Name: "/gc/gogc:percent"}}
-	until := func(met func(percent uint64) bool) {
+	until := func(what string, met func(percent uint64) bool) {
 		t.Helper()
 		for range 10_000 {
+			discarded = make([]byte, 8<<20)
 			runtime.GC()
 			metrics.Read(now)
 			if met(now[0].Value.Uint64()) {
 				return
 			}
 		}
-		t.Fatalf("the heap may grow by %d %%", now[0].Value.Uint64())
+		t.Fatalf("%s: the heap may grow by %d %%", what, now[0].Value.Uint64())
 	}
-	until(func(p uint64) bool { return p > 200 })
+	until("little is in use", func(p uint64) bool { return p > 200 })
 	held := make([]byte, 256<<20)
-	until(func(p uint64) bool { return p <= 100 })
+	until("much is in use", func(p uint64) bool { return p >= 45 && p <= 55 })
+	nodes.Store(manyNodes + 512)
+	until("there are many nodes", func(p uint64) bool { return p > 200 })
+	nodes.Store(manyNodes)
+	until("there are few nodes", func(p uint64) bool { return p >= 45 && p <= 55 })
 	runtime.KeepAlive(held)
+	held = nil
+	until("little is in use again", func(p uint64) bool { return p > 200 })
 }
 
 // What an operator sets counts.

@@ -122,8 +122,8 @@ func (o *serverOptions) serve(ctx context.Context, start starter, is whole) erro
 	p := &controlPlane{log: log, name: fmt.Sprintf("%s-%d", hostname(), os.Getpid()), stopped: make(chan error, 1), checkpoints: o.checkpoints, binder: binder, grace: o.grace}
 	say := newProgress(o.Stdout)
 	// Most of a start is upstream's API server, which makes its tables once: to
-	// collect garbage meanwhile costs a quarter more. What it leaves is used by what
-	// comes next: memory touched anew costs more than all else of it (decision 0397).
+	// collect garbage meanwhile costs a quarter more. What it leaves is not given back
+	// at once: the first pods would touch as much anew (decision 0397).
 	usual := debug.SetGCPercent(startGC)
 	started := make(chan error, 1)
 	go func() { started <- start(life, end, p, listener, say) }()
