@@ -68,7 +68,7 @@ func (h headroom) keep(ctx context.Context, nodes func() int) {
 	debug.SetGCPercent(h.usual)
 	collected := make(chan struct{}, 1)
 	tellOfCollection(collected)
-	last, rate := read(), uint64(0)
+	last, rate := readHeap(), uint64(0)
 	for set := h.usual; ; {
 		select {
 		case <-ctx.Done():
@@ -76,7 +76,7 @@ func (h headroom) keep(ctx context.Context, nodes func() int) {
 		case <-collected:
 		}
 		tellOfCollection(collected)
-		now, n := read(), 0
+		now, n := readHeap(), 0
 		if nodes != nil {
 			n = nodes()
 		}
@@ -99,7 +99,7 @@ type reading struct {
 	live, allocated uint64 // bytes: what the last collection found in use, and what was allocated ever
 }
 
-func read() reading {
+func readHeap() reading {
 	heap := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"}}
 	metrics.Read(heap)
 	return reading{time.Now(), heap[0].Value.Uint64(), heap[1].Value.Uint64()}
