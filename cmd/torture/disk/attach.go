@@ -71,6 +71,13 @@ func (d *Disk) Attach(home string) (*Attached, error) {
 	return a, nil
 }
 
+// A write of the loop device is one of the disk: of more that it had to become, the first
+// might be done and another fail, and the loop device takes what was done in part for done.
+const (
+	mostWrite   = 128 << 10 // bytes at once, of the loop device
+	mostRequest = 1 << 20   // of FUSE, which counts what begins within a page as a page more
+)
+
 // expose makes the file and the loop device.
 func (a *Attached) expose() error {
 	dir := filepath.Join(a.home, "fuse")
@@ -79,7 +86,7 @@ func (a *Attached) expose() error {
 	}
 	var err error
 	a.fuse, err = fs.Mount(dir, &root{disk: a.disk}, &fs.Options{MountOptions: fuse.MountOptions{
-		DirectMountStrict: true, FsName: "torture", DisableXAttrs: true, MaxBackground: 64,
+		DirectMountStrict: true, FsName: "torture", DisableXAttrs: true, MaxBackground: 64, MaxWrite: mostRequest,
 	}})
 	if err != nil {
 		return fmt.Errorf("cannot mount the disk's FUSE file system: %w", err)
@@ -89,7 +96,11 @@ func (a *Attached) expose() error {
 		return fmt.Errorf("losetup: %w: %s", err, out)
 	}
 	a.loop = strings.TrimSpace(string(out))
-	cache, err := os.ReadFile("/sys/block/" + filepath.Base(a.loop) + "/queue/write_cache")
+	queue := "/sys/block/" + filepath.Base(a.loop) + "/queue/"
+	if err := os.WriteFile(queue+"max_sectors_kb", fmt.Append(nil, mostWrite>>10), 0); err != nil {
+		return fmt.Errorf("%s cannot be told to write %d kB at once at most: %w", a.loop, mostWrite>>10, err)
+	}
+	cache, err := os.ReadFile(queue + "write_cache")
 	if err != nil || strings.TrimSpace(string(cache)) != "write back" {
 		return fmt.Errorf("%s does not pass flushes on (its cache is %q, %w)", a.loop, cache, err)
 	}

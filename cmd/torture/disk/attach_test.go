@@ -1,11 +1,15 @@
 package disk_test
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/reprise-run/reprise/cmd/torture/disk"
 )
@@ -52,5 +56,52 @@ func TestPowerCut(t *testing.T) {
 			t.Fatal(err)
 		}
 		d = next
+	}
+}
+
+// A sync does not succeed if a part of what it had to write was refused.
+func TestAWriteThatFailsInPart(t *testing.T) {
+	if missing := disk.Missing(); missing != "" {
+		t.Skipf("needs %s", missing)
+	}
+	home := t.TempDir()
+	d := disk.New(256 << 20)
+	if err := d.Format(home); err != nil {
+		t.Fatal(err)
+	}
+	a, err := d.Attach(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Create(filepath.Join(a.Dir, "f"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	content := make([]byte, 1<<20)
+	write := func(b byte) error {
+		for i := range content {
+			content[i] = b
+		}
+		_, err := f.WriteAt(content, 0)
+		return errors.Join(err, f.Sync())
+	}
+	if err := write(1); err != nil {
+		t.Fatal(err)
+	}
+	for refused := range int64(4) {
+		var n atomic.Int64
+		d.SetTrouble(func(op disk.Op, _ int64, _ int) (time.Duration, bool) {
+			return 0, op == disk.Write && n.Add(1) == refused+1
+		})
+		if err := write(2); !errors.Is(err, syscall.EIO) {
+			t.Errorf("write %d was refused, of %d, and the sync says %v", refused+1, n.Load(), err)
+		}
+		d.SetTrouble(nil)
+		if err := write(3); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := errors.Join(f.Close(), a.Detach()); err != nil {
+		t.Error(err)
 	}
 }
