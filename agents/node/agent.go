@@ -73,6 +73,10 @@ type Options struct {
 	// Alive tells the servers that the node is there, and says whether its Lease is
 	// to be renewed. If it is nil, the Lease is renewed each time.
 	Alive func(ctx context.Context) (renew bool, err error)
+	// Heard is when the newest of those proposals was sent by which the servers know that
+	// the node is there, zero if there is none. Soon after that Alive need not be called.
+	// May be nil.
+	Heard func() time.Time
 	// Listener takes the API's connections for logs, exec, attach and
 	// port-forward. May be nil.
 	Listener net.Listener

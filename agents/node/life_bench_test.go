@@ -105,7 +105,7 @@ func newLives(b *testing.B) *lives {
 	b.Cleanup(server.Shutdown)
 	nc, err := server.Connect()
 	l.check(err)
-	stop, err := jetstream.ServeProposals(nc, "reprise", l.gate)
+	stop, err := jetstream.ServeProposals(nc, "reprise", l.gate, nil)
 	l.check(err)
 	b.Cleanup(stop)
 	ready := make(chan struct{})

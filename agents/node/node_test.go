@@ -37,6 +37,9 @@ type bubble struct {
 	gate    events.Proposer
 	faults  *faulty
 	runtime *hollow.Runtime
+	// alive and heard are the agent's, nil unless a test sets them.
+	alive func(context.Context) (renew bool, err error)
+	heard func() time.Time
 	// containers is what the agent has of it, itself unless a test sets it.
 	containers runtimeapi.RuntimeServiceClient
 	root       string
@@ -90,7 +93,7 @@ func inBubbleOf(t *testing.T, seed uint64, profile hollow.Profile, test func(b *
 func (b *bubble) start() {
 	b.t.Helper()
 	a, err := node.New(node.Options{Name: "n1", Version: "test", Projection: b.seen, Proposer: b.faults,
-		Containers: b.containers, Images: b.runtime, RootDir: b.root, Addresses: []string{"10.0.0.1"},
+		Alive: b.alive, Heard: b.heard, Containers: b.containers, Images: b.runtime, RootDir: b.root, Addresses: []string{"10.0.0.1"},
 		Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		b.t.Fatal(err)

@@ -28,6 +28,9 @@ const LeaseDuration = 5 * time.Minute
 const (
 	// leaseRenewal is how often the node says that it is there.
 	leaseRenewal = 10 * time.Second
+	// mostUnasked is for how long a node that is heard otherwise does not say so: a server's
+	// feed forgets it after a minute.
+	mostUnasked = 30 * time.Second
 	// nodeInterval is how often the node looks at itself.
 	nodeInterval = 10 * time.Second
 	// maxImages is how many images a node tells of, as upstream.
@@ -279,10 +282,32 @@ func (a *Agent) renew(ctx context.Context) {
 		if err := a.renewOnce(ctx); err != nil && ctx.Err() == nil {
 			a.log.Warn("cannot renew the node's lease; trying again", "error", err)
 		}
-		if !a.sleep(ctx, leaseRenewal) {
+		if !a.restUnheard(ctx) {
 			return
 		}
 	}
+}
+
+// restUnheard waits until the node was not heard for leaseRenewal, be it by what it proposed,
+// and says whether ctx still goes on. It waits no longer than mostUnasked: only the answer to
+// a sign of life says that the Lease is to be renewed. Nor does it while somebody has removed
+// the node.
+func (a *Agent) restUnheard(ctx context.Context) bool {
+	began := a.o.Clock.Now()
+	for wait := leaseRenewal; wait > 0; {
+		if !a.sleep(ctx, wait) {
+			return false
+		}
+		if a.o.Heard == nil || a.o.Projection.View().Get(a.nodeRef()) == nil {
+			return true
+		}
+		until := a.o.Heard().Add(leaseRenewal)
+		if most := began.Add(mostUnasked); until.After(most) {
+			until = most
+		}
+		wait = until.Sub(a.o.Clock.Now())
+	}
+	return true
 }
 
 func (a *Agent) renewOnce(ctx context.Context) error {

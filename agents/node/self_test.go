@@ -2,6 +2,7 @@ package node_test
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -60,5 +61,59 @@ func TestANodeTellsWhatIsNewAboutIt(t *testing.T) {
 			}
 			network.is.Store(false)
 		}
+	})
+}
+
+// A node says that it is there ten seconds after it was heard, and after half a minute also if
+// it is heard all the time.
+func TestANodeSaysThatItIsThere(t *testing.T) {
+	inBubble(t, 0, func(b *bubble) {
+		b.stop()
+		began := time.Now()
+		var said []time.Duration
+		var heard atomic.Pointer[time.Time]
+		always := false
+		b.alive = func(context.Context) (bool, error) {
+			said = append(said, time.Since(began))
+			return false, nil
+		}
+		b.heard = func() time.Time {
+			if always {
+				return time.Now()
+			}
+			return *heard.Load()
+		}
+		at := func(after time.Duration) {
+			then := began.Add(after)
+			heard.Store(&then)
+		}
+		for _, c := range []struct {
+			heard  time.Duration // before it starts
+			later  time.Duration // and after that, 0 for never
+			always bool
+			want   []time.Duration
+		}{
+			{-time.Hour, 0, false, []time.Duration{0, 10, 20, 30, 40, 50, 60}},
+			{3 * time.Second, 0, false, []time.Duration{0, 13, 23, 33, 43, 53, 63}},
+			{4 * time.Second, 12 * time.Second, false, []time.Duration{0, 22, 32, 42, 52, 62}},
+			{0, 0, true, []time.Duration{0, 30, 60}},
+		} {
+			began, said, always = time.Now(), nil, c.always
+			at(c.heard)
+			b.start()
+			b.settle(11 * time.Second)
+			if c.later > 0 {
+				at(c.later)
+			}
+			b.settle(54 * time.Second)
+			b.stop()
+			for i := range c.want {
+				c.want[i] *= time.Second
+			}
+			if !slices.Equal(said, c.want) {
+				t.Errorf("%+v: it said so at %v", c, said)
+			}
+		}
+		b.start()
 	})
 }

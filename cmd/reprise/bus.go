@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -14,7 +13,6 @@ import (
 	"github.com/reprise-run/reprise/agents/bus/feed"
 	"github.com/reprise-run/reprise/agents/bus/presence"
 	"github.com/reprise-run/reprise/agents/bus/tunnel"
-	"github.com/reprise-run/reprise/agents/node"
 	"github.com/reprise-run/reprise/agents/node/volumes"
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/events/jetstream"
@@ -24,7 +22,7 @@ import (
 // connection is a node's one connection to the servers, and what it carries.
 type connection struct {
 	Projection live.Projection
-	Proposer   events.Proposer
+	Proposer   *jetstream.Remote
 	Tokens     volumes.Tokens
 	Alive      func(context.Context) (renew bool, err error)
 	Listener   net.Listener
@@ -44,7 +42,6 @@ func (c *connection) close() error {
 // serveBus serves the nodes: their feeds and their requests. At last it lets them in.
 func (p *controlPlane) serveBus(ctx context.Context) error {
 	serving := make(chan struct{})
-	p.presence = presence.New(p.volatile, node.LeaseDuration, time.Now)
 	p.keep(ctx, "the feed of the nodes", func(ctx context.Context) error {
 		return feed.Serve(ctx, p.nats, subjectPrefix, p.sealer.Feeding(p.history), p.log, p.presence.Hear, func() { close(serving) })
 	})

@@ -26,6 +26,7 @@ import (
 	"github.com/reprise-run/reprise/agents/controllers/roleaggregation"
 	"github.com/reprise-run/reprise/agents/controllers/rootca"
 	"github.com/reprise-run/reprise/agents/controllers/serviceaccount"
+	"github.com/reprise-run/reprise/agents/node"
 	"github.com/reprise-run/reprise/agents/notary"
 	"github.com/reprise-run/reprise/agents/runner"
 	"github.com/reprise-run/reprise/agents/scheduler"
@@ -142,6 +143,7 @@ func (p *controlPlane) startProjections(ctx context.Context, history, volatile e
 			}
 		}()
 	}
+	p.presence = presence.New(p.volatile, node.LeaseDuration, time.Now)
 	return p.startCommitters(ctx, history, volatile)
 }
 
@@ -162,7 +164,7 @@ func (p *controlPlane) startCommitters(ctx context.Context, history, volatile ev
 	}
 	p.keep(ctx, "the election of the committer", func(ctx context.Context) error {
 		return committer.Elect(ctx, lease, func(ctx context.Context) error {
-			stop, err := jetstream.ServeProposals(p.nats, subjectPrefix, local)
+			stop, err := jetstream.ServeProposals(p.nats, subjectPrefix, local, p.presence.Note)
 			if err != nil {
 				return err
 			}

@@ -64,6 +64,7 @@ func (f *fleet) run(ctx context.Context, nc *nats.Conn, number int) error {
 		Name: name, Version: programVersion, KubernetesVersion: version.Get().GitVersion,
 		Projection: projection, Proposer: proposer, Tokens: calls.NewClient(nc, at).Token,
 		Alive:      alive(projection, nc, at),
+		Heard:      proposer.Heard,
 		Containers: runtime, Images: runtime, Disk: hollow.NewDisk(), Prober: hollow.Probes{},
 		Machine:   func() node.Machine { return machine },
 		Addresses: []string{address.String()}, PodCIDRs: []string{pods.String()}, Domain: clusterDomain, Crew: f.crew,

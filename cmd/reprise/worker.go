@@ -92,6 +92,7 @@ func (w *worker) run(ctx context.Context, c *connection) error {
 		Cgroups:           w.runtime.Cgroups(),
 		Tokens:            c.Tokens,
 		Alive:             c.Alive,
+		Heard:             c.Proposer.Heard,
 		Listener:          c.Listener,
 		RootDir:           config.DataDir,
 		Hides:             hides,

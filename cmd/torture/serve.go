@@ -193,7 +193,7 @@ func (c *cell) run(ctx context.Context, in io.Reader, out io.Writer) error {
 // lead runs the committer while it holds the lease.
 func (c *cell) lead(ctx context.Context, lease events.Lease, writer *committer.Committer) error {
 	return committer.Elect(ctx, lease, func(ctx context.Context) error {
-		stop, err := jetstream.ServeProposals(c.nc, "reprise", writer)
+		stop, err := jetstream.ServeProposals(c.nc, "reprise", writer, nil)
 		if err != nil {
 			return err
 		}

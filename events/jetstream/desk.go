@@ -32,8 +32,9 @@ const drainTimeout = 5 * time.Second
 // after the other.
 type desk struct {
 	to    events.Offerer
-	ctx   context.Context // ends with the serving
-	ended chan struct{}   // closed when nothing more comes
+	heard func(node string) // told of nodes that propose, nil if nobody wants to know
+	ctx   context.Context   // ends with the serving
+	ended chan struct{}     // closed when nothing more comes
 	// history and volatile have what waits for an answer.
 	history, volatile waiting
 
@@ -57,10 +58,12 @@ type pending struct {
 
 // ServeProposals hands what actors elsewhere propose to a proposer, until stop is
 // called, which waits for the answers under way. It runs where the committer
-// does: in the holder of its lease, while it is held.
-func ServeProposals(nc *nats.Conn, prefix string, to events.Offerer) (stop func(), err error) {
+// does: in the holder of its lease, while it is held. heard, which may be nil, is told at
+// once of each node that proposes something, whatever comes of it, and the node is told
+// that it was.
+func ServeProposals(nc *nats.Conn, prefix string, to events.Offerer, heard func(node string)) (stop func(), err error) {
 	d := &desk{
-		to: to, ended: make(chan struct{}), of: map[string]int{},
+		to: to, heard: heard, ended: make(chan struct{}), of: map[string]int{},
 		history: newWaiting(), volatile: newWaiting(),
 	}
 	var cancel context.CancelFunc
@@ -109,14 +112,17 @@ func (d *desk) take(m *nats.Msg) {
 	if p.Actor.Kind == "node" {
 		node = p.Actor.Name
 	}
+	if node != "" && d.heard != nil {
+		d.heard(node)
+	}
 	if !d.enter(node) {
-		reply(m, answerOf(events.Receipt{}, fmt.Errorf("%d proposals of this node wait already: %w", mostOfOne, events.ErrUnavailable)))
+		d.reply(pending{m: m, node: node}, events.Receipt{}, fmt.Errorf("%d proposals of this node wait already: %w", mostOfOne, events.ErrUnavailable))
 		return
 	}
 	answer, err := d.to.Offer(d.ctx, p)
 	if err != nil {
 		d.leave(node)
-		reply(m, answerOf(events.Receipt{}, err))
+		d.reply(pending{m: m, node: node}, events.Receipt{}, err)
 		return
 	}
 	select {
@@ -155,7 +161,14 @@ func (d *desk) answer(all chan pending) {
 func (d *desk) settle(p pending) {
 	receipt, err := p.answer()
 	d.leave(p.node)
-	reply(p.m, answerOf(receipt, err))
+	d.reply(p, receipt, err)
+}
+
+// reply answers a proposal that was offered, or refused a place.
+func (d *desk) reply(p pending, receipt events.Receipt, err error) {
+	a := answerOf(receipt, err)
+	a.Heard = p.node != "" && d.heard != nil
+	reply(p.m, a)
 }
 
 // enter says whether one more proposal of a node may wait.

@@ -41,7 +41,7 @@ func TestOneNodeLeavesRoom(t *testing.T) {
 	const most, more = 256, 10
 	s := start(t, jetstream.ServerOptions{Dir: t.TempDir()})
 	to := line{make(chan events.Proposal, most+1), make(chan struct{})}
-	stop, err := jetstream.ServeProposals(connect(t, s), "reprise", to)
+	stop, err := jetstream.ServeProposals(connect(t, s), "reprise", to, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +112,7 @@ func (s slow) Offer(ctx context.Context, p events.Proposal) (func() (events.Rece
 func TestPeopleAreNotAnsweredBehindAgents(t *testing.T) {
 	s := start(t, jetstream.ServerOptions{Dir: t.TempDir()})
 	to := slow{line{make(chan events.Proposal, 4), make(chan struct{})}, make(chan events.Proposal, 4)}
-	stop, err := jetstream.ServeProposals(connect(t, s), "reprise", to)
+	stop, err := jetstream.ServeProposals(connect(t, s), "reprise", to, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	quick "github.com/go-json-experiment/json"
@@ -46,6 +47,8 @@ type answer struct {
 	Unavailable string                `json:",omitempty"`
 	Uncertain   string                `json:",omitempty"`
 	Failed      string                `json:",omitempty"`
+	// Heard says that it was taken note of that the node which proposes is there.
+	Heard bool `json:",omitempty"`
 }
 
 func answerOf(r events.Receipt, err error) answer {
@@ -88,33 +91,55 @@ type remote struct {
 func (e remote) Error() string { return e.text }
 func (e remote) Unwrap() error { return e.is }
 
-// remoteProposer reaches the committer by NATS.
-type remoteProposer struct {
+// Remote reaches the committer by NATS. It is an events.Offerer.
+type Remote struct {
 	nc     *nats.Conn
 	prefix string
 	// only, if not nil, is the one actor that may propose.
 	only    *events.Actor
 	patient time.Duration
+	// heard is Heard, in nanoseconds since began.
+	began time.Time
+	heard atomic.Int64
+}
+
+// Heard is when the newest proposal was sent of whose actor a server said that it took
+// note, zero if there is none. Only nodes are taken note of.
+func (r *Remote) Heard() time.Time {
+	if since := r.heard.Load(); since > 0 {
+		return r.began.Add(time.Duration(since))
+	}
+	return time.Time{}
+}
+
+// note takes note of a proposal that was sent so long after began, and heard.
+func (r *Remote) note(sent time.Duration) {
+	for {
+		newest := r.heard.Load()
+		if int64(sent) <= newest || r.heard.CompareAndSwap(newest, int64(sent)) {
+			return
+		}
+	}
 }
 
 // NewProposer returns a proposer that sends what one actor proposes to wherever
 // the committer runs. An answer that does not come within a Propose's context, or
 // ten seconds, is events.ErrUncertain.
-func NewProposer(nc *nats.Conn, prefix string, actor events.Actor) (events.Proposer, error) {
+func NewProposer(nc *nats.Conn, prefix string, actor events.Actor) (*Remote, error) {
 	if _, err := proposeSubject(prefix, actor); err != nil {
 		return nil, err
 	}
-	return &remoteProposer{nc: nc, prefix: prefix, only: &actor, patient: 10 * time.Second}, nil
+	return &Remote{nc: nc, prefix: prefix, only: &actor, patient: 10 * time.Second, began: time.Now()}, nil
 }
 
 // NewRelay returns a proposer like that of NewProposer for all the actors of a
 // server, whose user may publish on all their subjects.
-func NewRelay(nc *nats.Conn, prefix string) events.Offerer {
-	return &remoteProposer{nc: nc, prefix: prefix, patient: 10 * time.Second}
+func NewRelay(nc *nats.Conn, prefix string) *Remote {
+	return &Remote{nc: nc, prefix: prefix, patient: 10 * time.Second, began: time.Now()}
 }
 
 // Propose is events.Proposer's.
-func (r *remoteProposer) Propose(ctx context.Context, p events.Proposal) (events.Receipt, error) {
+func (r *Remote) Propose(ctx context.Context, p events.Proposal) (events.Receipt, error) {
 	if r.only != nil && (p.Actor.Kind != r.only.Kind || p.Actor.Name != r.only.Name) {
 		return events.Receipt{}, fmt.Errorf("%s cannot propose on behalf of %s", r.only, p.Actor)
 	}
@@ -133,7 +158,7 @@ func (r *remoteProposer) Propose(ctx context.Context, p events.Proposal) (events
 }
 
 // Offer is events.Offerer's. What is offered is sent at once, and considered in any order.
-func (r *remoteProposer) Offer(ctx context.Context, p events.Proposal) (func() (events.Receipt, error), error) {
+func (r *Remote) Offer(ctx context.Context, p events.Proposal) (func() (events.Receipt, error), error) {
 	var receipt events.Receipt
 	var err error
 	answered := make(chan struct{})
@@ -147,9 +172,10 @@ func (r *remoteProposer) Offer(ctx context.Context, p events.Proposal) (func() (
 	}, nil
 }
 
-func (r *remoteProposer) send(ctx context.Context, subject string, body []byte) (events.Receipt, error) {
+func (r *Remote) send(ctx context.Context, subject string, body []byte) (events.Receipt, error) {
 	waiting, cancel := context.WithTimeout(ctx, r.patient)
 	defer cancel()
+	sent := time.Since(r.began)
 	m, err := r.nc.RequestWithContext(waiting, subject, body)
 	switch {
 	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrMaxPayload):
@@ -160,6 +186,9 @@ func (r *remoteProposer) send(ctx context.Context, subject string, body []byte) 
 	var a answer
 	if err := quick.Unmarshal(m.Data, &a); err != nil {
 		return events.Receipt{}, fmt.Errorf("the committer's answer cannot be read (%w): %w", err, events.ErrUncertain)
+	}
+	if a.Heard {
+		r.note(sent)
 	}
 	return a.result()
 }

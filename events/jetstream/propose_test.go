@@ -60,7 +60,7 @@ func TestProposals(t *testing.T) {
 		t.Fatalf("nobody serves: %v", err)
 	}
 	committer := &proposer{got: make(chan events.Proposal, 1)}
-	stop, err := jetstream.ServeProposals(connect(t, s), "reprise", committer)
+	stop, err := jetstream.ServeProposals(connect(t, s), "reprise", committer, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,6 +111,75 @@ func TestProposals(t *testing.T) {
 	}
 }
 
+// A node that proposes is heard, whatever comes of that, and told so; others are not.
+func TestANodeThatProposesIsHeard(t *testing.T) {
+	s := start(t, jetstream.ServerOptions{Dir: t.TempDir()})
+	committer := &proposer{got: make(chan events.Proposal, 1)}
+	heard := make(chan string, 1)
+	stop, err := jetstream.ServeProposals(connect(t, s), "reprise", committer, func(node string) { heard <- node })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	ref := events.Ref{Resource: "pods", Name: "b"}
+	for _, c := range []struct {
+		actor events.Actor
+		err   error
+	}{
+		{events.Actor{Kind: "node", Name: "n1"}, nil},
+		{events.Actor{Kind: "node", Name: "n2"}, &events.ConflictError{Object: ref, Expected: 3, Actual: 4}},
+		{events.Actor{Kind: "scheduler"}, nil},
+	} {
+		client, err := jetstream.NewProposer(connect(t, s), "reprise", c.actor)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at := client.Heard(); !at.IsZero() {
+			t.Errorf("%s has proposed nothing, and was heard at %s", c.actor, at)
+		}
+		committer.err = c.err
+		before := time.Now()
+		if _, err := client.Propose(t.Context(), events.Proposal{Actor: c.actor}); (err == nil) != (c.err == nil) {
+			t.Errorf("%s: %v, want %v", c.actor, err, c.err)
+		}
+		<-committer.got
+		node := c.actor.Kind == "node"
+		if at := client.Heard(); node != !at.IsZero() || node && (at.Before(before) || at.After(time.Now())) {
+			t.Errorf("%s has proposed at %s, and was heard at %s", c.actor, before, at)
+		}
+		select {
+		case name := <-heard:
+			if !node || name != c.actor.Name {
+				t.Errorf("%s has proposed, and %s was heard", c.actor, name)
+			}
+		default:
+			if node {
+				t.Errorf("%s has proposed, and was not heard", c.actor)
+			}
+		}
+	}
+}
+
+// Where nobody takes note of nodes none is told so.
+func TestANodeThatNobodyHears(t *testing.T) {
+	s := start(t, jetstream.ServerOptions{Dir: t.TempDir()})
+	stop, err := jetstream.ServeProposals(connect(t, s), "reprise", &proposer{got: make(chan events.Proposal, 1)}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	client, err := jetstream.NewProposer(connect(t, s), "reprise", events.Actor{Kind: "node", Name: "n1"})
+	if err == nil {
+		_, err = client.Propose(t.Context(), events.Proposal{Actor: events.Actor{Kind: "node", Name: "n1"}})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if at := client.Heard(); !at.IsZero() {
+		t.Errorf("it was heard at %s", at)
+	}
+}
+
 // Whoever proposes cannot have the answer published where only a server may.
 func TestAnswersGoToInboxes(t *testing.T) {
 	s := start(t, jetstream.ServerOptions{Dir: t.TempDir()})
@@ -120,7 +189,7 @@ func TestAnswersGoToInboxes(t *testing.T) {
 		t.Fatal(err)
 	}
 	committer := &proposer{got: make(chan events.Proposal, 2)}
-	stop, err := jetstream.ServeProposals(connect(t, s), "reprise", committer)
+	stop, err := jetstream.ServeProposals(connect(t, s), "reprise", committer, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +230,7 @@ func TestLostAnswerIsUncertain(t *testing.T) {
 func TestRelay(t *testing.T) {
 	s := start(t, jetstream.ServerOptions{Dir: t.TempDir()})
 	committer := &proposer{got: make(chan events.Proposal, 1), receipt: events.Receipt{First: 9, Last: 9}}
-	stop, err := jetstream.ServeProposals(connect(t, s), "reprise", committer)
+	stop, err := jetstream.ServeProposals(connect(t, s), "reprise", committer, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

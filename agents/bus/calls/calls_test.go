@@ -115,7 +115,7 @@ func strangers(t *testing.T, server, own *nats.Conn, node bus.Node) {
 // proposals checks that the node's permissions let it propose as itself, and as
 // nobody else.
 func proposals(t *testing.T, server, own *nats.Conn) {
-	stop, err := jetstream.ServeProposals(server, "reprise", accept{})
+	stop, err := jetstream.ServeProposals(server, "reprise", accept{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-// Package presence knows which nodes are there. A node calls every few seconds; a
+// Package presence knows which nodes are there. A node is heard every few seconds; a
 // server that hears it keeps the time in memory and tells the other servers now and
 // then. Only where the node's Lease, which people and tools can see, has not been
 // renewed for long is the node told to renew it: so ten thousand nodes that are well
@@ -7,8 +7,9 @@
 // Nothing here decides that a node is lost. Who does reads Leases through Over, which
 // shows in each when its node was last heard.
 //
-// A node says so with the question how far its feed is (package feed, decision 0381), or,
-// where no server feeds it that hears, by a call of its own:
+// A node says so with what it proposes (decision 0399); if it has nothing to propose, with
+// the question how far its feed is (package feed, decision 0381), or, where no server feeds
+// it that hears, by a call of its own:
 //
 //	<prefix>-bus.call.<node>.alive   node -> one server
 //	<prefix>-bus.heard               server -> all servers, who was heard
@@ -107,12 +108,20 @@ func (p *Presence) Serve(ctx context.Context, nc *nats.Conn, prefix string, read
 
 func heardSubject(prefix string) string { return prefix + "-bus.heard" }
 
-// Hear takes note of a node, and says whether it is to renew its Lease.
+// Note takes note of a node that is there.
+func (p *Presence) Note(node string) { p.note(node, p.now()) }
+
+func (p *Presence) note(node string, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.heard[node], p.news[node] = now, true
+}
+
+// Hear takes note of a node that says that it is there, and says whether it is to renew its
+// Lease.
 func (p *Presence) Hear(node string) (renew bool) {
 	now := p.now()
-	p.mu.Lock()
-	p.heard[node], p.news[node] = now, true
-	p.mu.Unlock()
+	p.note(node, now)
 	renewed := renewal(p.leases().Get(leaseOf(node)))
 	return renewed.Add(p.lasts / 2).Before(now)
 }

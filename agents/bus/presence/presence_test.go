@@ -160,6 +160,21 @@ func TestLeaseWithoutRenewTime(t *testing.T) {
 	}
 }
 
+// A node of which note was taken is heard, here and elsewhere, though it has not called.
+func TestNoted(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	clock := func() time.Time { return now }
+	here, elsewhere := New(leases{}, time.Minute, clock), New(leases{}, time.Minute, clock)
+	here.Note("n1")
+	if got := here.lastHeard("n1"); !got.Equal(now) {
+		t.Errorf("it was heard at %s, now is %s", got, now)
+	}
+	elsewhere.told(here.tell())
+	if got := elsewhere.lastHeard("n1"); !got.Equal(now.Add(-telling)) {
+		t.Errorf("elsewhere it was heard at %s, now is %s", got, now)
+	}
+}
+
 // BenchmarkAlive is what a sign of life costs both sides.
 func BenchmarkAlive(b *testing.B) {
 	nc, as, node := connections(b)
