@@ -21,7 +21,7 @@ type audience struct {
 	wide map[resource]int
 	// needs are those of an object that were found last: pods of one template need
 	// the same, so they share them.
-	needs []events.Ref
+	needs *needs
 	// folded is up to where the members have been told of changes.
 	folded uint64
 }
@@ -40,18 +40,24 @@ type member struct {
 	joined uint64
 	// stakes are in what it may know, and in what it has been told.
 	stakes map[events.Ref]*stake
+	// reasons counts what it may know that has these needs: a node's pods share few.
+	reasons map[*needs]int
 	// dirty is what has to be looked at before the next message, some of it twice.
 	dirty []events.Ref
 }
 
 // stake is what a member has to do with an object, or with all of a resource.
 type stake struct {
-	// reasons counts why it may be known; edges are what it is a reason for in turn.
+	// reasons counts why it may be known; needs are what it is a reason for in turn, nil
+	// for none.
 	reasons int
-	edges   []events.Ref
+	needs   *needs
 	// sent is the sequence of the object as the node has been told of it, or 0.
 	sent uint64
 }
+
+// needs are what an object that is known is a reason to know. They are not empty.
+type needs []events.Ref
 
 // stake returns the member's stake in something, which may be a new one.
 func (m *member) stake(r events.Ref) *stake {
@@ -63,12 +69,10 @@ func (m *member) stake(r events.Ref) *stake {
 	return s
 }
 
-// reasons counts why the member may know something.
-func (m *member) reasons(r events.Ref) int {
-	if s := m.stakes[r]; s != nil {
-		return s.reasons
-	}
-	return 0
+// wants says whether there is a reason why the member may know something.
+func (m *member) wants(r events.Ref) bool {
+	s := m.stakes[r]
+	return s != nil && s.reasons > 0
 }
 
 // tidy drops a stake that is none any more.
@@ -96,7 +100,7 @@ func newAudience() *audience {
 // join adds a node, or starts it anew, and returns all that it may know.
 func (a *audience) join(view projections.Reader, node string, network bool) delta {
 	a.leave(node)
-	m := &member{node: node, network: network, joined: view.Sequence(), stakes: map[events.Ref]*stake{}}
+	m := &member{node: node, network: network, joined: view.Sequence(), stakes: map[events.Ref]*stake{}, reasons: map[*needs]int{}}
 	a.members[node] = m
 	for _, r := range roots(node, network) {
 		a.want(m, r, view.Get)
@@ -248,7 +252,7 @@ func isPod(r events.Ref) bool { return r.Group == "" && r.Resource == "pods" }
 // it newly is.
 func (a *audience) pod(m *member, ref events.Ref, get lookup) (newly bool) {
 	e := get(ref)
-	bound, wanted := e != nil && e.Node() == m.node, m.reasons(ref) > 0
+	bound, wanted := e != nil && e.Node() == m.node, m.wants(ref)
 	switch {
 	case bound && !wanted:
 		a.want(m, ref, get)
@@ -280,11 +284,36 @@ func (a *audience) unwant(m *member, r events.Ref) {
 	}
 	a.forget(m, r)
 	m.dirty = append(m.dirty, r)
-	edges := s.edges
-	s.edges = nil
+	had := s.needs
+	s.needs = nil
 	m.tidy(r, s)
-	for _, next := range edges {
-		a.unwant(m, next)
+	a.drop(m, had)
+}
+
+// hold makes needs of one more object a reason to know them.
+func (a *audience) hold(m *member, n *needs, get lookup) {
+	if n == nil {
+		return
+	}
+	if m.reasons[n]++; m.reasons[n] > 1 {
+		return
+	}
+	for _, r := range *n {
+		a.want(m, r, get)
+	}
+}
+
+// drop takes away what hold has made a reason.
+func (a *audience) drop(m *member, n *needs) {
+	if n == nil {
+		return
+	}
+	if m.reasons[n]--; m.reasons[n] > 0 {
+		return
+	}
+	delete(m.reasons, n)
+	for _, r := range *n {
+		a.unwant(m, r)
 	}
 }
 
@@ -294,25 +323,31 @@ func (a *audience) revisit(m *member, r events.Ref, get lookup) {
 	if s == nil || s.reasons == 0 || r.Name == "" {
 		return
 	}
-	before, after := s.edges, Needs(get(r))
-	if slices.Equal(before, after) {
+	before, after := s.needs, a.needsOf(get(r))
+	if before == after || before != nil && after != nil && slices.Equal(*before, *after) {
 		return
 	}
-	if slices.Equal(after, a.needs) {
-		after = a.needs
+	s.needs = after
+	a.hold(m, after, get)
+	a.drop(m, before)
+}
+
+// needsOf returns those of an object, nil for none.
+func (a *audience) needsOf(e *projections.Entry) *needs {
+	found := Needs(e)
+	if len(found) == 0 {
+		return nil
 	}
-	s.edges, a.needs = after, after
-	for _, next := range after {
-		a.want(m, next, get)
+	if a.needs == nil || !slices.Equal(found, *a.needs) {
+		a.needs = new(needs)
+		*a.needs = found
 	}
-	for _, next := range before {
-		a.unwant(m, next)
-	}
+	return a.needs
 }
 
 func (m *member) mayKnow(r events.Ref) bool {
 	for _, c := range covers(r) {
-		if m.reasons(c) > 0 {
+		if m.wants(c) {
 			return true
 		}
 	}
