@@ -43,6 +43,7 @@ type options struct {
 	of     string
 	binary string
 	keep   string
+	only   string
 }
 
 // subject returns what is to be tortured.
@@ -72,8 +73,15 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.StringVar(&o.of, "of", ofLog, "log: a log with its committer and its projection; external: the same, with NATS in a process of its own; cluster: 'reprise server' with hollow nodes")
 	flags.StringVar(&o.binary, "reprise", "dist/bin/reprise", "the program, for a cluster")
 	flags.StringVar(&o.keep, "keep", "", "a directory to make, for a copy of the data of a round that fails")
+	flags.StringVar(&o.only, "trouble", "", "what goes wrong with the disk in each round: "+strings.Join(troubles, ", ")+"; by chance if empty")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if o.only != "" && !slices.Contains(troubles, o.only) {
+		return fmt.Errorf("-trouble %s: say one of %s", o.only, strings.Join(troubles, ", "))
+	}
+	if slow := troubles[slowDisk]; o.of == ofExternal && o.only != "" && o.only != slow {
+		return fmt.Errorf("-trouble %s: the disk of an external NATS does not fail; it can be %s", o.only, slow)
 	}
 	if all := []string{ofLog, ofExternal, ofCluster}; !slices.Contains(all, o.of) {
 		return fmt.Errorf("-of %s: say one of %s", o.of, strings.Join(all, ", "))
@@ -120,7 +128,7 @@ func (o options) life(ctx context.Context, home string, done, rounds int, out io
 		return t, err
 	}
 	defer func() { err = errors.Join(err, r.close()) }()
-	r.sound = o.of == ofExternal
+	r.sound, r.only = o.of == ofExternal, o.only
 	for i := range rounds {
 		began := time.Now()
 		what, err := r.round(ctx)

@@ -39,8 +39,9 @@ type rack struct {
 	fs      *disk.Attached
 	server  *process
 	subject subject
-	sound   bool // whether the disk always keeps what it was made to
-	n       int  // rounds so far
+	sound   bool   // whether the disk always keeps what it was made to
+	only    string // the trouble of each round, "" for that of chance
+	n       int    // rounds so far
 }
 
 // diskSize has room for what a rack's rounds write.

@@ -22,29 +22,44 @@ type trouble struct {
 	end    func()
 }
 
-// makeTrouble begins what chance says.
+// What can go wrong. In three of eight rounds nothing does.
+const (
+	slowDisk = iota
+	oneFlush
+	someWrites
+	allFails
+	fullDisk
+)
+
+// troubles are their names for who has one of them in each round.
+var troubles = []string{slowDisk: "slow", oneFlush: "flush", someWrites: "writes", allFails: "all", fullDisk: "full"}
+
+// makeTrouble begins what chance says, or what is to be in each round.
 func (r *rack) makeTrouble() trouble {
 	random := rand.New(rand.NewPCG(r.random.Uint64(), 0))
 	over := func() { r.disk.SetTrouble(nil) }
 	kind := r.random.IntN(8)
-	if r.sound && kind > 0 {
+	if r.only != "" {
+		kind = slices.Index(troubles, r.only)
+	}
+	if r.sound && kind != slowDisk {
 		return trouble{end: func() {}}
 	}
 	switch kind {
-	case 0:
+	case slowDisk:
 		most := 5 + random.Int64N(200)
 		r.disk.SetTrouble(slow(random.Uint64(), most))
 		return trouble{"slow disk, ", false, over}
-	case 1:
+	case oneFlush:
 		r.disk.SetTrouble(failing(disk.Flush, 1))
 		return trouble{"one flush fails, ", true, over}
-	case 2:
+	case someWrites:
 		r.disk.SetTrouble(failing(disk.Write, 1+random.Int64N(3)))
 		return trouble{"some writes fail, ", true, over}
-	case 3:
+	case allFails:
 		r.disk.SetTrouble(failing(disk.Op(1+random.IntN(2)), 1<<40))
 		return trouble{"all writes or flushes fail, ", true, over}
-	case 4:
+	case fullDisk:
 		r.fill(random)
 		// After a power cut it is removed at the next boot.
 		return trouble{"full disk, ", false, func() { _ = os.Remove(r.ballast()) }}
