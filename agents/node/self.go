@@ -26,10 +26,10 @@ import (
 const LeaseDuration = 5 * time.Minute
 
 const (
-	// leaseRenewal is how often the node says that it is there.
+	// leaseRenewal is how long a node is heard by nobody before it says that it is there.
 	leaseRenewal = 10 * time.Second
-	// mostUnasked is for how long a node that is heard otherwise does not say so: a server's
-	// feed forgets it after a minute.
+	// mostUnasked is for how long a node that is heard otherwise does not say so: a small
+	// part of what a Lease has left when it is to be renewed.
 	mostUnasked = 30 * time.Second
 	// nodeInterval is how often the node looks at itself.
 	nodeInterval = 10 * time.Second
@@ -279,26 +279,30 @@ func images(list []*runtimeapi.Image) []v1.ContainerImage {
 // renew tells that the node is alive, again and again.
 func (a *Agent) renew(ctx context.Context) {
 	for {
-		if err := a.renewOnce(ctx); err != nil && ctx.Err() == nil {
+		heard, err := a.renewOnce(ctx)
+		if err != nil && ctx.Err() == nil {
 			a.log.Warn("cannot renew the node's lease; trying again", "error", err)
 		}
-		if !a.restUnheard(ctx) {
+		if !a.restUnheard(ctx, heard) {
 			return
 		}
 	}
 }
 
-// restUnheard waits until the node was not heard for leaseRenewal, be it by what it proposed,
-// and says whether ctx still goes on. It waits no longer than mostUnasked: only the answer to
-// a sign of life says that the Lease is to be renewed. Nor does it while somebody has removed
-// the node.
-func (a *Agent) restUnheard(ctx context.Context) bool {
+// restUnheard waits for leaseRenewal, and says whether ctx still goes on. If a server has heard
+// this node and wants its Lease as it is, it waits until that has passed since the node was
+// heard last, be it by what it proposed; but no longer than mostUnasked, for only who is asked
+// says that the Lease is to be renewed, nor once the node is gone, or is another, which has none.
+func (a *Agent) restUnheard(ctx context.Context, heard *projections.Entry) bool {
 	began := a.o.Clock.Now()
 	for wait := leaseRenewal; wait > 0; {
 		if !a.sleep(ctx, wait) {
 			return false
 		}
-		if a.o.Heard == nil || a.o.Projection.View().Get(a.nodeRef()) == nil {
+		if heard == nil || a.o.Heard == nil {
+			return true
+		}
+		if e := a.o.Projection.View().Get(a.nodeRef()); e == nil || e.UID != heard.UID {
 			return true
 		}
 		until := a.o.Heard().Add(leaseRenewal)
@@ -310,17 +314,24 @@ func (a *Agent) restUnheard(ctx context.Context) bool {
 	return true
 }
 
-func (a *Agent) renewOnce(ctx context.Context) error {
+// renewOnce returns the node as a server has heard it that does not want its Lease renewed. Else
+// it renews that.
+func (a *Agent) renewOnce(ctx context.Context) (heard *projections.Entry, err error) {
 	e := a.o.Projection.View().Get(a.nodeRef())
 	if e == nil {
-		return a.tellNode(ctx) // Somebody has removed the node while it lives.
+		return nil, a.tellNode(ctx) // Somebody has removed the node while it lives.
 	}
 	if a.o.Alive != nil {
 		// If nobody hears it, the log may.
 		if renew, err := a.o.Alive(ctx); err == nil && !renew {
-			return nil
+			return e, nil
 		}
 	}
+	return nil, a.renewLease(ctx, e)
+}
+
+// renewLease renews the Lease of the node that is e, or makes it one.
+func (a *Agent) renewLease(ctx context.Context, e *projections.Entry) error {
 	now := a.o.Clock.Now()
 	ref := events.Ref{Group: "coordination.k8s.io", Resource: "leases", Namespace: v1.NamespaceNodeLease, Name: a.o.Name}
 	uid := uuid.NewSHA1(uuid.NameSpaceOID, []byte("leases/"+e.UID)).String()

@@ -2,6 +2,7 @@ package node_test
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -65,17 +66,19 @@ func TestANodeTellsWhatIsNewAboutIt(t *testing.T) {
 }
 
 // A node says that it is there ten seconds after it was heard, and after half a minute also if
-// it is heard all the time.
+// it is heard all the time. If its Lease is to be renewed, or nobody heard what it said, it says
+// so after ten seconds.
 func TestANodeSaysThatItIsThere(t *testing.T) {
 	inBubble(t, 0, func(b *bubble) {
 		b.stop()
 		began := time.Now()
 		var said []time.Duration
 		var heard atomic.Pointer[time.Time]
-		always := false
+		var always, renew bool
+		var fails error
 		b.alive = func(context.Context) (bool, error) {
-			said = append(said, time.Since(began))
-			return false, nil
+			said = append(said, time.Since(began)/time.Second)
+			return renew, fails
 		}
 		b.heard = func() time.Time {
 			if always {
@@ -87,18 +90,22 @@ func TestANodeSaysThatItIsThere(t *testing.T) {
 			then := began.Add(after)
 			heard.Store(&then)
 		}
+		every10 := []time.Duration{0, 10, 20, 30, 40, 50, 60}
 		for _, c := range []struct {
-			heard  time.Duration // before it starts
-			later  time.Duration // and after that, 0 for never
-			always bool
-			want   []time.Duration
+			heard         time.Duration // before it starts
+			later         time.Duration // and after that, 0 for never
+			always, renew bool
+			fails         error
+			want          []time.Duration // in seconds
 		}{
-			{-time.Hour, 0, false, []time.Duration{0, 10, 20, 30, 40, 50, 60}},
-			{3 * time.Second, 0, false, []time.Duration{0, 13, 23, 33, 43, 53, 63}},
-			{4 * time.Second, 12 * time.Second, false, []time.Duration{0, 22, 32, 42, 52, 62}},
-			{0, 0, true, []time.Duration{0, 30, 60}},
+			{heard: -time.Hour, want: every10},
+			{heard: 3 * time.Second, want: []time.Duration{0, 13, 23, 33, 43, 53, 63}},
+			{heard: 4 * time.Second, later: 12 * time.Second, want: []time.Duration{0, 22, 32, 42, 52, 62}},
+			{always: true, want: []time.Duration{0, 30, 60}},
+			{always: true, renew: true, want: every10},
+			{always: true, fails: errors.New("nobody is there"), want: every10},
 		} {
-			began, said, always = time.Now(), nil, c.always
+			began, said, always, renew, fails = time.Now(), nil, c.always, c.renew, c.fails
 			at(c.heard)
 			b.start()
 			b.settle(11 * time.Second)
@@ -107,13 +114,42 @@ func TestANodeSaysThatItIsThere(t *testing.T) {
 			}
 			b.settle(54 * time.Second)
 			b.stop()
-			for i := range c.want {
-				c.want[i] *= time.Second
-			}
 			if !slices.Equal(said, c.want) {
-				t.Errorf("%+v: it said so at %v", c, said)
+				t.Errorf("%+v: it said so at %d", c, said)
 			}
 		}
 		b.start()
+	})
+}
+
+// A node that somebody has removed says that it is there as soon as it would if it were not
+// heard: the one that it becomes has no Lease.
+func TestANodeThatIsAnotherSaysThatItIsThere(t *testing.T) {
+	inBubble(t, 0, func(b *bubble) {
+		b.stop()
+		began := time.Now()
+		var said []time.Duration
+		b.alive = func(context.Context) (bool, error) {
+			said = append(said, time.Since(began)/time.Second)
+			return false, nil
+		}
+		b.heard = time.Now
+		b.start()
+		b.settle(time.Second)
+		ref := events.Ref{Resource: "nodes", Name: "n1"}
+		before := b.view.View().Get(ref)
+		if _, err := b.gate.Propose(context.Background(), events.Proposal{Actor: events.Actor{Kind: "api"}, Now: time.Now(), Decision: events.Decision{
+			Changes: []events.Change{{Type: "node.deleted", Object: ref, UID: before.UID, Data: events.Removal()}},
+		}}); err != nil {
+			t.Fatal(err)
+		}
+		b.settle(34 * time.Second)
+		if after := b.view.View().Get(ref); after == nil || after.UID == before.UID {
+			t.Fatalf("the node was not registered anew: %v", after)
+		}
+		// When ten seconds are over it finds itself removed, or another already.
+		if len(said) < 2 || said[1] > 20 {
+			t.Errorf("it said so at %d", said)
+		}
 	})
 }

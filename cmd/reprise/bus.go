@@ -50,11 +50,7 @@ func (p *controlPlane) serveBus(ctx context.Context) error {
 		return err
 	}
 	p.onClose(func() error { stop(); return nil })
-	hearing := make(chan struct{})
-	p.keep(ctx, "the presence of the nodes", func(ctx context.Context) error {
-		return p.presence.Serve(ctx, p.nats, subjectPrefix, func() { close(hearing) })
-	})
-	for _, ready := range []chan struct{}{serving, hearing} {
+	for _, ready := range []chan struct{}{serving, p.hearing} {
 		select {
 		case <-ready:
 		case err := <-p.stopped:

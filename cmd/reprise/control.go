@@ -47,6 +47,7 @@ type controlPlane struct {
 	history  *live.Live
 	volatile *live.Live
 	presence *presence.Presence
+	hearing  chan struct{} // closed when presence hears nodes
 	reader   history.Reader
 	proposer events.Proposer
 	// last says where the history ends.
@@ -143,8 +144,17 @@ func (p *controlPlane) startProjections(ctx context.Context, history, volatile e
 			}
 		}()
 	}
-	p.presence = presence.New(p.volatile, node.LeaseDuration, time.Now)
+	p.startPresence(ctx)
 	return p.startCommitters(ctx, history, volatile)
+}
+
+// startPresence begins to hear nodes, and to tell the other servers. The committer hears those
+// that propose, and so comes after it, and ends before.
+func (p *controlPlane) startPresence(ctx context.Context) {
+	p.presence, p.hearing = presence.New(p.volatile, node.LeaseDuration, time.Now), make(chan struct{})
+	p.keep(ctx, "the presence of the nodes", func(ctx context.Context) error {
+		return p.presence.Serve(ctx, p.nats, subjectPrefix, func() { close(p.hearing) })
+	})
 }
 
 // gatherVolatile is for how long what agents write of volatile objects waits for more of it:

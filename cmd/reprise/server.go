@@ -65,7 +65,7 @@ func (o *serverOptions) flags(c *cobra.Command) {
 	c.Flags().StringVar(&o.level, "log-level", "warn", "what the parts report to standard error: debug, info, warn or error")
 	c.Flags().StringVar(&o.scheduler, "scheduler-config", "", "a KubeSchedulerConfiguration: how the scheduler prefers nodes (default: as kube-scheduler does)")
 	c.Flags().StringVar(&o.profiles, "pprof", "", "an address of this machine on which to answer go tool pprof, as in 127.0.0.1:6060 (default: none)")
-	c.Flags().DurationVar(&o.grace, "node-monitor-grace-period", 40*time.Second, "for how long a node may be silent before it counts as lost; nodes say every ten seconds that they are there")
+	c.Flags().DurationVar(&o.grace, "node-monitor-grace-period", 40*time.Second, "for how long a node may be silent before it counts as lost; nodes are heard every ten seconds")
 	o.checkpoints.flags(c)
 }
 

@@ -59,8 +59,8 @@ type pending struct {
 // ServeProposals hands what actors elsewhere propose to a proposer, until stop is
 // called, which waits for the answers under way. It runs where the committer
 // does: in the holder of its lease, while it is held. heard, which may be nil, is told at
-// once of each node that proposes something, whatever comes of it, and the node is told
-// that it was.
+// once of each node that proposes something which can be read, whatever comes of it, and the
+// node is told that it was.
 func ServeProposals(nc *nats.Conn, prefix string, to events.Offerer, heard func(node string)) (stop func(), err error) {
 	d := &desk{
 		to: to, heard: heard, ended: make(chan struct{}), of: map[string]int{},

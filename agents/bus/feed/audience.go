@@ -19,8 +19,8 @@ type audience struct {
 	wanters map[events.Ref][]*member
 	// wide is how much of a resource is wanted as a whole, or in a namespace.
 	wide map[resource]int
-	// needs are those of an object that were found last: pods of one template need
-	// the same, so they share them.
+	// needs are those that were shared last: pods of one template need the same, and most
+	// come one after the other.
 	needs *needs
 	// folded is up to where the members have been told of changes.
 	folded uint64
@@ -40,7 +40,8 @@ type member struct {
 	joined uint64
 	// stakes are in what it may know, and in what it has been told.
 	stakes map[events.Ref]*stake
-	// reasons counts what it may know that has these needs: a node's pods share few.
+	// reasons counts what it may know that has these needs. They are compared by where they
+	// lie: those that are alike and not shared count apart.
 	reasons map[*needs]int
 	// dirty is what has to be looked at before the next message, some of it twice.
 	dirty []events.Ref
@@ -323,18 +324,17 @@ func (a *audience) revisit(m *member, r events.Ref, get lookup) {
 	if s == nil || s.reasons == 0 || r.Name == "" {
 		return
 	}
-	before, after := s.needs, a.needsOf(get(r))
-	if before == after || before != nil && after != nil && slices.Equal(*before, *after) {
+	before, found := s.needs, Needs(get(r))
+	if before == nil && len(found) == 0 || before != nil && slices.Equal(*before, found) {
 		return
 	}
-	s.needs = after
-	a.hold(m, after, get)
+	s.needs = a.share(found)
+	a.hold(m, s.needs, get)
 	a.drop(m, before)
 }
 
-// needsOf returns those of an object, nil for none.
-func (a *audience) needsOf(e *projections.Entry) *needs {
-	found := Needs(e)
+// share returns needs as those that were shared last, if they are the same; nil for none.
+func (a *audience) share(found []events.Ref) *needs {
 	if len(found) == 0 {
 		return nil
 	}

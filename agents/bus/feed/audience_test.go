@@ -153,12 +153,63 @@ func TestToldBitByBit(t *testing.T) {
 			}
 		}
 		for node := range nodes {
+			if a.members[node] == nil {
+				continue // It never joined.
+			}
+			counted := map[*needs]int{}
+			for _, s := range a.members[node].stakes {
+				if s.needs != nil {
+					counted[s.needs]++
+				}
+			}
+			if !maps.Equal(counted, a.members[node].reasons) {
+				t.Fatalf("seed %d: %s counts %v, and has %v", seed, node, a.members[node].reasons, counted)
+			}
 			a.leave(node)
 		}
 		maps.DeleteFunc(a.wide, func(_ resource, n int) bool { return n == 0 })
 		if len(a.wanters) != 0 || len(a.wide) != 0 {
 			t.Fatalf("seed %d: left over: %v, %v", seed, a.wanters, a.wide)
 		}
+	}
+}
+
+// What two pods of a node need is known until the second has gone.
+func TestNeedsThatAreShared(t *testing.T) {
+	state := projections.NewState()
+	a := newAudience()
+	a.join(state.View(), "n1", false)
+	sequence := uint64(0)
+	change := func(ref events.Ref, doc string) delta {
+		sequence++
+		c := projections.Change{Event: &events.Event{Sequence: sequence, Object: ref}, Before: state.View().Get(ref)}
+		if doc == "" {
+			state.Remove(ref)
+		} else {
+			c.After = projections.NewEntry(ref, "u", sequence, sequence, []byte(doc))
+			state.Put(c.After)
+		}
+		state.StartAt(sequence)
+		return a.fold(state.View(), []projections.Change{c})["n1"]
+	}
+	const pod = `{"metadata":{"namespace":"a"},"spec":{"nodeName":"n1","containers":[{"name":"c","envFrom":[{"secretRef":{"name":"s"}}]}]}}`
+	secret := events.Ref{Resource: "secrets", Namespace: "a", Name: "s"}
+	one, two := projectionstest.Pod("a", "one"), projectionstest.Pod("a", "two")
+	change(secret, `{"metadata":{}}`)
+	for _, ref := range []events.Ref{one, two} {
+		change(ref, pod)
+	}
+	if m := a.members["n1"]; len(m.reasons) != 1 || m.reasons[m.stakes[one].needs] != 2 {
+		t.Fatalf("two pods that need the same are counted as %v", m.reasons)
+	}
+	if d := change(one, ""); !slices.Equal(text(d.removes), []string{"pods/a/one"}) {
+		t.Errorf("when one of two pods is gone %q go", text(d.removes))
+	}
+	if d := change(two, ""); !slices.Equal(text(d.removes), []string{"pods/a/two", "secrets/a/s"}) {
+		t.Errorf("when the other is gone too %q go", text(d.removes))
+	}
+	if m := a.members["n1"]; len(m.reasons) != 0 {
+		t.Errorf("left over: %v", m.reasons)
 	}
 }
 
