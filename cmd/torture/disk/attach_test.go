@@ -14,17 +14,23 @@ import (
 	"github.com/reprise-run/reprise/cmd/torture/disk"
 )
 
-// What was synced is there after a power cut, on the file system that the kernel
-// recovers, and what was not synced need not be.
-func TestPowerCut(t *testing.T) {
+// formatted is a disk with an empty file system, and a directory for its mounts.
+func formatted(t *testing.T) (d *disk.Disk, home string) {
+	t.Helper()
 	if missing := disk.Missing(); missing != "" {
 		t.Skipf("needs %s", missing)
 	}
-	home := t.TempDir()
-	d := disk.New(256 << 20)
+	d, home = disk.New(256<<20), t.TempDir()
 	if err := d.Format(home); err != nil {
 		t.Fatal(err)
 	}
+	return d, home
+}
+
+// What was synced is there after a power cut, on the file system that the kernel
+// recovers, and what was not synced need not be.
+func TestPowerCut(t *testing.T) {
+	d, home := formatted(t)
 	for round := range 2 * uint64(disk.Ways) {
 		a, err := d.Attach(home)
 		if err != nil {
@@ -61,14 +67,7 @@ func TestPowerCut(t *testing.T) {
 
 // A sync does not succeed if a part of what it had to write was refused.
 func TestAWriteThatFailsInPart(t *testing.T) {
-	if missing := disk.Missing(); missing != "" {
-		t.Skipf("needs %s", missing)
-	}
-	home := t.TempDir()
-	d := disk.New(256 << 20)
-	if err := d.Format(home); err != nil {
-		t.Fatal(err)
-	}
+	d, home := formatted(t)
 	a, err := d.Attach(home)
 	if err != nil {
 		t.Fatal(err)
