@@ -138,11 +138,7 @@ func TestANodeThatIsAnotherSaysThatItIsThere(t *testing.T) {
 		b.settle(time.Second)
 		ref := events.Ref{Resource: "nodes", Name: "n1"}
 		before := b.view.View().Get(ref)
-		if _, err := b.gate.Propose(context.Background(), events.Proposal{Actor: events.Actor{Kind: "api"}, Now: time.Now(), Decision: events.Decision{
-			Changes: []events.Change{{Type: "node.deleted", Object: ref, UID: before.UID, Data: events.Removal()}},
-		}}); err != nil {
-			t.Fatal(err)
-		}
+		b.propose(events.Change{Type: "node.deleted", Object: ref, UID: before.UID, Data: events.Removal()})
 		b.settle(34 * time.Second)
 		if after := b.view.View().Get(ref); after == nil || after.UID == before.UID {
 			t.Fatalf("the node was not registered anew: %v", after)
