@@ -134,7 +134,7 @@ func NewProposer(nc *nats.Conn, prefix string, actor events.Actor) (*Remote, err
 
 // NewRelay returns a proposer like that of NewProposer for all the actors of a
 // server, whose user may publish on all their subjects.
-func NewRelay(nc *nats.Conn, prefix string) *Remote {
+func NewRelay(nc *nats.Conn, prefix string) events.Offerer {
 	return &Remote{nc: nc, prefix: prefix, patient: 10 * time.Second, began: time.Now()}
 }
 

@@ -109,9 +109,8 @@ func (p *Presence) Serve(ctx context.Context, nc *nats.Conn, prefix string, read
 func heardSubject(prefix string) string { return prefix + "-bus.heard" }
 
 // Note takes note of a node that is there.
-func (p *Presence) Note(node string) { p.note(node, p.now()) }
-
-func (p *Presence) note(node string, now time.Time) {
+func (p *Presence) Note(node string) {
+	now := p.now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.heard[node], p.news[node] = now, true
@@ -120,10 +119,9 @@ func (p *Presence) note(node string, now time.Time) {
 // Hear takes note of a node that says that it is there, and says whether it is to renew its
 // Lease.
 func (p *Presence) Hear(node string) (renew bool) {
-	now := p.now()
-	p.note(node, now)
+	p.Note(node)
 	renewed := renewal(p.leases().Get(leaseOf(node)))
-	return renewed.Add(p.lasts / 2).Before(now)
+	return renewed.Add(p.lasts / 2).Before(p.now())
 }
 
 func encode(a answer) []byte {
