@@ -164,11 +164,11 @@ func (b *bubble) create() {
 	b.createWith(`{"image":"img","name":"a"}`)
 }
 
-// createWith creates the pod with one container.
-func (b *bubble) createWith(container string) {
+// createWith creates the pod with these containers.
+func (b *bubble) createWith(containers string) {
 	b.t.Helper()
 	b.propose(events.Change{Type: "pod.created", Object: web, UID: "u1", Data: []byte(`{"apiVersion":"v1","kind":"Pod","metadata":{"generation":1,"name":"web","namespace":"shop","uid":"u1"},` +
-		`"spec":{"containers":[` + container + `],"nodeName":"n1","restartPolicy":"Always"},"status":{"phase":"Pending"}}`)})
+		`"spec":{"containers":[` + containers + `],"nodeName":"n1","restartPolicy":"Always"},"status":{"phase":"Pending"}}`)})
 }
 
 func (b *bubble) delete() {
@@ -224,27 +224,6 @@ const (
 	again     = " pod.unready container.started pod.ready"
 	end       = " pod.terminating container.exited(143) pod.removed"
 )
-
-// A container is told to run when its postStart hook is over, however often it is looked at
-// meanwhile.
-func TestAPodIsReadyAfterItsHook(t *testing.T) {
-	inBubble(t, 0, func(b *bubble) {
-		b.createWith(`{"image":"img","lifecycle":{"postStart":{"sleep":{"seconds":8}}},"name":"a"}`)
-		b.settle(6 * time.Second)
-		if p := b.pod(); p.Status.Phase != v1.PodPending || len(p.Status.ContainerStatuses) == 0 || p.Status.ContainerStatuses[0].State.Waiting == nil {
-			t.Errorf("during the hook the pod is %+v", p.Status)
-		}
-		b.settle(3 * time.Second)
-		if got := b.history(); got != beginning {
-			t.Errorf("after the hook: %s", got)
-		}
-		b.delete()
-		b.settle(10 * time.Second)
-		if got := b.history(); got != beginning+end {
-			t.Errorf("at last: %s", got)
-		}
-	})
-}
 
 func TestHistoryOfAPod(t *testing.T) {
 	inBubble(t, 0, func(b *bubble) {

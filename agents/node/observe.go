@@ -264,8 +264,8 @@ func (w *worker) image(action plan.Action) image {
 	return image{}
 }
 
-// probe sees that running containers are watched over, and takes in what was
-// found.
+// probe sees that running containers are watched over, from the end of their postStart
+// hooks on, and takes in what was found.
 func (w *worker) probe(ctx context.Context, p *plan.Pod) {
 	for i := range p.Containers {
 		c := &p.Containers[i]
@@ -273,7 +273,9 @@ func (w *worker) probe(ctx context.Context, p *plan.Pod) {
 			w.a.probes.Forget(c.ID)
 			continue
 		}
-		if s := spec(p.Desired, c.Name); s != nil && p.Desired.DeletionTimestamp == nil {
+		s := spec(p.Desired, c.Name)
+		c.Starting = s != nil && plan.PostStart(s) && w.doing[plan.ContainerKey(c.Name)] != nil
+		if s != nil && !c.Starting && p.Desired.DeletionTimestamp == nil {
 			w.a.probes.Watch(ctx, p.Desired, hooks.Target{Spec: s, ID: c.ID, IP: podIP(p, w.a.node)}, c.Started, told(p.Desired, c))
 		}
 		put(&p.Probes, c.ID, w.a.probes.Verdict(c.ID))

@@ -241,7 +241,7 @@ func (t *task) startContainer(ctx context.Context, id string) error {
 		return reasoned{reasonRunError, err}
 	}
 	c := spec(t.pod, t.Container)
-	if c == nil || c.Lifecycle == nil || c.Lifecycle.PostStart == nil {
+	if c == nil || !plan.PostStart(c) {
 		return nil
 	}
 	target := hooks.Target{Spec: c, ID: id, IP: podIP(&t.p, t.a.node)}

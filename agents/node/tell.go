@@ -41,7 +41,7 @@ func (w *worker) tell(ctx context.Context, p *plan.Pod) (bool, error) {
 		if w.unbegun(p, now) {
 			return false, nil
 		}
-		steps := status.Steps(*p, status.Compute(w.begun(*p), w.a.o.Addresses, now))
+		steps := status.Steps(*p, status.Compute(*p, w.a.o.Addresses, now))
 		if len(steps) == 0 || w.early(p, steps, now) || w.ending(p, steps, now) {
 			return len(steps) == 0, nil
 		}
@@ -68,26 +68,6 @@ func (w *worker) tell(ctx context.Context, p *plan.Pod) (bool, error) {
 		}
 	}
 	return false, nil
-}
-
-// begun is a pod without the containers whose postStart hook is under way: they are not told
-// to run before it is over, as upstream, so that nobody who waits for that is ahead of it.
-func (w *worker) begun(p plan.Pod) plan.Pod {
-	shared := true
-	for i := range p.Containers {
-		c := &p.Containers[i]
-		if c.State != plan.Running || w.doing[plan.ContainerKey(c.Name)] == nil {
-			continue
-		}
-		if s := spec(p.Desired, c.Name); s == nil || s.Lifecycle == nil || s.Lifecycle.PostStart == nil {
-			continue
-		}
-		if shared {
-			p.Containers, shared = slices.Clone(p.Containers), false
-		}
-		p.Containers[i].State = plan.Created
-	}
-	return p
 }
 
 // reported is a pod after facts about it, as it comes from the log.

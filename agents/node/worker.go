@@ -253,6 +253,11 @@ func (w *worker) do(ctx context.Context, action plan.Action, p plan.Pod) {
 	if _, busy := w.doing[key]; busy {
 		return
 	}
+	if c := p.Newest(action.Container); action.Kind == plan.KillContainer && c != nil && c.ID == action.ID && c.Starting {
+		// No preStop hook runs beside postStart. When that was given up the plan says this again.
+		w.doing[plan.ContainerKey(c.Name)]()
+		return
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	put(&w.doing, key, cancel)
 	t := &task{a: w.a, Action: action, pod: p.Desired, uid: w.uid, ref: w.ref, p: p, image: w.image(action)}

@@ -75,6 +75,9 @@ type Container struct {
 	Sandbox string
 	Attempt uint32
 	State   State
+	// Starting says that it runs and that its postStart hook has not ended: for all who
+	// look at the pod it does not run yet.
+	Starting bool
 	// Image is what the pod asked for, ImageID what it got.
 	Image, ImageID             string
 	Created, Started, Finished time.Time
@@ -166,6 +169,16 @@ func (p *Pod) alive() []*Container {
 		return int(a.Attempt) - int(b.Attempt)
 	})
 	return out
+}
+
+// started says that a container runs, its hook is over, and its startup probe was met.
+func (p *Pod) started(c *Container) bool {
+	return c.State == Running && !c.Starting && p.Probes[c.ID].Started
+}
+
+// PostStart says whether a container has a hook that is part of its start.
+func PostStart(c *v1.Container) bool {
+	return c.Lifecycle != nil && c.Lifecycle.PostStart != nil
 }
 
 // Sidecar says whether an init container keeps running beside the pod's

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"slices"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -26,6 +27,8 @@ type step struct {
 	now     time.Time
 	actions []Action
 	wake    time.Time
+	// held says that a container before this one is to have its postStart hook first.
+	held bool
 }
 
 // do adds an action, unless it failed lately.
@@ -59,11 +62,27 @@ func (s *step) run() {
 	}
 	if s.initialize(sandbox) {
 		for i := range s.Desired.Spec.Containers {
-			s.keep(sandbox, &s.Desired.Spec.Containers[i])
+			spec := &s.Desired.Spec.Containers[i]
+			s.keep(sandbox, spec)
+			s.held = s.held || s.starting(sandbox, spec)
 		}
 	}
+	s.held = false
 	s.ephemeral(sandbox)
 	s.tidy()
+}
+
+// starting says that a container's postStart hook is under way or about to be. Upstream
+// starts the containers after it when that is over, and pods rely on it: proxies hold a
+// pod's program back in this way until they are there.
+func (s *step) starting(sandbox *Sandbox, spec *v1.Container) bool {
+	if !PostStart(spec) {
+		return false
+	}
+	if c := s.In(sandbox, spec.Name); c != nil && c.State == Running {
+		return c.Starting
+	}
+	return slices.ContainsFunc(s.actions, func(a Action) bool { return a.Container == spec.Name })
 }
 
 // runSandbox asks for a new sandbox, and says whether it may: containers of a
@@ -94,7 +113,7 @@ func (s *step) initialize(sandbox *Sandbox) bool {
 		switch {
 		case Sidecar(spec):
 			s.keep(sandbox, spec)
-			if !done && !(c != nil && c.State == Running && s.Probes[c.ID].Started) {
+			if !done && !(c != nil && s.started(c)) {
 				return false
 			}
 		case done || c != nil && c.State == Exited && c.ExitCode == 0:
@@ -126,7 +145,7 @@ func Initialized(p Pod) bool {
 		case c == nil:
 			return false
 		case Sidecar(spec):
-			if c.State != Running || !p.Probes[c.ID].Started {
+			if !p.started(c) {
 				return false
 			}
 		case c.State != Exited || c.ExitCode != 0:
@@ -142,6 +161,7 @@ func (s *step) keep(sandbox *Sandbox, spec *v1.Container) {
 	switch {
 	case c == nil:
 		s.start(sandbox, spec, Fresh)
+	case c.State == Created && s.held:
 	case c.State == Created:
 		s.do(Action{Kind: StartContainer, Container: spec.Name, ID: c.ID, Attempt: c.Attempt})
 	case c.State == Aborted:
@@ -194,7 +214,7 @@ func (s *step) judge(spec *v1.Container, c *Container) {
 // the sandbox are there.
 func (s *step) start(sandbox *Sandbox, spec *v1.Container, backoff time.Duration) {
 	attempt := NextAttempt(s.Pod, spec.Name)
-	if !s.image(spec, attempt) || sandbox == nil || !s.Mounted {
+	if !s.image(spec, attempt) || sandbox == nil || !s.Mounted || s.held {
 		return
 	}
 	s.do(Action{Kind: RunContainer, Container: spec.Name, Attempt: attempt, ID: sandbox.ID, Backoff: backoff})

@@ -25,6 +25,8 @@ import (
 //	abort name=N               its start was cut short
 //	lose                       the newest sandbox dies, and all in it
 //	fail key=K reason=R now=T  the action of key K fails; again: once more
+//	created name=N             it has not been started
+//	begun name=N               its postStart hook ends
 //	mend key=K                 it has no failure any more
 //	probe name=N unhealthy=M   the verdict of the probes; started=false
 //	delete now=T grace=N       the pod is deleted through the API
@@ -71,6 +73,10 @@ func (w *world) command(t *testing.T, d *datadriven.TestData) string {
 		w.exit(t, d, now)
 	case "abort":
 		w.pod.Newest(arg(d, "name")).State = plan.Aborted
+	case "created":
+		w.pod.Newest(arg(d, "name")).State = plan.Created
+	case "begun":
+		w.pod.Newest(arg(d, "name")).Starting = false
 	case "lose":
 		last := &w.pod.Sandboxes[len(w.pod.Sandboxes)-1]
 		last.Ready = false
@@ -131,6 +137,12 @@ func (w *world) plan(now time.Time) string {
 	return b.String()
 }
 
+// hooked says that a container has a postStart hook.
+func (w *world) hooked(name string) bool {
+	of := func(c v1.Container) bool { return c.Name == name && plan.PostStart(&c) }
+	return slices.ContainsFunc(w.pod.Desired.Spec.InitContainers, of) || slices.ContainsFunc(w.pod.Desired.Spec.Containers, of)
+}
+
 func (w *world) do(a plan.Action, now time.Time) {
 	p := &w.pod
 	switch a.Kind {
@@ -143,9 +155,12 @@ func (w *world) do(a plan.Action, now time.Time) {
 	case plan.RunContainer:
 		w.ids++
 		c := plan.Container{Name: a.Container, ID: fmt.Sprintf("c%d", w.ids), Sandbox: a.ID, Attempt: a.Attempt,
-			State: plan.Running, Created: now, Started: now, Backoff: a.Backoff}
+			State: plan.Running, Created: now, Started: now, Backoff: a.Backoff, Starting: w.hooked(a.Container)}
 		p.Containers = append(p.Containers, c)
 		p.Probes[c.ID] = plan.Probe{Started: true, Ready: true}
+	case plan.StartContainer:
+		c := p.Newest(a.Container)
+		c.State, c.Starting = plan.Running, w.hooked(a.Container)
 	case plan.KillContainer:
 		for i := range p.Containers {
 			if c := &p.Containers[i]; c.ID == a.ID {

@@ -74,12 +74,13 @@ func since(started metav1.Time, old *v1.ContainerStateRunning) *v1.ContainerStat
 	return &v1.ContainerStateRunning{StartedAt: started}
 }
 
-// started is the latest attempt at a container that has had a process: one that
-// was only created is about to.
+// started is the latest attempt at a container that has had a process: one that was only
+// created is about to, and one whose postStart hook is under way is not told before that is
+// over, as upstream, so that nobody who waits for it is ahead of the hook.
 func (c composer) started(name string) *plan.Container {
 	var newest *plan.Container
 	for i := range c.Containers {
-		if a := &c.Containers[i]; a.Name == name && (a.State == plan.Running || a.State == plan.Exited) && (newest == nil || a.Attempt > newest.Attempt) {
+		if a := &c.Containers[i]; a.Name == name && (a.State == plan.Running && !a.Starting || a.State == plan.Exited) && (newest == nil || a.Attempt > newest.Attempt) {
 			newest = a
 		}
 	}
