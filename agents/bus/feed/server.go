@@ -228,7 +228,7 @@ func (s *server) fold(changes []projections.Change) {
 func (s *server) begin(ctx context.Context, node string, c call) answer {
 	at, err := bus.NewNode(s.prefix, node)
 	if err == nil {
-		err = s.projection.Wait(ctx, c.Sequence)
+		err = s.reach(ctx, c.Sequence)
 	}
 	if err != nil {
 		return answer{Error: err.Error()}
@@ -243,9 +243,26 @@ func (s *server) begin(ctx context.Context, node string, c call) answer {
 	})
 }
 
+// reach waits until the projection has come to a sequence, as long as who asks does. A node
+// may know of one that is not there: the log was restored to before it, or the node is hostile.
+func (s *server) reach(ctx context.Context, sequence uint64) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, errors.New(notSoFar))
+	defer cancel()
+	if err := s.projection.Wait(ctx, sequence); err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		return fmt.Errorf("cannot wait for sequence %d: %w", sequence, err)
+	}
+	return nil
+}
+
+// notSoFar is what a node is told whose feed has not got to where it asked for in time.
+const notSoFar = "the projection has not come that far"
+
 // progress says how far a node's feed is, once it is as far as asked for.
 func (s *server) progress(ctx context.Context, node string, c call) answer {
-	if err := s.projection.Wait(ctx, c.Sequence); err != nil {
+	if err := s.reach(ctx, c.Sequence); err != nil {
 		return answer{Error: err.Error()}
 	}
 	return s.ask(ctx, func(reply func(answer)) {
@@ -295,7 +312,7 @@ func (s *server) answer(node string, session *session) {
 		case w.sequence <= at:
 			w.answer(answer{Number: session.number, Sequence: at})
 		case time.Now().After(w.until):
-			w.answer(answer{Error: "the projection has not come that far"})
+			w.answer(answer{Error: notSoFar})
 		default:
 			still = append(still, w)
 		}
