@@ -20,6 +20,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -40,6 +41,9 @@ const (
 	patience = 10 * time.Second
 	// telling is how often servers tell each other.
 	telling = 2 * time.Second
+	// forgotten is after how long a silent node is forgotten: long after it is lost, so that
+	// its Lease says no less.
+	forgotten = time.Hour
 )
 
 // Presence is what one server knows of the nodes.
@@ -91,12 +95,15 @@ func (p *Presence) Serve(ctx context.Context, nc *nats.Conn, prefix string, read
 	if ready != nil {
 		ready()
 	}
-	tick := time.NewTicker(telling)
+	tick, sweep := time.NewTicker(telling), time.NewTicker(forgotten)
 	defer tick.Stop()
+	defer sweep.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-sweep.C:
+			p.forget()
 		case <-tick.C:
 			if names := p.tell(); names != nil {
 				// What is lost is told again when the nodes are heard again.
@@ -166,6 +173,14 @@ func (p *Presence) told(body []byte) {
 			p.heard[node] = at
 		}
 	}
+}
+
+// forget drops the nodes that have long been silent, most of which are gone for good.
+func (p *Presence) forget() {
+	old := p.now().Add(-forgotten)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	maps.DeleteFunc(p.heard, func(_ string, at time.Time) bool { return at.Before(old) })
 }
 
 // lastHeard is when a node was heard, zero if it was not.

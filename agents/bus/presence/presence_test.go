@@ -175,6 +175,24 @@ func TestNoted(t *testing.T) {
 	}
 }
 
+// A node that is gone does not stay in memory for ever.
+func TestForgotten(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	p := New(leases{}, time.Minute, func() time.Time { return now })
+	p.Note("gone")
+	now = now.Add(forgotten)
+	p.Note("there")
+	p.forget()
+	if got := p.lastHeard("gone"); !got.Equal(now.Add(-forgotten)) {
+		t.Errorf("a node that was just not forgotten was heard at %s", got)
+	}
+	now = now.Add(time.Second)
+	p.forget()
+	if len(p.heard) != 1 || p.lastHeard("there").IsZero() {
+		t.Errorf("what is left is %v", p.heard)
+	}
+}
+
 // BenchmarkAlive is what a sign of life costs both sides.
 func BenchmarkAlive(b *testing.B) {
 	nc, as, node := connections(b)
