@@ -41,7 +41,7 @@ func TestOneNodeLeavesRoom(t *testing.T) {
 	const most, more = 256, 10
 	s := start(t, jetstream.ServerOptions{Dir: t.TempDir()})
 	to := line{make(chan events.Proposal, most+1), make(chan struct{})}
-	stop, err := jetstream.ServeProposals(connect(t, s), "reprise", to, nil)
+	stop, err := jetstream.ServeProposals(connect(t, s), "reprise", to, func(string) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,6 +65,9 @@ func TestOneNodeLeavesRoom(t *testing.T) {
 		m := <-answers
 		if want := fmt.Sprintf("wild-%d", most+i); !strings.HasSuffix(m.Subject, want) || !strings.Contains(string(m.Data), "proposals of this node wait already") {
 			t.Fatalf("%s was answered %s, want %s refused", m.Subject, m.Data, want)
+		}
+		if !strings.Contains(string(m.Data), `"Heard":true`) {
+			t.Fatalf("a node that has no room is there, and was told %s", m.Data)
 		}
 	}
 	send("calm", 7)
