@@ -71,11 +71,11 @@ LARGE ?= deploy:100000/5000
 .PHONY: bench
 bench bench-peer: ROUNDS ?= 1
 bench: dist/bin/reprise dist/bin/bench ## put load on a cluster of hollow nodes and measure what it costs; takes some minutes, and 8 GB
-	dist/bin/bench -scenario $(SCENARIOS),$(LARGE) -rounds $(ROUNDS) -o dist/bench.json
+	dist/bin/bench $(if $(DIR),-dir "$(DIR)") -scenario $(SCENARIOS),$(LARGE) -rounds $(ROUNDS) -o dist/bench.json
 
 .PHONY: bench-peer
 bench-peer: dist/bin/reprise dist/bin/bench $(PEER_TOOLS:%=$(STAMPS)/%) ## the same by turns with upstream's Kubernetes and etcd; the first time builds them
-	dist/bin/bench -sides reprise,upstream -scenario $(SCENARIOS) -rounds $(ROUNDS) -o dist/bench-peer.json
+	dist/bin/bench $(if $(DIR),-dir "$(DIR)") -sides reprise,upstream -scenario $(SCENARIOS) -rounds $(ROUNDS) -o dist/bench-peer.json
 
 EVENTS ?= 1000000
 

@@ -20,11 +20,13 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/reprise-run/reprise/cmd/load"
 	"github.com/reprise-run/reprise/cmd/load/clusters"
@@ -50,7 +52,8 @@ type bench struct {
 	scenarios, sides []string
 	rounds           int
 	dist, dir        string
-	arguments        []string
+	arguments        []string // of our server
+	environment      []string // of upstream's programs
 	profile          string
 	profiled         time.Duration
 	load.Options
@@ -71,6 +74,7 @@ func run(ctx context.Context, args []string) error {
 	scenarios := f.String("scenario", "deploy", "deploy, rolling, failure or watchers, each also as KIND:PODS/NODES, separated by commas")
 	of := f.String("sides", "reprise", "reprise, upstream, or both, separated by a comma")
 	arguments := f.String("server", "", "arguments for `reprise server`, separated by spaces")
+	environment := f.String("upstream-env", "", "variables for the environment of upstream's programs, as in GOGC=200, separated by spaces")
 	output := f.String("o", "", "a file to write the results to, as JSON")
 	f.StringVar(&b.profile, "profile", "", "a file to write a CPU profile of the server of Reprise to, in the scenarios deploy and watchers; that of the nodes goes beside it, as FILE.nodes")
 	f.DurationVar(&b.profiled, "profiled", 20*time.Second, "for how long to profile: from the first request on, and the pods stay as long")
@@ -78,11 +82,16 @@ func run(ctx context.Context, args []string) error {
 	f.StringVar(&b.dist, "dist", "dist", "where the programs are: below bin, and below peer")
 	f.StringVar(&b.dir, "dir", os.TempDir(), "where clusters keep what they keep meanwhile; the kind of disk counts")
 	f.DurationVar(&b.Within, "within", 15*time.Minute, "how long pods may take to become ready, and to go")
+	f.DurationVar(&b.Idle, "idle", 0, "how long each cluster does nothing before the load")
 	f.Float64Var(&b.Probes, "probes", 20, "calls for single objects a second of load")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
-	b.scenarios, b.sides, b.arguments = strings.Split(*scenarios, ","), strings.Split(*of, ","), strings.Fields(*arguments)
+	b.scenarios, b.sides = strings.Split(*scenarios, ","), strings.Split(*of, ",")
+	b.arguments, b.environment = strings.Fields(*arguments), strings.Fields(*environment)
+	if err := onDisk(b.dir); err != nil {
+		return err
+	}
 	b.Leave = true
 	b.Say = func(format string, args ...any) {
 		fmt.Fprintf(os.Stderr, "%s  %s\n", time.Now().Format(time.TimeOnly), fmt.Sprintf(format, args...))
@@ -105,8 +114,12 @@ func (b *bench) all(ctx context.Context) (results []*load.Result, err error) {
 		if err != nil {
 			return results, err
 		}
-		for range b.rounds {
-			for _, side := range b.sides {
+		for round := range b.rounds {
+			sides := slices.Clone(b.sides)
+			if round%2 == 1 { // Nobody is always the one to come after the other.
+				slices.Reverse(sides)
+			}
+			for _, side := range sides {
 				result, err := b.turn(ctx, s, side)
 				if err == nil {
 					results = append(results, result)
@@ -119,6 +132,18 @@ func (b *bench) all(ctx context.Context) (results []*load.Result, err error) {
 		}
 	}
 	return results, nil
+}
+
+// onDisk refuses a directory in which nothing lasts: there a sync costs nothing.
+func onDisk(dir string) error {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err != nil {
+		return fmt.Errorf("cannot keep clusters in %s: %w", dir, err)
+	}
+	if fs.Type == unix.TMPFS_MAGIC || fs.Type == unix.RAMFS_MAGIC {
+		return fmt.Errorf("%s is in memory, where a sync costs nothing: name a directory on a disk with -dir", dir)
+	}
+	return nil
 }
 
 // turn starts a cluster, puts one scenario's load on it, and stops it.
@@ -136,8 +161,10 @@ func (b *bench) turn(ctx context.Context, s load.Scenario, name string) (result 
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	// What the turn before has written is not written during this one.
+	syscall.Sync()
 	b.Say("%s starts for %s", name, s.Title())
-	c, err := side.start(ctx, clusters.Options{Binaries: bin, Dir: filepath.Join(dir, name), Nodes: s.Nodes, Lost: s.Lost, Arguments: b.arguments})
+	c, err := side.start(ctx, clusters.Options{Binaries: bin, Dir: filepath.Join(dir, name), Nodes: s.Nodes, Lost: s.Lost, Arguments: b.arguments, Environment: b.environment})
 	if err != nil {
 		return nil, err
 	}

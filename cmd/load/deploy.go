@@ -67,6 +67,11 @@ func (r *run) deploy(ctx context.Context) error {
 	if err := r.measuredStart(ctx); err != nil {
 		return err
 	}
+	return r.measuredEnd(ctx)
+}
+
+// measuredEnd deletes all pods and measures what it takes, until all is quiet again.
+func (r *run) measuredEnd(ctx context.Context) error {
 	from, err := r.read(ctx)
 	if err != nil {
 		return err
@@ -80,8 +85,17 @@ func (r *run) deploy(ctx context.Context) error {
 		return err
 	}
 	r.step("gone", r.scenario.Pods, from.at, "request", r.asks(), func(l *life) time.Time { return l.gone })
-	r.result.Down = cost(from, to, r.result.Step("gone").Count)
-	r.Say("%s: %d pods are gone", r.target.Side, r.result.Step("gone").Count)
+	gone := r.result.Step("gone").Count
+	r.result.Down = cost(from, to, gone)
+	r.Say("%s: %d pods are gone", r.target.Side, gone)
+	if err := r.quiet(ctx); err != nil {
+		return err
+	}
+	rest, err := r.read(ctx)
+	if err != nil {
+		return err
+	}
+	r.result.After = cost(to, rest, gone)
 	return late
 }
 

@@ -6,8 +6,8 @@
 // A [Target] is a cluster that runs, with the ids of its processes. A [Scenario]
 // says what is asked of it. [Run] asks for it and returns a [Result]:
 //
-//	nodes are ready ─ Deployments are created ─ all pods are ready ─ all is deleted ─ all is gone
-//	                  └ usage from here ────────┴ CPU a pod          └ usage from here ┴
+//	all is quiet ─ Deployments are created ─ all pods are ready ─ all is deleted ─ all is gone ─ all is quiet
+//	               └ CPU a pod up ───────────┘                  └ down ──────────┴ after that ┘
 //
 // What a cluster does not reach within the time it has is part of the result, and
 // no error: the steps count what was reached.

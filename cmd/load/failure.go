@@ -61,7 +61,15 @@ func (l *losses) await(ctx context.Context, want int) error {
 	}
 }
 
-// fail is the scenario of nodes that are lost: their pods come to be elsewhere.
+// seen waits until some nodes are seen to be lost.
+func (r *run) seen(ctx context.Context, nodes *losses, want int) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, r.Within, errTime)
+	defer cancel()
+	return nodes.await(ctx, want)
+}
+
+// fail is the scenario of nodes that are lost: their pods come to be elsewhere. Where they
+// were they stay as long as the nodes do, so that none is seen to go.
 func (r *run) fail(ctx context.Context) error {
 	if err := r.start(ctx); err != nil {
 		return err
@@ -77,16 +85,18 @@ func (r *run) fail(ctx context.Context) error {
 	if err := r.target.Fail(); err != nil {
 		return err
 	}
+	r.Say("%s: %d nodes are cut off", r.target.Side, r.scenario.Lost)
+	// Until then there is nothing to do but to be patient.
+	if err := r.seen(ctx, nodes, 1); err != nil {
+		return err
+	}
 	from, err := r.read(ctx)
 	if err != nil {
 		return err
 	}
-	r.Say("%s: %d nodes are cut off", r.target.Side, r.scenario.Lost)
 	homeless := 0
 	late := r.under(ctx, func(ctx context.Context) error {
-		within, cancel := context.WithTimeoutCause(ctx, r.Within, errTime)
-		defer cancel()
-		if err := nodes.await(within, r.scenario.Lost); err != nil {
+		if err := r.seen(ctx, nodes, r.scenario.Lost); err != nil {
 			return err
 		}
 		for _, l := range old {
@@ -118,6 +128,7 @@ func (r *run) fail(ctx context.Context) error {
 	nodes.mu.Unlock()
 	r.add("seen lost", r.scenario.Lost, last.Sub(killed), "the loss", seen)
 	r.steps(homeless, first, "the first was seen", func(*life) time.Time { return first })
+	r.step("elsewhere", homeless, killed, "the loss", func(*life) time.Time { return killed }, func(l *life) time.Time { return l.running })
 	r.up(from, to, r.result.Step("running").Count)
 	return late
 }

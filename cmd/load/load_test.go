@@ -103,6 +103,9 @@ func TestUsage(t *testing.T) {
 	if resident, err := sum(self, residentOf); err != nil || resident < 1<<20 || resident > 1<<34 {
 		t.Errorf("%d bytes are resident: %v", resident, err)
 	}
+	if anonymous, err := sum(self, anonymousOf); err != nil || anonymous < 1<<20 || anonymous > 1<<34 {
+		t.Errorf("%d bytes of that are no file's: %v", anonymous, err)
+	}
 	if _, err := sum(Processes{"gone": 1 << 30}, cpuOf); err == nil || !strings.Contains(err.Error(), "gone (process") {
 		t.Errorf("a process that does not run: %v", err)
 	}
@@ -125,7 +128,7 @@ func TestCompare(t *testing.T) {
 	if err := Compare(&out, results, "a", "b"); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"10 pods on 2 nodes (medians of 3 and 2)", "CPU ms a pod, up  2.00  10.0    0.2"} {
+	for _, want := range []string{"10 pods on 2 nodes (medians of 3 and 2)", "CPU ms a pod, up  2.00 (1.00 to 3.00)  10.0 (10.0 to 10.0)    0.2"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is not in\n%s", want, out.String())
 		}

@@ -21,7 +21,11 @@ func (r *Result) Print(w io.Writer) error {
 		fmt.Fprintf(table, "%s\t%d\t%d\t%.0f\t%s\t%s\t%s\t\n", s.Name, s.Count, s.Want, s.PerSecond, short(s.Latency.P50), short(s.Latency.P99), s.Since)
 	}
 	for _, c := range r.Calls {
-		fmt.Fprintf(table, "%s\t%d\t\t\t%s\t%s\tcall\t\n", c.Verb, c.Count, short(c.Latency.P50), short(c.Latency.P99))
+		since := "call"
+		if c.Count < 100 {
+			since = "call: the longest"
+		}
+		fmt.Fprintf(table, "%s\t%d\t\t\t%s\t%s\t%s\t\n", c.Verb, c.Count, short(c.Latency.P50), short(c.Latency.P99), since)
 	}
 	if err := table.Flush(); err != nil {
 		return err
@@ -38,9 +42,13 @@ func (r *Result) Print(w io.Writer) error {
 	fmt.Fprintf(w, "CPU a pod up:   %s\n", r.Up.text())
 	if r.Down.Control > 0 {
 		fmt.Fprintf(w, "CPU a pod down: %s\n", r.Down.text())
+		fmt.Fprintf(w, "CPU a pod after that: %s\n", r.After.text())
 	}
-	_, err := fmt.Fprintf(w, "resident %s MB at most, %s MB at the end; a pod made %.1f events and %.1f kB on disk; the fullest node has %d pods\n",
-		short(float64(r.PeakBytes)/1e6), short(float64(r.EndBytes)/1e6), r.Events, r.StoredBytes/1e3, r.Fullest)
+	if r.Restless {
+		fmt.Fprintf(w, "the control plane did not come to rest\n")
+	}
+	_, err := fmt.Fprintf(w, "resident %s MB at most, of which %s MB no files', %s MB at the end; a pod made %.1f events and %.1f kB on disk; the fullest node has %d pods\n",
+		short(float64(r.PeakBytes)/1e6), short(float64(r.PeakAnonymousBytes)/1e6), short(float64(r.EndBytes)/1e6), r.Events, r.StoredBytes/1e3, r.Fullest)
 	return err
 }
 
@@ -73,16 +81,22 @@ func measures() []measure {
 	per := func(step string) measure {
 		return measure{step + " a second", func(r *Result) float64 { return r.Step(step).PerSecond }}
 	}
+	p50 := func(step string) measure {
+		return measure{step + ", p50 ms", func(r *Result) float64 { return r.Step(step).Latency.P50 }}
+	}
 	p99 := func(step string) measure {
 		return measure{step + ", p99 ms", func(r *Result) float64 { return r.Step(step).Latency.P99 }}
 	}
 	out := []measure{
 		{"CPU ms a pod, up", func(r *Result) float64 { return r.Up.Control }},
 		{"CPU ms a pod, down", func(r *Result) float64 { return r.Down.Control }},
+		{"CPU ms a pod, after that", func(r *Result) float64 { return r.After.Control }},
 		{"CPU ms of nodes a pod, up", func(r *Result) float64 { return r.Up.Nodes }},
 		per("created"), per("bound"), per("running"), per("gone"), per("delivered"),
-		p99("seen lost"), p99("created"), p99("bound"), p99("running"), p99("in all"), p99("gone"), p99("delivered"),
+		p50("seen lost"), p50("created"), p50("bound"), p50("running"), p50("in all"), p50("elsewhere"), p50("gone"), p50("delivered"),
+		p99("seen lost"), p99("created"), p99("bound"), p99("running"), p99("in all"), p99("elsewhere"), p99("gone"), p99("delivered"),
 		{"resident MB, at most", func(r *Result) float64 { return float64(r.PeakBytes) / 1e6 }},
+		{"of which no files', at most", func(r *Result) float64 { return float64(r.PeakAnonymousBytes) / 1e6 }},
 		{"resident MB, at the end", func(r *Result) float64 { return float64(r.EndBytes) / 1e6 }},
 		{"events a pod", func(r *Result) float64 { return r.Events }},
 		{"pods on the fullest node", func(r *Result) float64 { return float64(r.Fullest) }},
@@ -98,7 +112,16 @@ func measures() []measure {
 			return 0
 		}})
 	}
-	return out
+	return append(out,
+		measure{"calls", func(r *Result) (n float64) {
+			for _, c := range r.Calls {
+				n += float64(c.Count)
+			}
+			return n
+		}},
+		measure{"calls that failed", func(r *Result) float64 { return float64(r.FailedCalls) }},
+		measure{"watches cut off", func(r *Result) float64 { return float64(r.Cuts) }},
+		measure{"times that the observer began anew", func(r *Result) float64 { return float64(r.Relists) }})
 }
 
 // Compare writes, for each scenario, what two sides took, by the medians of their
@@ -123,13 +146,25 @@ func Compare(w io.Writer, results []*Result, first, second string) error {
 			if x > 0 && y > 0 {
 				ratio = fmt.Sprintf("%.3g", x/y)
 			}
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t\n", m.name, short(x), short(y), ratio)
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t\n", m.name, between(a, m.of, x), between(b, m.of, y), ratio)
 		}
 		if err := table.Flush(); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// between is a median and, if there are several results, between what they are.
+func between(results []*Result, of func(*Result) float64, median float64) string {
+	if len(results) < 2 {
+		return short(median)
+	}
+	least, most := of(results[0]), of(results[0])
+	for _, r := range results[1:] {
+		least, most = min(least, of(r)), max(most, of(r))
+	}
+	return fmt.Sprintf("%s (%s to %s)", short(median), short(least), short(most))
 }
 
 // scenarios are those of the results, each once, in their order.

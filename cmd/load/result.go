@@ -70,12 +70,18 @@ type Result struct {
 	FailedCalls int    `json:"failedCalls,omitempty"`
 	Failure     string `json:"failure,omitempty"`
 	// Up is from the first request until all pods are ready and the Deployments say
-	// so, Down from there until all is gone.
-	Up   Cost `json:"up"`
-	Down Cost `json:"down"`
-	// PeakBytes and EndBytes are the resident memory of the control plane.
-	PeakBytes int64 `json:"residentPeakBytes"`
-	EndBytes  int64 `json:"residentEndBytes"`
+	// so, Down from there until all is gone, and After until the control plane has nothing
+	// more to do: what was put off is paid then.
+	Up    Cost `json:"up"`
+	Down  Cost `json:"down"`
+	After Cost `json:"after"`
+	// PeakBytes and EndBytes are the resident memory of the control plane, and
+	// PeakAnonymousBytes the most of it that is no file's.
+	PeakBytes          int64 `json:"residentPeakBytes"`
+	EndBytes           int64 `json:"residentEndBytes"`
+	PeakAnonymousBytes int64 `json:"anonymousPeakBytes"`
+	// Restless says that the control plane did not come to rest when it was last waited for.
+	Restless bool `json:"restless,omitempty"`
 	// Events and StoredBytes are for a pod from nothing to ready.
 	Events      float64 `json:"eventsPerPod"`
 	StoredBytes float64 `json:"storedBytesPerPod"`

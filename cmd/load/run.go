@@ -38,6 +38,9 @@ type Options struct {
 	Within time.Duration
 	// Probes is how many calls for single objects are made in a second of load.
 	Probes float64
+	// Idle is how long the cluster does nothing before the load: a program that has just been
+	// started may be unlike one that has run for long.
+	Idle time.Duration
 	// Leave leaves what was made, for those who remove the whole cluster anyway.
 	Leave bool
 	// Beside, if it is not nil, runs while pods become ready, in the scenarios Deploy
@@ -105,7 +108,8 @@ func Run(ctx context.Context, t Target, s Scenario, o Options) (*Result, error) 
 		r.result.Missing, err = err.Error(), nil
 	}
 	r.result.MachineLoad[1], r.result.Relists = machineLoad(), r.observer.relists-1
-	r.result.PeakBytes, r.result.EndBytes = r.memory.look()
+	m := r.memory.look()
+	r.result.PeakBytes, r.result.EndBytes, r.result.PeakAnonymousBytes = m.peak, m.now, m.anonymous
 	if err != nil {
 		return nil, fmt.Errorf("%s on %s: %w", s, t.Side, err)
 	}
@@ -130,7 +134,24 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	if r.observer, err = observe(ctx, r.target.Config); err != nil {
 		return err
 	}
-	return r.quiet(ctx)
+	if err := r.quiet(ctx); err != nil {
+		return err
+	}
+	return r.idle(ctx)
+}
+
+// idle lets a cluster that has nothing to do be for as long as was asked for.
+func (r *run) idle(ctx context.Context) error {
+	if r.Idle == 0 {
+		return nil
+	}
+	r.Say("%s: it does nothing for %v", r.target.Side, r.Idle)
+	select {
+	case <-time.After(r.Idle):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // clear removes what was made, as far as it can.
@@ -183,22 +204,6 @@ func readyNode(n *core.Node) bool {
 		}
 	}
 	return false
-}
-
-// quiet waits until the control plane takes less than a tenth of a processor, but
-// no longer than half a minute: large clusters are never that quiet.
-func (r *run) quiet(ctx context.Context) error {
-	enough := time.Now().Add(30 * time.Second)
-	before, err := sum(r.target.Control, cpuOf)
-	if err != nil {
-		return err
-	}
-	return poll(ctx, func() (bool, error) {
-		now, err := sum(r.target.Control, cpuOf)
-		took := now - before
-		before = now
-		return took < pollEvery/10 || time.Now().After(enough), err
-	})
 }
 
 // pollEvery is how often what cannot be watched is looked at.

@@ -61,18 +61,30 @@ func cpuClock(pid int) int32 {
 	return int32(^pid<<3 | sched)
 }
 
-// residentOf is the memory that a process holds in RAM, in bytes.
+// residentOf is the memory that a process holds in RAM, in bytes: also what it shares with
+// others, its program and the files that it maps.
 func residentOf(pid int) (int64, error) {
-	statm, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	resident, _, err := statm(pid)
+	return resident, err
+}
+
+// anonymousOf is the part of that which is no file's.
+func anonymousOf(pid int) (int64, error) {
+	resident, shared, err := statm(pid)
+	return resident - shared, err
+}
+
+func statm(pid int) (resident, shared int64, err error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	fields := strings.Fields(string(statm))
-	if len(fields) < 2 {
-		return 0, fmt.Errorf("/proc/%d/statm has no second field", pid)
+	var size int64
+	if _, err := fmt.Sscan(string(text), &size, &resident, &shared); err != nil {
+		return 0, 0, fmt.Errorf("/proc/%d/statm: %w", pid, err)
 	}
-	pages, err := strconv.ParseInt(fields[1], 10, 64)
-	return pages * int64(os.Getpagesize()), err
+	page := int64(os.Getpagesize())
+	return resident * page, shared * page, nil
 }
 
 // sum adds what one says of each process.
@@ -142,8 +154,11 @@ func machineLoad() float64 {
 type memory struct {
 	processes Processes
 	mu        sync.Mutex
-	peak, now int64
+	held      held
 }
+
+// held is the most that was held, what is held now, and the most that is no file's, in bytes.
+type held struct{ peak, now, anonymous int64 }
 
 // follow looks until ctx ends.
 func (m *memory) follow(ctx context.Context) {
@@ -158,15 +173,16 @@ func (m *memory) follow(ctx context.Context) {
 	}
 }
 
-// look returns the most that was held, and what is held now.
-func (m *memory) look() (peak, now int64) {
-	held, err := sum(m.processes, residentOf)
+// look returns what was and is held.
+func (m *memory) look() held {
+	resident, err := sum(m.processes, residentOf)
+	anonymous, failed := sum(m.processes, anonymousOf)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err == nil {
-		m.now, m.peak = held, max(m.peak, held)
+	if err == nil && failed == nil {
+		m.held = held{peak: max(m.held.peak, resident), now: resident, anonymous: max(m.held.anonymous, anonymous)}
 	}
-	return m.peak, m.now
+	return m.held
 }
 
 // Kill ends a process at once, and without a word, as a machine ends that loses

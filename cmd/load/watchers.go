@@ -232,6 +232,13 @@ func (r *run) watchers(ctx context.Context) error {
 	r.up(from, to, r.scenario.Pods)
 	took, last := a.behind()
 	r.add("delivered", want, last.Sub(from.at), "the first heard", took)
+	if late != nil {
+		r.result.Cuts = a.cuts
+		return late
+	}
+	err = r.measuredEnd(ctx)
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	r.result.Cuts = a.cuts
-	return late
+	return err
 }

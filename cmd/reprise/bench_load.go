@@ -58,6 +58,7 @@ nodes should be hollow. It must be on this machine for all but the times to be s
 	f.IntVar(&o.perDeployment, "pods-per-deployment", 100, "how many pods a Deployment has")
 	f.IntVar(&o.watchers, "watchers", 1000, "how many clients watch in that scenario")
 	f.DurationVar(&o.Within, "within", 15*time.Minute, "how long the pods may take to become ready, and to go")
+	f.DurationVar(&o.Idle, "idle", 0, "how long the cluster does nothing before the load")
 	f.Float64Var(&o.Probes, "probes", 20, "calls for single objects a second of load")
 	f.StringVarP(&o.output, "output", "o", "text", "text or json")
 	return c
@@ -92,7 +93,10 @@ func (e *environment) load(ctx context.Context, o loadOptions) error {
 	}
 	target := load.Target{Side: o.side, Config: config, Control: o.control, Nodes: o.nodes, Data: o.data}
 	if pid, named := o.nodes[o.lose]; named {
-		target.Fail = func() error { return load.Kill(pid) }
+		target.Fail = func() error {
+			delete(o.nodes, o.lose) // What does not run is not counted.
+			return load.Kill(pid)
+		}
 	}
 	var all []load.Scenario
 	for _, text := range o.scenarios {

@@ -32,8 +32,9 @@ type Options struct {
 	// Nodes is how many nodes there are. Lost of them are run by a process of their
 	// own, which Target.Fail kills.
 	Nodes, Lost int
-	// Arguments are added to those of the server of Reprise.
-	Arguments []string
+	// Arguments are added to those of the server of Reprise, and Environment, as in
+	// GOGC=200, to that of upstream's programs.
+	Arguments, Environment []string
 }
 
 // Cluster is one that runs.
@@ -45,8 +46,9 @@ type Cluster struct {
 	// NodesProfiles where those do that stand for the nodes that are to stay.
 	Profiles, NodesProfiles string
 
-	o         Options
-	processes []*process // in the order of their start
+	o           Options
+	environment []string   // of the programs, besides this one's
+	processes   []*process // in the order of their start
 }
 
 // process is a program that was started.
@@ -73,7 +75,7 @@ func (c *Cluster) start(group load.Processes, name, program string, args ...stri
 	}
 	defer out.Close()
 	p := &process{name: name, out: out.Name(), ended: make(chan struct{}), cmd: exec.Command(filepath.Join(c.o.Binaries, program), args...)}
-	p.cmd.Stdout, p.cmd.Stderr, p.cmd.Dir = out, out, c.o.Dir
+	p.cmd.Stdout, p.cmd.Stderr, p.cmd.Dir, p.cmd.Env = out, out, c.o.Dir, append(os.Environ(), c.environment...)
 	// If this program is killed, what it has started ends too: the kernel goes by the
 	// thread that started it, which therefore waits for it.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}

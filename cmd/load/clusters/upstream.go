@@ -30,6 +30,7 @@ func Upstream(ctx context.Context, o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.environment = o.Environment
 	if err := c.upstream(ctx); err != nil {
 		return nil, errors.Join(err, c.Stop())
 	}

@@ -15,7 +15,7 @@ import (
 func TestLoad(t *testing.T) {
 	t.Parallel()
 	c, err := clusters.Reprise(t.Context(), clusters.Options{
-		Binaries: binaries(), Dir: filepath.Join(t.TempDir(), "cluster"), Nodes: 20,
+		Binaries: binaries(), Dir: filepath.Join(t.TempDir(), "cluster"), Nodes: 20, Lost: 2,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -29,8 +29,10 @@ func TestLoad(t *testing.T) {
 		{Kind: load.Deploy, Pods: 200, Nodes: 20, PerDeployment: 60},
 		{Kind: load.Rolling, Pods: 60, Nodes: 20, PerDeployment: 20},
 		{Kind: load.Watchers, Pods: 20, Nodes: 20, PerDeployment: 10, Watchers: 60},
+		{Kind: load.Failure, Pods: 100, Nodes: 20, PerDeployment: 20, Lost: 2},
 	} {
-		r, err := load.Run(t.Context(), c.Target, s, load.Options{Within: patience, Probes: 10, Say: t.Logf})
+		failure := s.Kind == load.Failure
+		r, err := load.Run(t.Context(), c.Target, s, load.Options{Within: patience, Probes: 10, Say: t.Logf, Leave: failure})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -39,14 +41,24 @@ func TestLoad(t *testing.T) {
 		switch s.Kind {
 		case load.Deploy, load.Rolling:
 			steps = append(steps, "gone")
+		case load.Failure:
+			steps = append(steps, "elsewhere")
+			if seen := r.Step("seen lost"); seen.Count != s.Lost {
+				t.Errorf("%s: %+v", s, seen)
+			}
 		case load.Watchers:
+			steps = append(steps, "gone")
 			// A watcher hears at least of a pod's creation, binding and readiness.
 			if heard := r.Step("delivered"); heard.Count < s.Watchers*s.Pods*3 || heard.Count != heard.Want {
 				t.Errorf("%s: %d watchers have heard %d events", s, s.Watchers, heard.Count)
 			}
 		}
 		for _, name := range steps {
-			if step := r.Step(name); step.Count != s.Pods || step.PerSecond <= 0 || step.Latency.P50 > step.Latency.P99 {
+			step, want := r.Step(name), s.Pods
+			if failure { // Those that were on the two nodes: a twentieth each, spread evenly.
+				want = r.Step("elsewhere").Want
+			}
+			if step.Count != want || step.Count == 0 || step.PerSecond <= 0 || step.Latency.P50 > step.Latency.P99 {
 				t.Errorf("%s: %+v", s, step)
 			}
 		}
