@@ -312,21 +312,3 @@ func TestANewerRecord(t *testing.T) {
 		t.Errorf("it is read with %v", err)
 	}
 }
-
-// A file that is longer than what was synced of it, by a process that ended meanwhile, counts
-// as grown when it is its turn.
-func TestAFileIsConfirmedWhenItIsItsTurn(t *testing.T) {
-	j := open(t, t.TempDir(), Options{Full: 4096})
-	for range 4 {
-		if j.grown {
-			t.Error("what was written was not confirmed")
-		}
-		j.Turn()
-		if !j.grown {
-			t.Error("the other file counts as confirmed, and nothing is known of it")
-		}
-		if err := j.Write(j.last, batch(j.last, 1, 10)); err != nil {
-			t.Fatal(err)
-		}
-	}
-}

@@ -29,7 +29,8 @@ const step = 1 << 20
 // goroutine at a time.
 type Journal struct {
 	files   [2]*os.File
-	sizes   [2]int64 // what has been written of them, be it zeros
+	sizes   [2]int64 // how long they are
+	proven  [2]int64 // how much of their beginning was written by this process, be it zeros
 	stream  string
 	opts    Options
 	current int
@@ -101,7 +102,7 @@ func (j *Journal) Turn() {
 	j.newest++
 	j.oldest = j.newest - 1 // the other file's
 	j.at, j.sum = 0, checksum(j.stream, j.newest)
-	j.grown = true // be it by a process that ended before it had synced that
+	j.grown = true // its head may be the first that is written there
 }
 
 // Write puts an append on disk. A failure that Unwritten says to be none of the disk's
@@ -139,6 +140,7 @@ func (j *Journal) Write(after uint64, batch []events.Event) error {
 func (j *Journal) shrink() {
 	if j.sizes[j.current] > 2*j.opts.Full+step && j.at <= j.opts.Full && j.files[j.current].Truncate(j.opts.Full) == nil {
 		j.sizes[j.current] = j.opts.Full
+		j.proven[j.current] = min(j.proven[j.current], j.opts.Full)
 	}
 }
 
@@ -165,19 +167,33 @@ func Unwritten(err error) bool {
 	return errors.As(err, &u)
 }
 
-// piece is what room is made of.
+// piece is what room is made of, and how much of it at once.
 var piece [64 << 10]byte
 
-// grow makes room: what is written into it later is in its place already.
+// grow makes room: what is written into it later is in its place already. That a file is
+// long enough does not say that it is: a process that ended before it had synced that, or
+// whoever put back a copy, may have left holes. So each process writes what it needs once
+// itself: zeros, or what is there, which still tells that the file was used before.
 func (j *Journal) grow(to int64) error {
-	size := j.sizes[j.current]
-	if to <= size {
+	at := j.proven[j.current]
+	if to <= at {
 		return nil
 	}
 	j.grown = true
-	step := min(step, j.opts.Full)
-	for end := size + (to-size+step-1)/step*step; size < end; {
-		n, err := j.files[j.current].WriteAt(piece[:min(int64(len(piece)), end-size)], size)
+	f, step := j.files[j.current], min(step, j.opts.Full)
+	var there []byte
+	for end := at + (to-at+step-1)/step*step; at < end; {
+		b := piece[:min(int64(len(piece)), end-at)]
+		if left := j.sizes[j.current] - at; left > 0 {
+			if there == nil {
+				there = make([]byte, len(piece))
+			}
+			b = there[:min(int64(len(b)), left)]
+			if _, err := f.ReadAt(b, at); err != nil {
+				return fmt.Errorf("cannot read where something is to be appended: %w", err)
+			}
+		}
+		n, err := f.WriteAt(b, at)
 		if err != nil {
 			err = fmt.Errorf("cannot make room for what is to be appended: %w", err)
 			if errors.Is(err, syscall.EIO) {
@@ -185,15 +201,21 @@ func (j *Journal) grow(to int64) error {
 			}
 			return unwritten{err}
 		}
-		size += int64(n)
+		at += int64(n)
 	}
-	j.sizes[j.current] = size
+	j.wrote(at)
 	return nil
+}
+
+// wrote takes note of how far the current file was written.
+func (j *Journal) wrote(to int64) {
+	j.proven[j.current], j.sizes[j.current] = max(j.proven[j.current], to), max(j.sizes[j.current], to)
 }
 
 func (j *Journal) put(b []byte, at int64) error {
 	n, err := j.files[j.current].WriteAt(b, at)
 	if err == nil {
+		j.wrote(at + int64(len(b)))
 		return nil
 	}
 	err = fmt.Errorf("cannot write what is to be appended: %w", err)
