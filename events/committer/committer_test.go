@@ -269,6 +269,37 @@ func TestGroupsWhatWaits(t *testing.T) {
 	r.check(t)
 }
 
+// What waits is appended a few MB at a time, however few events it is.
+func TestGroupsAreBoundedInBytes(t *testing.T) {
+	r := newRig(t, Options{Group: 100, Singly: -1}).start(t)
+	release := r.log.Hold()
+	defer release()
+	var wg sync.WaitGroup
+	send := func(name string, size int) {
+		p := create(name)
+		p.Changes[0].Data = []byte(`{"data":"` + strings.Repeat("x", size) + `","kind":"ConfigMap"}`)
+		wg.Go(func() {
+			if _, err := r.Propose(t.Context(), p); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	send("first", 1)
+	until(t, func() bool { return r.log.Waiting() == 1 })
+	const size = maxObject - 1000
+	for i := range 2*(mostBytes/size) + 1 {
+		send(fmt.Sprint("c", i), size)
+	}
+	until(t, func() bool { return r.term.Load().waiting() == 2*(mostBytes/size)+1 })
+	release()
+	wg.Wait()
+	some := fmt.Sprint(mostBytes / size)
+	if sizes := r.appends(); !slices.Equal(sizes, []string{"1", some, some, "1"}) {
+		t.Errorf("appends of %v", sizes)
+	}
+	r.check(t)
+}
+
 // appends are the sizes of the appends so far.
 func (r *rig) appends() (sizes []string) {
 	r.trace.mu.Lock()
@@ -404,6 +435,26 @@ func TestRefusesWhatIsTooLarge(t *testing.T) {
 		var refused *events.RefusedError
 		if !errors.As(err, &refused) || !strings.Contains(err.Error(), "may have") {
 			t.Errorf("too large a %s: %.200v", what, err)
+		}
+	}
+}
+
+// The log's files have zeros in what is their own. What others have written into them is JSON,
+// or has none.
+func TestRefusesControlCharacters(t *testing.T) {
+	r := newRig(t, Options{}).start(t)
+	for what, set := range map[string]func(p *events.Proposal, s string){
+		"a version": func(p *events.Proposal, s string) { p.Actor.Version = s },
+		"a user":    func(p *events.Proposal, s string) { p.User = s },
+		"an audit":  func(p *events.Proposal, s string) { p.Audit = s },
+		"a uid":     func(p *events.Proposal, s string) { p.Changes[0].UID = s },
+		"a name":    func(p *events.Proposal, s string) { p.Changes[0].Object.Name = s },
+	} {
+		p := create("a")
+		set(&p, "v1\x00\x00\x02")
+		var refused *events.RefusedError
+		if _, err := r.Propose(t.Context(), p); !errors.As(err, &refused) || !strings.Contains(err.Error(), "may not hold the character") {
+			t.Errorf("%s with zeros: %v", what, err)
 		}
 	}
 }

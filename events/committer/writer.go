@@ -161,14 +161,16 @@ func (w *writer) gather(from []*line, most int) *group {
 		waiting += 1 + len(l.queue)
 	}
 	g := w.newGroup(min(waiting, most))
-	looked := 0
+	looked, bytes := 0, 0
 	for _, l := range from {
 		for r := l.take(); r != nil; r = l.take() {
-			if size := len(g.events); size > 0 && size+len(r.proposal.Changes) > most || looked >= most {
+			size, more := len(g.events), sizeOf(&r.proposal)
+			if size > 0 && (size+len(r.proposal.Changes) > most || bytes+more > mostBytes) || looked >= most {
 				l.held = r
 				return g
 			}
 			looked++
+			bytes += more
 			if !r.taken.CompareAndSwap(false, true) {
 				continue // Its caller has given up.
 			}
@@ -181,6 +183,19 @@ func (w *writer) gather(from []*line, most int) *group {
 		}
 	}
 	return g
+}
+
+// mostBytes is what a group has at most, unless one proposal alone has more: it is held in
+// memory several times, and if it cannot be appended all of it fails. What is turned down
+// counts too.
+const mostBytes = 16 << 20
+
+// sizeOf is about how many bytes a proposal has.
+func sizeOf(p *events.Proposal) (n int) {
+	for i := range p.Changes {
+		n += len(p.Changes[i].Data) + len(p.Changes[i].Note)
+	}
+	return n
 }
 
 // append puts the group into the log: one by one if that is cheaper, else as one
