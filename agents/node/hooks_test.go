@@ -2,6 +2,7 @@ package node_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -10,6 +11,8 @@ import (
 	"google.golang.org/grpc"
 	v1 "k8s.io/api/core/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/reprise-run/reprise/events"
 )
 
 // hooked is a runtime in which a hook takes a while, unless it is left, and which takes note of that.
@@ -26,6 +29,9 @@ func (h *hooked) note(text string) {
 }
 
 func (h *hooked) ExecSync(ctx context.Context, r *runtimeapi.ExecSyncRequest, _ ...grpc.CallOption) (*runtimeapi.ExecSyncResponse, error) {
+	if r.Cmd[0] == "ready" {
+		return &runtimeapi.ExecSyncResponse{}, nil
+	}
 	h.note(r.Cmd[0])
 	select {
 	case <-ctx.Done():
@@ -55,7 +61,21 @@ func (h *hooked) in(b *bubble) {
 	b.start()
 }
 
-const hookedContainer = `{"image":"img","lifecycle":{"postStart":{"exec":{"command":["postStart"]}},"preStop":{"exec":{"command":["preStop"]}}},"name":"a"}`
+// saw says what the runtime has seen so far.
+func (h *hooked) saw(t *testing.T, want ...string) {
+	t.Helper()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !slices.Equal(h.notes, want) {
+		t.Errorf("the runtime saw %q, want %q", h.notes, want)
+	}
+}
+
+const (
+	hookedHooks = `"lifecycle":{"postStart":{"exec":{"command":["postStart"]}},"preStop":{"exec":{"command":["preStop"]}}},"name":"a"`
+	// A readiness probe that is carried out succeeds, for the runtime is hollow.
+	hookedContainer = `{"image":"img",` + hookedHooks + `,"readinessProbe":{"exec":{"command":["ready"]},"periodSeconds":1}}`
+)
 
 // A container is told to run when its postStart hook is over, however often it is looked at
 // meanwhile, and the containers after it are started then.
@@ -68,18 +88,16 @@ func TestAPodIsReadyAfterItsHook(t *testing.T) {
 		if p := b.pod(); p.Status.Phase != v1.PodPending || len(p.Status.ContainerStatuses) == 0 || p.Status.ContainerStatuses[0].State.Waiting == nil {
 			t.Errorf("during the hook the pod is %+v", p.Status)
 		}
-		b.settle(3 * time.Second)
+		b.settle(5 * time.Second)
 		if p := b.pod(); p.Status.Phase != v1.PodRunning || !p.Status.ContainerStatuses[0].Ready || !p.Status.ContainerStatuses[1].Ready {
 			t.Errorf("after the hook the pod is %+v", p.Status)
 		}
-		if want := []string{"started", "postStart", "postStart is over", "started"}; !slices.Equal(h.notes, want) {
-			t.Errorf("the runtime saw %q, want %q", h.notes, want)
-		}
+		h.saw(t, "started", "postStart", "postStart is over", "started")
 	})
 }
 
 // A pod that is deleted before its postStart hook is over leaves that, and has its preStop
-// hook then.
+// hook then. Nobody is told that it ran: its probes were never asked.
 func TestHooksDoNotRunBesideEachOther(t *testing.T) {
 	inBubble(t, 0, func(b *bubble) {
 		var h hooked
@@ -88,9 +106,60 @@ func TestHooksDoNotRunBesideEachOther(t *testing.T) {
 		b.settle(3 * time.Second)
 		b.delete()
 		b.settle(20 * time.Second)
-		want := []string{"started", "postStart", "postStart was left", "preStop", "preStop was left", "stopped"}
-		if !slices.Equal(h.notes, want) || b.pod() != nil {
-			t.Errorf("the runtime saw %q, want %q; the pod is %+v", h.notes, want, b.pod())
+		h.saw(t, "started", "postStart", "postStart was left", "preStop", "preStop was left", "stopped")
+		if got, want := b.history(), "pod.created pod.sandboxed pod.terminating pod.observed container.exited(143) pod.removed"; got != want {
+			t.Errorf("the history is\n%s, want\n%s", got, want)
+		}
+	})
+}
+
+// A pod whose time is up while its hook is under way has failed when its container has ended.
+func TestNothingRunsInAPodThatHasFailed(t *testing.T) {
+	inBubble(t, 0, func(b *bubble) {
+		var h hooked
+		h.in(b)
+		b.createWith(hookedContainer)
+		b.settle(time.Second)
+		b.propose(events.Change{Type: "pod.updated", Object: web, UID: "u1", Data: []byte(`[{"op":"add","path":"/spec/activeDeadlineSeconds","value":5},{"op":"add","path":"/spec/terminationGracePeriodSeconds","value":4},{"op":"replace","path":"/metadata/generation","value":2}]`)})
+		b.settle(20 * time.Second)
+		if got, want := b.history(), "pod.created pod.sandboxed pod.updated pod.observed container.exited(143) pod.failed"; got != want {
+			t.Errorf("the history is\n%s, want\n%s", got, want)
+		}
+		h.saw(t, "started", "postStart", "postStart was left", "preStop", "preStop was left", "stopped")
+	})
+}
+
+// A container whose image is changed while its hook is under way has its hook first, so that
+// those after it never are without what the hook waits for.
+func TestAnotherImageWaitsForTheHook(t *testing.T) {
+	inBubble(t, 0, func(b *bubble) {
+		var h hooked
+		h.in(b)
+		b.createWith(hookedContainer + `,{"image":"img","name":"b"}`)
+		b.settle(3 * time.Second)
+		b.propose(events.Change{Type: "pod.updated", Object: web, UID: "u1", Data: []byte(`[{"op":"replace","path":"/spec/containers/0/image","value":"img2"},{"op":"replace","path":"/metadata/generation","value":2}]`)})
+		b.settle(4 * time.Second)
+		h.saw(t, "started", "postStart")
+		b.settle(4 * time.Second)
+		if got := h.notes[:3]; !slices.Equal(got, []string{"started", "postStart", "postStart is over"}) {
+			t.Errorf("the runtime saw %q", h.notes)
+		}
+	})
+}
+
+// Hooks that take long keep no other pod from being started, be it the one that they wait for.
+func TestHooksLeaveRoom(t *testing.T) {
+	inBubble(t, 0, func(b *bubble) {
+		var h hooked
+		h.in(b)
+		for i := range 40 {
+			b.createPod(fmt.Sprint("hooked-", i), fmt.Sprint("h", i), hookedContainer)
+		}
+		b.settle(4 * time.Second)
+		b.create()
+		b.settle(2 * time.Second)
+		if p := b.pod(); p.Status.Phase != v1.PodRunning {
+			t.Errorf("beside 40 hooks it is %+v", p.Status)
 		}
 	})
 }

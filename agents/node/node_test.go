@@ -167,7 +167,14 @@ func (b *bubble) create() {
 // createWith creates the pod with these containers.
 func (b *bubble) createWith(containers string) {
 	b.t.Helper()
-	b.propose(events.Change{Type: "pod.created", Object: web, UID: "u1", Data: []byte(`{"apiVersion":"v1","kind":"Pod","metadata":{"generation":1,"name":"web","namespace":"shop","uid":"u1"},` +
+	b.createPod("web", "u1", containers)
+}
+
+// createPod creates a pod of the namespace shop with these containers.
+func (b *bubble) createPod(name, uid, containers string) {
+	b.t.Helper()
+	ref := events.Ref{Resource: "pods", Namespace: "shop", Name: name}
+	b.propose(events.Change{Type: "pod.created", Object: ref, UID: uid, Data: []byte(`{"apiVersion":"v1","kind":"Pod","metadata":{"generation":1,"name":"` + name + `","namespace":"shop","uid":"` + uid + `"},` +
 		`"spec":{"containers":[` + containers + `],"nodeName":"n1","restartPolicy":"Always"},"status":{"phase":"Pending"}}`)})
 }
 

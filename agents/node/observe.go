@@ -129,7 +129,8 @@ func (w *worker) containers(ctx context.Context, p *plan.Pod, label map[string]s
 				return err
 			}
 			s = heldContainer{state: st.Status.State, Container: w.container(c, st.Status)}
-			s.Killed = w.a.probes.Verdict(c.Id).Unhealthy
+			verdict, _ := w.a.probes.Verdict(c.Id)
+			s.Killed = verdict.Unhealthy
 		}
 		now.containers = append(now.containers, s)
 		p.Containers = append(p.Containers, s.Container)
@@ -137,6 +138,7 @@ func (w *worker) containers(ctx context.Context, p *plan.Pod, label map[string]s
 	for i := range w.held.containers {
 		id := w.held.containers[i].ID
 		if _, there := now.container(id); !there {
+			delete(w.cut, id)
 			w.a.probes.Forget(id)
 		}
 	}
@@ -274,11 +276,17 @@ func (w *worker) probe(ctx context.Context, p *plan.Pod) {
 			continue
 		}
 		s := spec(p.Desired, c.Name)
-		c.Starting = s != nil && plan.PostStart(s) && w.doing[plan.ContainerKey(c.Name)] != nil
+		c.Starting = w.cut[c.ID] || (s == nil || plan.PostStart(s)) && w.doing[plan.ContainerKey(c.Name)] != nil
 		if s != nil && !c.Starting && p.Desired.DeletionTimestamp == nil {
 			w.a.probes.Watch(ctx, p.Desired, hooks.Target{Spec: s, ID: c.ID, IP: podIP(p, w.a.node)}, c.Started, told(p.Desired, c))
 		}
-		put(&p.Probes, c.ID, w.a.probes.Verdict(c.ID))
+		verdict, watched := w.a.probes.Verdict(c.ID)
+		if s != nil && !watched { // Then it has no probes, or was never asked.
+			last := told(p.Desired, c)
+			verdict.Started = s.StartupProbe == nil || last.Started
+			verdict.Ready = verdict.Started && (s.ReadinessProbe == nil || last.Ready)
+		}
+		put(&p.Probes, c.ID, verdict)
 	}
 	if p.Desired == nil {
 		return

@@ -32,6 +32,7 @@ type task struct {
 	ref   events.Ref
 	p     plan.Pod
 	image image
+	begun string // the id of the container that run has started
 }
 
 // Why a container waits, in the words that people know.
@@ -232,21 +233,28 @@ func (t *task) runContainer(ctx context.Context) error {
 	return t.startContainer(ctx, r.ContainerId)
 }
 
-// startContainer starts a container that was created, and runs its postStart
-// hook. If that fails the container is ended, and started anew by its policy.
+// startContainer starts a container that was created.
 func (t *task) startContainer(ctx context.Context, id string) error {
 	whole, cancel := whole(ctx)
 	defer cancel()
 	if _, err := t.a.o.Containers.StartContainer(whole, &runtimeapi.StartContainerRequest{ContainerId: id}); err != nil {
 		return reasoned{reasonRunError, err}
 	}
+	t.begun = id
+	return nil
+}
+
+// postStart runs the hook of that name of a container that run has started. If it fails the
+// container is ended, and started anew by its policy. It may take its time, and has no slot:
+// others are to start meanwhile, maybe what the hook waits for.
+func (t *task) postStart(ctx context.Context) error {
 	c := spec(t.pod, t.Container)
-	if c == nil || !plan.PostStart(c) {
+	if t.begun == "" || c == nil || !plan.PostStart(c) {
 		return nil
 	}
-	target := hooks.Target{Spec: c, ID: id, IP: podIP(&t.p, t.a.node)}
+	target := hooks.Target{Spec: c, ID: t.begun, IP: podIP(&t.p, t.a.node)}
 	if err := t.a.hooks.Lifecycle(ctx, c.Lifecycle.PostStart, target); err != nil && ctx.Err() == nil {
-		t.stop(ctx, id, gracePeriod(t.pod))
+		t.stop(ctx, t.begun, gracePeriod(t.pod))
 		return reasoned{reasonPostStartError, fmt.Errorf("postStart hook: %w", err)}
 	}
 	return nil

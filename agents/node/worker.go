@@ -34,6 +34,7 @@ type worker struct {
 	stale atomic.Bool
 
 	held     held
+	cut      map[string]bool // the containers whose postStart hooks were cut short
 	doing    map[string]context.CancelFunc
 	failures map[string]plan.Failure
 	pulled   map[string]bool
@@ -253,9 +254,7 @@ func (w *worker) do(ctx context.Context, action plan.Action, p plan.Pod) {
 	if _, busy := w.doing[key]; busy {
 		return
 	}
-	if c := p.Newest(action.Container); action.Kind == plan.KillContainer && c != nil && c.ID == action.ID && c.Starting {
-		// No preStop hook runs beside postStart. When that was given up the plan says this again.
-		w.doing[plan.ContainerKey(c.Name)]()
+	if action.Kind == plan.KillContainer && w.hooked(action, p) {
 		return
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -265,8 +264,27 @@ func (w *worker) do(ctx context.Context, action plan.Action, p plan.Pod) {
 		defer cancel()
 		r := result{action: action}
 		r.refresh, r.err = w.a.inSlot(ctx, action, t.run)
+		if r.err == nil {
+			r.err = t.postStart(ctx)
+		}
 		w.results <- r
 	})
+}
+
+// hooked says that the container that is to be killed has its postStart hook now: no preStop
+// hook runs beside that. If the pod ends, or its sandbox has, the hook is cut short, else it
+// ends first; when it has, the plan says again what to kill.
+func (w *worker) hooked(kill plan.Action, p plan.Pod) bool {
+	c := p.Newest(kill.Container)
+	leave := w.doing[plan.ContainerKey(kill.Container)]
+	if c == nil || c.ID != kill.ID || !c.Starting || leave == nil {
+		return false
+	}
+	if p.Desired == nil || p.Current() == nil || plan.Ending(p, w.a.o.Clock.Now()) != nil {
+		put(&w.cut, c.ID, true)
+		leave()
+	}
+	return true
 }
 
 // inSlot carries an action out when a slot is free.

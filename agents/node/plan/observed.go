@@ -75,8 +75,8 @@ type Container struct {
 	Sandbox string
 	Attempt uint32
 	State   State
-	// Starting says that it runs and that its postStart hook has not ended: for all who
-	// look at the pod it does not run yet.
+	// Starting says that it runs and that its postStart hook has not ended, or was cut short:
+	// for all who look at the pod it does not run yet.
 	Starting bool
 	// Image is what the pod asked for, ImageID what it got.
 	Image, ImageID             string

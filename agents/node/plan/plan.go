@@ -113,6 +113,7 @@ func (s *step) initialize(sandbox *Sandbox) bool {
 		switch {
 		case Sidecar(spec):
 			s.keep(sandbox, spec)
+			s.held = s.held || s.starting(sandbox, spec)
 			if !done && !(c != nil && s.started(c)) {
 				return false
 			}

@@ -67,15 +67,15 @@ func (p *Prober) Watch(ctx context.Context, pod *v1.Pod, t hooks.Target, started
 	go p.watch(ctx, pod.UID, t, w, started)
 }
 
-// Verdict returns what the probes of a container have found. One that is not
-// watched has no probes and is well.
-func (p *Prober) Verdict(id string) plan.Probe {
+// Verdict returns what the probes of a container have found, and whether it is watched at
+// all: one that is not is well, as far as is known.
+func (p *Prober) Verdict(id string) (v plan.Probe, watched bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if w, known := p.watched[id]; known {
-		return w.now
+		return w.now, true
 	}
-	return plan.Probe{Started: true, Ready: true}
+	return plan.Probe{Started: true, Ready: true}, false
 }
 
 // Forget stops watching over a container.
@@ -90,7 +90,8 @@ func (p *Prober) Forget(id string) {
 
 // watch runs the startup probe until it passes, and then the others.
 func (p *Prober) watch(ctx context.Context, uid types.UID, t hooks.Target, w *watched, started time.Time) {
-	if spec := t.Spec.StartupProbe; spec != nil && !p.Verdict(t.ID).Started {
+	if now, _ := p.Verdict(t.ID); t.Spec.StartupProbe != nil && !now.Started {
+		spec := t.Spec.StartupProbe
 		ok := p.repeat(ctx, spec, t, started, func(c *count) bool {
 			if c.bad {
 				p.set(uid, t.ID, w, func(v *plan.Probe) {

@@ -50,7 +50,7 @@ func watch(t *testing.T, d *datadriven.TestData, c *v1.Container, total time.Dur
 	var out strings.Builder
 	var p *probes.Prober
 	print := func(types.UID) {
-		v := p.Verdict("c1")
+		v, _ := p.Verdict("c1")
 		mu.Lock()
 		defer mu.Unlock()
 		fmt.Fprintf(&out, "%s started=%v ready=%v", time.Since(start), v.Started, v.Ready)

@@ -105,7 +105,7 @@ func orPending(phase v1.PodPhase) v1.PodPhase {
 
 func running(p plan.Pod) bool {
 	for i := range p.Containers {
-		if c := &p.Containers[i]; c.State == plan.Running && !c.Starting {
+		if p.Containers[i].State == plan.Running {
 			return true
 		}
 	}
