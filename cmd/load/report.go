@@ -44,6 +44,9 @@ func (r *Result) Print(w io.Writer) error {
 		fmt.Fprintf(w, "CPU a pod down: %s\n", r.Down.text())
 		fmt.Fprintf(w, "CPU a pod after that: %s\n", r.After.text())
 	}
+	if r.Disagreed {
+		fmt.Fprintf(w, "all pods were ready, and half a minute later some Deployments did not say so\n")
+	}
 	if r.Restless {
 		fmt.Fprintf(w, "the control plane did not come to rest\n")
 	}

@@ -80,6 +80,8 @@ type Result struct {
 	PeakBytes          int64 `json:"residentPeakBytes"`
 	EndBytes           int64 `json:"residentEndBytes"`
 	PeakAnonymousBytes int64 `json:"anonymousPeakBytes"`
+	// Disagreed says that half a minute after all pods were ready some Deployments did not say so.
+	Disagreed bool `json:"disagreed,omitempty"`
 	// Restless says that the control plane did not come to rest when it was last waited for.
 	Restless bool `json:"restless,omitempty"`
 	// Events and StoredBytes are for a pod from nothing to ready.

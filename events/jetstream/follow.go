@@ -73,6 +73,7 @@ func (l *Log) Follow(ctx context.Context, from uint64) (events.Reader, error) {
 	}
 	r.consume, err = consumer.Consume(r.receive, jetstream.PullMaxMessages(ahead))
 	if err != nil {
+		l.nc.RemoveStatusListener(r.lost)
 		return nil, fmt.Errorf("cannot follow stream %s from sequence %d: %w", l.name, from, err)
 	}
 	return r, nil
