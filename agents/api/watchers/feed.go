@@ -25,8 +25,8 @@ type feeds struct {
 	of map[scope]*feed
 }
 
-// feed is one watch for all watchers of a scope. It begins with the second of them and
-// ends with the last.
+// feed is one watch for all watchers of a scope. It begins with the second of them, or when
+// the only one's own watch is cut off, and ends with the last.
 type feed struct {
 	feeds  *feeds
 	scope  scope
@@ -91,11 +91,28 @@ func (f *feed) add(q *queue) {
 	switch {
 	case f.since > 0:
 		q.begin(f.since)
-	case len(f.members) > 1 && f.cancel == nil:
-		ctx, cancel := context.WithCancel(context.Background())
-		f.cancel = cancel
-		go f.run(ctx, q.at)
+	case len(f.members) > 1:
+		f.start(q.at)
 	}
+}
+
+// goOn begins the feed, if it has not, after the last version that a watcher was told whose
+// own watch was cut off: upstream does that to who is slow for a moment, and to be the only
+// one is no reason to be sent away.
+func (f *feed) goOn(at uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.start(at)
+}
+
+// start begins the feed, if it has not. It is called with f.mu held.
+func (f *feed) start(at uint64) {
+	if f.cancel != nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	f.cancel = cancel
+	go f.run(ctx, at)
 }
 
 // leave ends a membership, and the feed with the last one.

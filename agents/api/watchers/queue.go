@@ -90,7 +90,7 @@ func (q *queue) finish() {
 func (q *queue) alone() bool {
 	in := q.own.ResultChan()
 	var waiting []watch.Event
-	for in != nil || len(waiting) > 0 {
+	for in != nil || len(waiting) > 0 || q.goesOn() {
 		take, lay, next := in, chan<- watch.Event(nil), watch.Event{}
 		if n := len(waiting); n > 0 {
 			lay, next = q.out, waiting[0]
@@ -106,6 +106,9 @@ func (q *queue) alone() bool {
 				q.advance(e)
 			} else {
 				in = nil // It may have been cut off.
+				if q.goesOn() {
+					q.feed.goOn(q.at)
+				}
 			}
 			if q.turn(waiting) {
 				return true
@@ -124,6 +127,17 @@ func (q *queue) alone() bool {
 		}
 	}
 	return false
+}
+
+// goesOn says that the feed may have what follows the own watch: it has not begun after
+// more than that has told, and has not ended.
+func (q *queue) goesOn() bool {
+	if q.feed == nil || !q.live || q.at == 0 {
+		return false
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return !q.left && (q.since == 0 || q.since <= q.at)
 }
 
 // advance notes how far the own watch has come with an event.

@@ -194,6 +194,43 @@ func TestCutOff(t *testing.T) {
 	}
 }
 
+// The only watcher of a scope goes on where its own watch was cut off, as often as that is,
+// unless it does not know where that was, or what follows is no longer to be had.
+func TestTheOnlyOneGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		below := &source{}
+		w := follow(t, watchers.Shared(below, blank), since(10))
+		below.opened[0].told = 10
+		below.opened[0].tell(13)
+		close(below.opened[0].events)
+		synctest.Wait()
+		for i, from := range []string{"13", "20"} {
+			if len(below.opened) != i+2 || below.opened[i+1].from != from {
+				t.Fatalf("%d watches were begun, the last after %s, not %s", len(below.opened), below.opened[len(below.opened)-1].from, from)
+			}
+			below.opened[i+1].told = 13 + 7*i
+			below.opened[i+1].tell(20 + 7*i)
+			close(below.opened[i+1].events)
+			synctest.Wait()
+		}
+		expect(t, w, 10, 27, true)
+		below.opened[3].events <- watch.Event{Type: watch.Error, Object: &metav1.Status{Reason: metav1.StatusReasonExpired}}
+		if _, more := heard(w); more {
+			t.Error("it is not told that it cannot go on")
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		below, yes := &source{}, true
+		o := storage.ListOptions{SendInitialEvents: &yes, Predicate: storage.SelectionPredicate{AllowWatchBookmarks: true}}
+		w := follow(t, watchers.Shared(below, blank), o)
+		below.opened[0].tell(13)
+		close(below.opened[0].events)
+		if _, more := heard(w); more || len(below.opened) > 1 {
+			t.Error("in the midst of its first events it goes on")
+		}
+	})
+}
+
 // Who asks for what is no longer to be had hears so, also where a feed has what follows.
 func TestTooOld(t *testing.T) {
 	for range 20 {
