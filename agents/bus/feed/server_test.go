@@ -8,15 +8,15 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/reprise-run/reprise/events/memlog"
 	"github.com/reprise-run/reprise/projections/live"
+	"github.com/reprise-run/reprise/schemas/schematest"
 )
 
 // A node that asks for what the log does not have is told so as soon as it has stopped waiting.
 func TestNobodyWaitsForWhatIsNotThere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		p, err := live.Start(ctx, memlog.New(), live.Options{})
+		p, err := live.Start(ctx, schematest.NewLog(t), live.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
