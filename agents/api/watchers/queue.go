@@ -35,7 +35,8 @@ type queue struct {
 	out     chan watch.Event
 	stop    sync.Once
 	stopped chan struct{}
-	signal  chan struct{} // something has come into told, or the feed has begun
+	done    <-chan struct{} // closed when the request ends, a moment before stopped is; may be nil
+	signal  chan struct{}   // something has come into told, or the feed has begun
 
 	mu     sync.Mutex
 	told   []watch.Event // by the feed, and not yet laid out
@@ -90,7 +91,8 @@ func (q *queue) finish() {
 func (q *queue) alone() bool {
 	in := q.own.ResultChan()
 	var waiting []watch.Event
-	for in != nil || len(waiting) > 0 || q.goesOn() {
+	carried := false // by the feed, if that goes on
+	for in != nil || len(waiting) > 0 || carried && q.goesOn() {
 		take, lay, next := in, chan<- watch.Event(nil), watch.Event{}
 		if n := len(waiting); n > 0 {
 			lay, next = q.out, waiting[0]
@@ -106,7 +108,8 @@ func (q *queue) alone() bool {
 				q.advance(e)
 			} else {
 				in = nil // It may have been cut off.
-				if q.goesOn() {
+				// Not who is far behind: what the feed would tell from the past is made for one alone.
+				if carried = len(waiting) <= ahead && !q.ended() && q.goesOn(); carried {
 					q.feed.goOn(q.at)
 				}
 			}
@@ -127,6 +130,18 @@ func (q *queue) alone() bool {
 		}
 	}
 	return false
+}
+
+// ended says that nobody wants to hear more.
+func (q *queue) ended() bool {
+	select {
+	case <-q.stopped:
+		return true
+	case <-q.done:
+		return true
+	default:
+		return false
+	}
 }
 
 // goesOn says that the feed may have what follows the own watch: it has not begun after

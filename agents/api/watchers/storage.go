@@ -60,6 +60,7 @@ func (s *shared) Watch(ctx context.Context, key string, o storage.ListOptions) (
 		return nil, err
 	}
 	q := newQueue(w, s.blank, &s.lender)
+	q.done = ctx.Done()
 	if live, can := begins(o); can {
 		if q.live = live; live {
 			q.at, _ = strconv.ParseUint(o.ResourceVersion, 10, 64)

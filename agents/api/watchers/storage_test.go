@@ -231,6 +231,36 @@ func TestTheOnlyOneGoesOn(t *testing.T) {
 	})
 }
 
+// The only watcher of a scope is sent away if it is far behind when its own watch is cut off,
+// and begins nothing when its request has ended.
+func TestTheOnlyOneIsSentAway(t *testing.T) {
+	for _, slow := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			below := &source{}
+			ctx, cancel := context.WithCancel(t.Context())
+			w, err := watchers.Shared(below, blank).Watch(ctx, "/pods/", since(10))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if slow {
+				for v := 11; v <= 100; v++ { // made for all who watch, so that they gather
+					e := event(watch.Modified, v)
+					e.Object = watchers.Common(e.Object)
+					below.opened[0].events <- e
+				}
+				synctest.Wait()
+			} else {
+				cancel()
+			}
+			close(below.opened[0].events)
+			if versions, more := heard(w); more || slow && len(versions) != 90 || len(below.opened) > 1 {
+				t.Errorf("slow %v: heard %d, more may come %v, of %d watches", slow, len(versions), more, len(below.opened))
+			}
+			cancel()
+		})
+	}
+}
+
 // Who asks for what is no longer to be had hears so, also where a feed has what follows.
 func TestTooOld(t *testing.T) {
 	for range 20 {
