@@ -119,7 +119,13 @@ const (
 	maxData     = 6 << 20
 	// maxObject is what an object may grow to.
 	maxObject = 4 << 20
+	// maxUID is what a uid may have, of which there is none in the envelope if it is told
+	// within the object alone.
+	maxUID = 256
 )
+
+// control says that a character is none that is read.
+func control(r rune) bool { return r < ' ' }
 
 // unwieldy says why a change is too large for the log, or named so that it cannot
 // be filed.
@@ -145,10 +151,8 @@ func unwieldy(p *events.Proposal, c *events.Change) string {
 	// Nor does anything else that is not JSON: whoever writes zeros into the log's files could
 	// write what looks like their own.
 	for _, s := range names {
-		for i := range len(s) {
-			if s[i] < ' ' {
-				return fmt.Sprintf("a name may not hold the character %q", s[i])
-			}
+		if i := strings.IndexFunc(s, control); i >= 0 {
+			return fmt.Sprintf("a name may not hold the character %q", s[i])
 		}
 	}
 	return ""

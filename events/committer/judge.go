@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/reprise-run/reprise/events"
 )
@@ -213,6 +214,9 @@ func whole(p *events.Proposal, c *events.Change) (standing, error) {
 	uid, _ := events.Text(events.Lookup(c.Data, "metadata", "uid"))
 	if uid != "" && c.UID != "" && uid != c.UID {
 		return standing{}, refused(p, c, fmt.Sprintf("the object says that its uid is %q, and the change that it is %q", uid, c.UID))
+	}
+	if len(uid) > maxUID || strings.ContainsFunc(uid, control) {
+		return standing{}, refused(p, c, fmt.Sprintf("a uid has at most %d bytes, none of which control anything", maxUID))
 	}
 	return standing{raw: c.Data, uid: cmp.Or(c.UID, uid)}, nil
 }

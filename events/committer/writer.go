@@ -177,8 +177,12 @@ func (w *writer) gather(from []*line, most int) *group {
 			from := len(g.events)
 			if err := g.judge(&r.proposal); err != nil {
 				r.reply <- answer{err: err}
-			} else {
-				g.accepted = append(g.accepted, accepted{r, from, len(g.events)})
+				continue
+			}
+			g.accepted = append(g.accepted, accepted{r, from, len(g.events)})
+			for i := from; i < len(g.events); i++ {
+				// A patch of a few bytes makes all of the object anew.
+				bytes += max(0, len(g.after[i].raw)-len(g.events[i].Data))
 			}
 		}
 	}
@@ -187,7 +191,7 @@ func (w *writer) gather(from []*line, most int) *group {
 
 // mostBytes is what a group has at most, unless one proposal alone has more: it is held in
 // memory several times, and if it cannot be appended all of it fails. What is turned down
-// counts too.
+// counts too, and what patches make.
 const mostBytes = 16 << 20
 
 // sizeOf is about how many bytes a proposal has.

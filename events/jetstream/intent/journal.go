@@ -190,7 +190,11 @@ func (j *Journal) grow(to int64) error {
 			}
 			b = there[:min(int64(len(b)), left)]
 			if _, err := f.ReadAt(b, at); err != nil {
-				return fmt.Errorf("cannot read where something is to be appended: %w", err)
+				err = fmt.Errorf("cannot read where something is to be appended: %w", err)
+				if errors.Is(err, syscall.EIO) {
+					return err
+				}
+				return unwritten{err}
 			}
 		}
 		n, err := f.WriteAt(b, at)
