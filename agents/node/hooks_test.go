@@ -53,14 +53,6 @@ func (h *hooked) StopContainer(ctx context.Context, r *runtimeapi.StopContainerR
 	return h.RuntimeServiceClient.StopContainer(ctx, r, o...)
 }
 
-// in has an agent that uses the runtime of a bubble in this way.
-func (h *hooked) in(b *bubble) {
-	b.stop()
-	h.RuntimeServiceClient = b.runtime
-	b.containers = h
-	b.start()
-}
-
 // saw says what the runtime has seen so far.
 func (h *hooked) saw(t *testing.T, want ...string) {
 	t.Helper()
@@ -81,8 +73,8 @@ const (
 // meanwhile, and the containers after it are started then.
 func TestAPodIsReadyAfterItsHook(t *testing.T) {
 	inBubble(t, 0, func(b *bubble) {
-		var h hooked
-		h.in(b)
+		h := &hooked{RuntimeServiceClient: b.runtime}
+		b.use(h)
 		b.createWith(hookedContainer + `,{"image":"img","name":"b"}`)
 		b.settle(6 * time.Second)
 		if p := b.pod(); p.Status.Phase != v1.PodPending || len(p.Status.ContainerStatuses) == 0 || p.Status.ContainerStatuses[0].State.Waiting == nil {
@@ -100,8 +92,8 @@ func TestAPodIsReadyAfterItsHook(t *testing.T) {
 // hook then. Nobody is told that it ran: its probes were never asked.
 func TestHooksDoNotRunBesideEachOther(t *testing.T) {
 	inBubble(t, 0, func(b *bubble) {
-		var h hooked
-		h.in(b)
+		h := &hooked{RuntimeServiceClient: b.runtime}
+		b.use(h)
 		b.createWith(hookedContainer)
 		b.settle(3 * time.Second)
 		b.delete()
@@ -116,8 +108,8 @@ func TestHooksDoNotRunBesideEachOther(t *testing.T) {
 // A pod whose time is up while its hook is under way has failed when its container has ended.
 func TestNothingRunsInAPodThatHasFailed(t *testing.T) {
 	inBubble(t, 0, func(b *bubble) {
-		var h hooked
-		h.in(b)
+		h := &hooked{RuntimeServiceClient: b.runtime}
+		b.use(h)
 		b.createWith(hookedContainer)
 		b.settle(time.Second)
 		b.propose(events.Change{Type: "pod.updated", Object: web, UID: "u1", Data: []byte(`[{"op":"add","path":"/spec/activeDeadlineSeconds","value":5},{"op":"add","path":"/spec/terminationGracePeriodSeconds","value":4},{"op":"replace","path":"/metadata/generation","value":2}]`)})
@@ -133,8 +125,8 @@ func TestNothingRunsInAPodThatHasFailed(t *testing.T) {
 // those after it never are without what the hook waits for.
 func TestAnotherImageWaitsForTheHook(t *testing.T) {
 	inBubble(t, 0, func(b *bubble) {
-		var h hooked
-		h.in(b)
+		h := &hooked{RuntimeServiceClient: b.runtime}
+		b.use(h)
 		b.createWith(hookedContainer + `,{"image":"img","name":"b"}`)
 		b.settle(3 * time.Second)
 		b.propose(events.Change{Type: "pod.updated", Object: web, UID: "u1", Data: []byte(`[{"op":"replace","path":"/spec/containers/0/image","value":"img2"},{"op":"replace","path":"/metadata/generation","value":2}]`)})
@@ -150,8 +142,8 @@ func TestAnotherImageWaitsForTheHook(t *testing.T) {
 // Hooks that take long keep no other pod from being started, be it the one that they wait for.
 func TestHooksLeaveRoom(t *testing.T) {
 	inBubble(t, 0, func(b *bubble) {
-		var h hooked
-		h.in(b)
+		h := &hooked{RuntimeServiceClient: b.runtime}
+		b.use(h)
 		for i := range 40 {
 			b.createPod(fmt.Sprint("hooked-", i), fmt.Sprint("h", i), hookedContainer)
 		}

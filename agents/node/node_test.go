@@ -107,6 +107,14 @@ func (b *bubble) start() {
 	}
 }
 
+// use has another agent begin, which has a runtime in this way.
+func (b *bubble) use(containers runtimeapi.RuntimeServiceClient) {
+	b.t.Helper()
+	b.stop()
+	b.containers = containers
+	b.start()
+}
+
 // faulty loses, refuses and delays what is proposed.
 type faulty struct {
 	events.Proposer

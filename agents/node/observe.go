@@ -15,6 +15,7 @@ import (
 	"github.com/reprise-run/reprise/agents/node/crispec"
 	"github.com/reprise-run/reprise/agents/node/hooks"
 	"github.com/reprise-run/reprise/agents/node/plan"
+	"github.com/reprise-run/reprise/agents/node/probes"
 	"github.com/reprise-run/reprise/agents/node/status"
 )
 
@@ -281,10 +282,8 @@ func (w *worker) probe(ctx context.Context, p *plan.Pod) {
 			w.a.probes.Watch(ctx, p.Desired, hooks.Target{Spec: s, ID: c.ID, IP: podIP(p, w.a.node)}, c.Started, told(p.Desired, c))
 		}
 		verdict, watched := w.a.probes.Verdict(c.ID)
-		if s != nil && !watched { // Then it has no probes, or was never asked.
-			last := told(p.Desired, c)
-			verdict.Started = s.StartupProbe == nil || last.Started
-			verdict.Ready = verdict.Started && (s.ReadinessProbe == nil || last.Ready)
+		if s != nil && !watched {
+			verdict = probes.Unasked(s, told(p.Desired, c))
 		}
 		put(&p.Probes, c.ID, verdict)
 	}

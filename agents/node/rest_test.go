@@ -40,10 +40,8 @@ func workers(t *testing.T) bool {
 // A pod of which there is no news costs a look a minute, and no goroutine.
 func TestPodAtRest(t *testing.T) {
 	inBubble(t, 0, func(b *bubble) {
-		b.stop()
 		runtime := &asked{RuntimeServiceClient: b.runtime}
-		b.containers = runtime
-		b.start()
+		b.use(runtime)
 		b.create()
 		synctest.Wait()
 		b.settle(time.Minute)

@@ -33,10 +33,8 @@ func (u *unplugged) Status(context.Context, *runtimeapi.StatusRequest, ...grpc.C
 // else.
 func TestANodeTellsWhatIsNewAboutIt(t *testing.T) {
 	inBubble(t, 0, func(b *bubble) {
-		b.stop()
 		network := &unplugged{RuntimeServiceClient: b.runtime}
-		b.containers = network
-		b.start()
+		b.use(network)
 		synctest.Wait()
 		look := func() (sequence uint64, ready bool) {
 			b.settle(10 * time.Second)

@@ -59,12 +59,18 @@ func (p *Prober) Watch(ctx context.Context, pod *v1.Pod, t hooks.Target, started
 		return
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	w := &watched{cancel: cancel, now: plan.Probe{
-		Started: t.Spec.StartupProbe == nil || initial.Started,
-		Ready:   t.Spec.ReadinessProbe == nil || initial.Ready,
-	}}
+	w := &watched{cancel: cancel, now: Unasked(t.Spec, initial)}
 	p.watched[t.ID] = w
 	go p.watch(ctx, pod.UID, t, w, started)
+}
+
+// Unasked is what is known of a container whose probes have not been asked: what was known
+// last, and that all is well where there is no probe.
+func Unasked(spec *v1.Container, last plan.Probe) plan.Probe {
+	return plan.Probe{
+		Started: spec.StartupProbe == nil || last.Started,
+		Ready:   spec.ReadinessProbe == nil || last.Ready,
+	}
 }
 
 // Verdict returns what the probes of a container have found, and whether it is watched at
