@@ -190,25 +190,27 @@ func (j *Journal) grow(to int64) error {
 			}
 			b = there[:min(int64(len(b)), left)]
 			if _, err := f.ReadAt(b, at); err != nil {
-				err = fmt.Errorf("cannot read where something is to be appended: %w", err)
-				if errors.Is(err, syscall.EIO) {
-					return err
-				}
-				return unwritten{err}
+				return noRoom("cannot read where something is to be appended", err)
 			}
 		}
 		n, err := f.WriteAt(b, at)
 		if err != nil {
-			err = fmt.Errorf("cannot make room for what is to be appended: %w", err)
-			if errors.Is(err, syscall.EIO) {
-				return err
-			}
-			return unwritten{err}
+			return noRoom("cannot make room for what is to be appended", err)
 		}
 		at += int64(n)
 	}
 	j.wrote(at)
 	return nil
+}
+
+// noRoom is why there is none. Nothing has been appended then, but a disk that fails may have
+// lost what was.
+func noRoom(what string, err error) error {
+	err = fmt.Errorf("%s: %w", what, err)
+	if errors.Is(err, syscall.EIO) {
+		return err
+	}
+	return unwritten{err}
 }
 
 // wrote takes note of how far the current file was written.
