@@ -100,11 +100,12 @@ func TestUsage(t *testing.T) {
 	if own := ownCPU(); err != nil || cpu < own/2 || cpu > own+own/2 {
 		t.Errorf("%v from outside, %v by getrusage: %v", cpu, own, err)
 	}
-	if resident, err := sum(self, residentOf); err != nil || resident < 1<<20 || resident > 1<<34 {
-		t.Errorf("%d bytes are resident: %v", resident, err)
+	held := (&memory{processes: self}).look()
+	if held.now < 1<<20 || held.now > 1<<34 || held.peak != held.now {
+		t.Errorf("%d bytes are resident, at most %d", held.now, held.peak)
 	}
-	if anonymous, err := sum(self, anonymousOf); err != nil || anonymous < 1<<20 || anonymous > 1<<34 {
-		t.Errorf("%d bytes of that are no file's: %v", anonymous, err)
+	if held.anonymous < 1<<20 || held.anonymous > 1<<34 {
+		t.Errorf("%d bytes of that are no file's", held.anonymous)
 	}
 	if _, err := sum(Processes{"gone": 1 << 30}, cpuOf); err == nil || !strings.Contains(err.Error(), "gone (process") {
 		t.Errorf("a process that does not run: %v", err)

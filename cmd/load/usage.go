@@ -61,19 +61,8 @@ func cpuClock(pid int) int32 {
 	return int32(^pid<<3 | sched)
 }
 
-// residentOf is the memory that a process holds in RAM, in bytes: also what it shares with
-// others, its program and the files that it maps.
-func residentOf(pid int) (int64, error) {
-	resident, _, err := statm(pid)
-	return resident, err
-}
-
-// anonymousOf is the part of that which is no file's.
-func anonymousOf(pid int) (int64, error) {
-	resident, shared, err := statm(pid)
-	return resident - shared, err
-}
-
+// statm is the memory that a process holds in RAM, in bytes, and how much of it is of files:
+// its program, and what it maps.
 func statm(pid int) (resident, shared int64, err error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
 	if err != nil {
@@ -175,11 +164,15 @@ func (m *memory) follow(ctx context.Context) {
 
 // look returns what was and is held.
 func (m *memory) look() held {
-	resident, err := sum(m.processes, residentOf)
-	anonymous, failed := sum(m.processes, anonymousOf)
+	var anonymous int64
+	resident, err := sum(m.processes, func(pid int) (int64, error) {
+		resident, shared, err := statm(pid)
+		anonymous += resident - shared
+		return resident, err
+	})
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err == nil && failed == nil {
+	if err == nil {
 		m.held = held{peak: max(m.held.peak, resident), now: resident, anonymous: max(m.held.anonymous, anonymous)}
 	}
 	return m.held
