@@ -120,3 +120,32 @@ func TestLifecycle(t *testing.T) {
 		t.Errorf("no sleep at all: %v", err)
 	}
 }
+
+// TestCutShort: no hook outlasts the caller, who need not have said beforehand when that is.
+func TestCutShort(t *testing.T) {
+	asked, done := make(chan struct{}), make(chan struct{})
+	web := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		close(asked)
+		<-done
+	}))
+	defer web.Close()
+	defer close(done)
+	at := port(t, web.Listener.Addr().String())
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		<-asked
+		cancel()
+	}()
+	c, target := hooks.NewCaller(&runtime{}), hooks.Target{Spec: &v1.Container{}, IP: "127.0.0.1"}
+	ask := &v1.LifecycleHandler{HTTPGet: &v1.HTTPGetAction{Path: "/", Port: at, Scheme: v1.URISchemeHTTP}}
+	if err := c.Lifecycle(ctx, ask, target); err == nil || !strings.Contains(err.Error(), "canceled") {
+		t.Errorf("a request whose caller has gone: %v", err)
+	}
+	reach := &v1.LifecycleHandler{TCPSocket: &v1.TCPSocketAction{Port: at}}
+	if err := c.Lifecycle(t.Context(), reach, target); err != nil {
+		t.Errorf("a connection: %v", err)
+	}
+	if err := c.Lifecycle(ctx, reach, target); err == nil || !strings.Contains(err.Error(), "canceled") {
+		t.Errorf("a connection whose caller has gone: %v", err)
+	}
+}
