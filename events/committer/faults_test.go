@@ -13,7 +13,7 @@ import (
 )
 
 func TestLearnsTheTruthWhenAnAnswerIsLost(t *testing.T) {
-	for name, fault := range map[string]logtest.Fault{"stored": logtest.LostAck, "not stored": logtest.LostBatch, "stored later": logtest.Late} {
+	for name, fault := range map[string]logtest.Fault{"stored": logtest.LostAck, "not stored": logtest.LostBatch, "stored later": logtest.Late, "under way": logtest.Held} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, Options{}).start(t)
 			if _, err := r.Propose(t.Context(), create("a")); err != nil {

@@ -30,7 +30,7 @@ func storm(t *testing.T, seed uint64) {
 	log := logtest.NewFaulty(memlog.New())
 	random := rand.New(rand.NewPCG(seed, 0))
 	for range writers * proposals {
-		log.Plan([]logtest.Fault{logtest.None, logtest.None, logtest.LostAck, logtest.LostBatch, logtest.Late, logtest.Refused}[random.IntN(6)])
+		log.Plan([]logtest.Fault{logtest.None, logtest.None, logtest.LostAck, logtest.LostBatch, logtest.Late, logtest.Held, logtest.Refused}[random.IntN(7)])
 	}
 	projection, err := live.Start(t.Context(), log, live.Options{})
 	if err != nil {

@@ -296,13 +296,16 @@ func (w *writer) store(ctx context.Context, batch []events.Event) error {
 		}
 		// A lost answer, or a stale one, may stand for an earlier try of ours that
 		// was stored. The chain tells: nobody else's event has the same.
-		if stored, known := w.inLog(undisturbed, batch); known {
-			if stored {
-				return nil
-			}
-			if errors.Is(err, events.ErrStale) {
-				return err
-			}
+		switch w.fate(undisturbed, batch) {
+		case stored:
+			return nil
+		case lost:
+			return fmt.Errorf("another committer has appended in its place: %w", events.ErrStale)
+		}
+		// The end that it is refused by may be that which an earlier try will make: a log with
+		// replicas goes by what is under way too, and nobody can read that yet.
+		if !uncertain {
+			return err
 		}
 		if w.opts.Timing.Sleep(patient, wait); patient.Err() == nil {
 			continue
@@ -311,20 +314,33 @@ func (w *writer) store(ctx context.Context, batch []events.Event) error {
 	}
 }
 
-// inLog says whether the batch is in the log, and whether the log could be
-// asked.
-func (w *writer) inLog(ctx context.Context, batch []events.Event) (stored, known bool) {
+// fate is what the log tells of a batch.
+type fate int
+
+const (
+	unknown fate = iota // it may yet be stored
+	stored
+	lost // another event is in its place, so that it never will be
+)
+
+// fate looks for the batch in the log.
+func (w *writer) fate(ctx context.Context, batch []events.Event) fate {
 	ctx, cancel := w.opts.Timing.Timeout(ctx, w.opts.Patience/3)
 	defer cancel()
-	end := &batch[len(batch)-1]
-	e, err := w.log.Get(ctx, end.Sequence)
-	if errors.Is(err, events.ErrNotFound) {
-		return false, true
+	for _, mine := range []*events.Event{&batch[len(batch)-1], &batch[0]} {
+		e, err := w.log.Get(ctx, mine.Sequence)
+		switch {
+		case errors.Is(err, events.ErrNotFound):
+			// What took its place may have had fewer events.
+		case err != nil:
+			return unknown
+		case !bytes.Equal(e.Chain[:], mine.Chain[:]):
+			return lost
+		case mine == &batch[len(batch)-1]:
+			return stored
+		}
 	}
-	if err != nil {
-		return false, false
-	}
-	return bytes.Equal(e.Chain[:], end.Chain[:]), true
+	return unknown
 }
 
 // millisecond is the precision of times in the log.

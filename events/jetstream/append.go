@@ -106,11 +106,12 @@ func (l *Log) send(ctx context.Context, after uint64, msgs []*nats.Msg) (uint64,
 	}
 	waiting, cancel := context.WithTimeout(ctx, l.patient)
 	defer cancel()
+	closed := l.nc.IsClosed()
 	reply, err := l.nc.RequestMsgWithContext(waiting, commit)
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
 		return 0, &absentError{fmt.Errorf("cannot append to stream %s, which no server answers for; nothing was appended: %w", l.name, err)}
-	case errors.Is(err, nats.ErrMaxPayload), errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrConnectionClosed):
+	case unsent(err, closed):
 		return 0, fmt.Errorf("cannot append to stream %s; nothing was appended: %w", l.name, err)
 	case err != nil:
 		return 0, fmt.Errorf("stream %s did not answer an append after sequence %d (%w; is the disk of the log full?): %w", l.name, after, err, events.ErrUncertain)

@@ -26,6 +26,8 @@ type hardener struct {
 	dir    string
 	stream string
 
+	syncing sync.Mutex // held by the one who syncs
+
 	mu      sync.Mutex
 	files   []*openBlock // those that may have something that is not on disk, in order
 	durable uint64       // the last event that is on disk for certain
@@ -85,6 +87,8 @@ func (h *hardener) follow() error {
 // sync syncs all blocks, and returns the last event up to which they have all on disk
 // then. What replaces a block, which is itself in another form, was synced before.
 func (h *hardener) sync() (last uint64, err error) {
+	h.syncing.Lock()
+	defer h.syncing.Unlock()
 	if err := h.follow(); err != nil {
 		return 0, err
 	}

@@ -172,13 +172,19 @@ func (r *Remote) Offer(ctx context.Context, p events.Proposal) (func() (events.R
 	}, nil
 }
 
+// unsent says of a request that it was not sent; closed says whether the connection was
+// closed before it. One that is closed since fails the requests that wait for an answer too.
+func unsent(err error, closed bool) bool {
+	return errors.Is(err, nats.ErrReconnectBufExceeded) || errors.Is(err, nats.ErrMaxPayload) || closed && errors.Is(err, nats.ErrConnectionClosed)
+}
+
 func (r *Remote) send(ctx context.Context, subject string, body []byte) (events.Receipt, error) {
 	waiting, cancel := context.WithTimeout(ctx, r.patient)
 	defer cancel()
-	sent := time.Since(r.began)
+	sent, closed := time.Since(r.began), r.nc.IsClosed()
 	m, err := r.nc.RequestWithContext(waiting, subject, body)
 	switch {
-	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrMaxPayload):
+	case unsent(err, closed), errors.Is(err, nats.ErrNoResponders):
 		return events.Receipt{}, fmt.Errorf("%w (%w)", events.ErrUnavailable, err)
 	case err != nil:
 		return events.Receipt{}, fmt.Errorf("the committer did not answer (%w): %w", err, events.ErrUncertain)

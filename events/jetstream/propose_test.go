@@ -226,6 +226,29 @@ func TestLostAnswerIsUncertain(t *testing.T) {
 	}
 }
 
+// TestClosedConnection: who closes it while he waits for an answer does not know; who proposes
+// after that does.
+func TestClosedConnection(t *testing.T) {
+	s := start(t, jetstream.ServerOptions{Dir: t.TempDir()})
+	asked := make(chan *nats.Msg, 1)
+	if _, err := connect(t, s).ChanSubscribe("reprise.propose.*.*", asked); err != nil {
+		t.Fatal(err)
+	}
+	nc := connect(t, s)
+	client, err := jetstream.NewProposer(nc, "reprise", events.Actor{Kind: "scheduler"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { <-asked; nc.Close() }()
+	p := events.Proposal{Actor: events.Actor{Kind: "scheduler"}}
+	if _, err := client.Propose(t.Context(), p); !errors.Is(err, events.ErrUncertain) || errors.Is(err, events.ErrUnavailable) {
+		t.Errorf("closed while it waits: %v", err)
+	}
+	if _, err := client.Propose(t.Context(), p); !errors.Is(err, events.ErrUnavailable) || errors.Is(err, events.ErrUncertain) {
+		t.Errorf("closed before: %v", err)
+	}
+}
+
 // A server relays what all its actors propose.
 func TestRelay(t *testing.T) {
 	s := start(t, jetstream.ServerOptions{Dir: t.TempDir()})

@@ -23,6 +23,9 @@ const (
 	// Late stores nothing and fails with ErrUncertain; the batch arrives right
 	// before the next append, as if it had been under way.
 	Late
+	// Held is Late, but the log that has it under way refuses the next two appends as
+	// stale, as one with replicas does. It arrives before the third.
+	Held
 	// Refused stores nothing and fails with another error, as a full disk does.
 	Refused
 )
@@ -34,6 +37,7 @@ type Faulty struct {
 	mu      sync.Mutex
 	plan    []Fault
 	late    func()
+	holds   int           // how many appends are refused before late
 	gate    chan struct{} // closed, or holds appends up
 	waiting int
 	cut     bool
@@ -108,20 +112,24 @@ func (f *Faulty) Waiting() int {
 	return f.waiting
 }
 
-func (f *Faulty) next() (fault Fault, gate chan struct{}, late func()) {
+func (f *Faulty) next() (fault Fault, gate chan struct{}, late func(), held bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.waiting++
+	if f.holds > 0 {
+		f.holds--
+		return None, f.gate, nil, true
+	}
 	if len(f.plan) > 0 {
 		fault, f.plan = f.plan[0], f.plan[1:]
 	}
 	late, f.late = f.late, nil
-	f.waiting++
-	return fault, f.gate, late
+	return fault, f.gate, late, false
 }
 
 // Append is events.Log's, with the next fault of the plan.
 func (f *Faulty) Append(ctx context.Context, after uint64, batch []events.Event) (uint64, error) {
-	fault, gate, late := f.next()
+	fault, gate, late, held := f.next()
 	defer func() {
 		f.mu.Lock()
 		f.waiting--
@@ -135,6 +143,9 @@ func (f *Faulty) Append(ctx context.Context, after uint64, batch []events.Event)
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	}
+	if held {
+		return 0, fmt.Errorf("another batch is under way: %w", events.ErrStale)
+	}
 	switch fault {
 	case LostAck:
 		if _, err := f.Log.Append(ctx, after, batch); err != nil {
@@ -143,8 +154,14 @@ func (f *Faulty) Append(ctx context.Context, after uint64, batch []events.Event)
 		return 0, fmt.Errorf("the answer was lost: %w", events.ErrUncertain)
 	case LostBatch:
 		return 0, fmt.Errorf("the batch was lost: %w", events.ErrUncertain)
-	case Late:
+	case Late, Held:
+		if last, err := f.Log.Last(ctx); fault == Held && (err != nil || last != after) {
+			return f.Log.Append(ctx, after, batch) // what it has under way could have been stored
+		}
 		f.mu.Lock()
+		if fault == Held {
+			f.holds = 2
+		}
 		f.late = func() { _, _ = f.Log.Append(context.WithoutCancel(ctx), after, batch) }
 		f.mu.Unlock()
 		return 0, fmt.Errorf("the answer is late: %w", events.ErrUncertain)
