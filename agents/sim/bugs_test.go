@@ -52,6 +52,20 @@ func crowded(v runner.View, item runner.Item, r *runner.Result) {
 	}
 }
 
+// again has the scheduler bind what is bound to whatever node comes first.
+func again(v runner.View, item runner.Item, r *runner.Result) {
+	for node := range v.List("", "nodes", "") {
+		for other := range v.List("", "nodes", "") {
+			for e := range v.OnNode(other.Ref.Name) {
+				if other.Ref.Name != node.Ref.Name && len(r.Decisions) > 0 {
+					r.Decisions = append(r.Decisions, runner.Patch(e, "pod.bound", item.Because, runner.Set("/spec/nodeName", node.Ref.Name)))
+				}
+			}
+		}
+		return
+	}
+}
+
 // randomNames has a controller call what it creates by another name each time.
 func randomNames() func(v runner.View, item runner.Item, r *runner.Result) {
 	n := 0
@@ -91,6 +105,9 @@ func TestBugsAreFound(t *testing.T) {
 		{"the committer ignores expectations", "expectations hold", func() sim.Bugs { return sim.Bugs{NoExpectations: true} }},
 		{"the log has no fence", "the chain holds", func() sim.Bugs { return sim.Bugs{NoFence: true} }},
 		{"the log forgets what it acknowledged", "what is acknowledged is stored once", func() sim.Bugs { return sim.Bugs{Forgets: true} }},
+		{"the committer denies what may yet be stored", "what is denied is not stored", func() sim.Bugs { return sim.Bugs{Denies: true} }},
+		{"nodes are not told what is removed", "folds agree", func() sim.Bugs { return sim.Bugs{FeedKeeps: true} }},
+		{"the scheduler binds again", "nothing is bound twice", func() sim.Bugs { return sim.Bugs{Deciders: spoil("scheduler", again)} }},
 		{"a node reports an end twice", "an end is told once", func() sim.Bugs { return sim.Bugs{ExitTwice: true} }},
 		{"the scheduler ignores capacity", "no node is over capacity", func() sim.Bugs { return sim.Bugs{Deciders: spoil("scheduler", crowded)} }},
 		{"pods get random names", "deciders are pure", func() sim.Bugs { return sim.Bugs{Deciders: spoil("controller:replicaset", randomNames())} }},
@@ -132,4 +149,31 @@ func TestBugsAreFound(t *testing.T) {
 			t.Fatalf("none of %d seeds finds it", within)
 		})
 	}
+}
+
+// TestShrink: what is left of a plan that fails breaks the same rule, and has nothing in it
+// that need not be there.
+func TestShrink(t *testing.T) {
+	t.Parallel()
+	play := func(p sim.Plan) sim.Outcome { return run(t, p, sim.Bugs{ExitTwice: true}) }
+	for seed := uint64(1); seed < 400; seed++ {
+		p := sim.NewPlan(seed, 2)
+		o := play(p)
+		if o.Failure == nil || len(p.Steps) < 6 {
+			continue
+		}
+		small, less := sim.Shrink(p, o, shrinks, play)
+		if less.Failure == nil || less.Failure.Rule != o.Failure.Rule {
+			t.Fatalf("seed %d broke %q, and what is left of it %v", seed, o.Failure.Rule, less.Failure)
+		}
+		if again := play(small); again.Hash != less.Hash {
+			t.Errorf("seed %d: what is left does otherwise when it is played again", seed)
+		}
+		// A Deployment and the end of a container are all that it takes.
+		if len(small.Steps) > 2 || small.Noise != (sim.Noise{}) || small.Servers > 1 || small.Nodes > 1 || small.End >= p.End {
+			t.Errorf("of seed %d is left:\n%s", seed, small)
+		}
+		return
+	}
+	t.Fatal("no seed fails")
 }

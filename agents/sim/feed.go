@@ -52,6 +52,7 @@ func (s *server) feed(changes []projections.Change) {
 			case concernsNode(n.name, c.After):
 				m.puts = append(m.puts, c.After)
 				m.removes = remove(m.removes, c.After.Ref)
+			case s.w.bugs.FeedKeeps:
 			case concernsNode(n.name, c.Before):
 				m.removes = append(remove(m.removes, c.Before.Ref), c.Before.Ref)
 			}

@@ -14,6 +14,9 @@ type log struct {
 	host
 	stored events.Log
 	last   uint64
+	// claimed is where it ends with what is under way, which is stored at settled at the latest.
+	claimed uint64
+	settled time.Duration
 }
 
 func newLog(w *world, stored events.Log) *log {
@@ -50,10 +53,11 @@ func (r reader) Append(ctx context.Context, after uint64, batch []events.Event) 
 	if r.from.cut <= w.now && !w.chance(w.noise.Lost) {
 		// On its way, the batch outlives whoever sent it.
 		r.host.after(delay, func() {
-			last, err := r.put(ctx, after, batch)
-			if !w.chance(w.noise.Lost) && r.from.cut <= w.now {
-				r.from.after(w.between(0, 200*time.Microsecond), func() { a = &answer{last, err}; done.ring() })
-			}
+			r.claim(ctx, after, batch, func(last uint64, err error) {
+				if !w.chance(w.noise.Lost) && r.from.cut <= w.now {
+					r.from.after(w.between(0, 200*time.Microsecond), func() { a = &answer{last, err}; done.ring() })
+				}
+			})
 		})
 	}
 	r.from.after(patience, done.ring)
@@ -62,6 +66,25 @@ func (r reader) Append(ctx context.Context, after uint64, batch []events.Event) 
 		return 0, fmt.Errorf("the log did not answer: %w", events.ErrUncertain)
 	}
 	return a.last, a.err
+}
+
+// claim stores a batch; one with replicas does so once they have it.
+func (l *log) claim(ctx context.Context, after uint64, batch []events.Event, answer func(uint64, error)) {
+	if !l.w.plan.Replicas || l.w.bugs.NoFence {
+		answer(l.put(ctx, after, batch))
+		return
+	}
+	if l.claimed = max(l.claimed, l.last); after != l.claimed {
+		answer(0, fmt.Errorf("it ends at %d with what is under way, and not at %d: %w", l.claimed, after, events.ErrStale))
+		return
+	}
+	l.claimed += uint64(len(batch))
+	delay := l.w.between(100*time.Microsecond, time.Millisecond)
+	if l.w.chance(l.w.noise.Slow) {
+		delay = l.w.between(time.Millisecond, 30*time.Second)
+	}
+	l.settled = max(l.settled, l.w.now+delay)
+	l.host.after(l.settled-l.w.now, func() { answer(l.put(ctx, after, batch)) })
 }
 
 // put stores a batch, if the log still ends where the writer thinks, and has

@@ -16,6 +16,12 @@ type Plan struct {
 	// Group is how many events the committer appends at once at most; 0 for as many as in
 	// production, which a run of this size never fills.
 	Group int
+	// Singly says that the committer appends decision by decision where few wait, as on the
+	// log of volatile objects, and not the group at once.
+	Singly bool
+	// Replicas says that the log says no to what does not follow on all that it has under
+	// way, and stores that a while later, as one with replicas does.
+	Replicas bool
 	// Steps are what users do and what fails, in the order of their times. All
 	// faults end at the latest at End, and the noise with them.
 	Steps []Step
@@ -82,8 +88,8 @@ func (s Step) String() string {
 // String is the plan, a line a step.
 func (p Plan) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "seed %d: servers %d, nodes %d, groups %d, per mille: lost %d, slow %d, refused %d, fails %d; quiet from %s\n",
-		p.Seed, p.Servers, p.Nodes, p.Group, p.Noise.Lost, p.Noise.Slow, p.Noise.Refused, p.Noise.Fails, p.End)
+	fmt.Fprintf(&b, "seed %d: servers %d, nodes %d, groups %d, singly %t, replicas %t, per mille: lost %d, slow %d, refused %d, fails %d; quiet from %s\n",
+		p.Seed, p.Servers, p.Nodes, p.Group, p.Singly, p.Replicas, p.Noise.Lost, p.Noise.Slow, p.Noise.Refused, p.Noise.Fails, p.End)
 	for _, s := range p.Steps {
 		fmt.Fprintf(&b, "  %s\n", s)
 	}
@@ -119,6 +125,7 @@ func NewPlan(seed uint64, size int) Plan {
 	}
 	slices.SortStableFunc(p.Steps, func(a, b Step) int { return int(a.At - b.At) })
 	p.Group = []int{0, 4, 12}[r.IntN(3)]
+	p.Singly, p.Replicas = r.IntN(4) == 0, r.IntN(3) == 0
 	return p
 }
 

@@ -2,10 +2,14 @@ package sim
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/reprise-run/reprise/events"
 )
@@ -26,7 +30,8 @@ type question struct {
 	by       *process
 	heard    *answer
 	done     bell
-	certain  bool // it was answered by yes or no
+	certain  bool     // it was answered by yes or no
+	owners   []string // of the pods that it creates, by uid
 }
 
 type answer struct {
@@ -42,11 +47,14 @@ func (q *question) hear(r events.Receipt, err error) {
 	}
 }
 
-// open notes a proposal of the process that runs.
+// open notes a proposal of the process that runs, and marks what it leads to.
 func (w *world) open(p events.Proposal) *question {
 	w.proposals++
-	w.referee.open++
-	q := &question{id: w.proposals, proposal: p, by: w.inside}
+	p.Audit = mark(w.proposals)
+	q := &question{id: w.proposals, proposal: p, by: w.inside, owners: owners(p)}
+	for _, o := range q.owners {
+		w.referee.open[o]++
+	}
 	q.by.asked = append(q.by.asked, q)
 	return q
 }
@@ -55,10 +63,29 @@ func (w *world) open(p events.Proposal) *question {
 // ended in the middle.
 func (w *world) close(q *question) {
 	q.by.asked = slices.DeleteFunc(q.by.asked, func(o *question) bool { return o == q })
-	w.referee.open--
-	if !q.certain {
-		w.referee.doubts++
+	for _, o := range q.owners {
+		w.referee.open[o]--
+		if !q.certain {
+			w.referee.doubts[o]++
+		}
 	}
+}
+
+// mark is what the events of a proposal bear.
+func mark(id uint64) string { return strconv.FormatUint(id, 10) }
+
+// owners are those of the pods that a proposal creates, once for each.
+func owners(p events.Proposal) (uids []string) {
+	for i := range p.Changes {
+		if p.Changes[i].Type != "pod.created" {
+			continue
+		}
+		var list []metav1.OwnerReference
+		if json.Unmarshal(events.Lookup(p.Changes[i].Data, "metadata", "ownerReferences"), &list) == nil && len(list) > 0 {
+			uids = append(uids, string(list[0].UID))
+		}
+	}
+	return uids
 }
 
 // Propose implements events.Proposer.
@@ -77,6 +104,7 @@ func (x proposer) Offer(ctx context.Context, p events.Proposal) (func() (events.
 	}
 	w := x.w
 	q := w.open(p)
+	p = q.proposal
 	if x.near != nil && x.near.term != nil {
 		w.sleep(w.between(5*time.Microsecond, 50*time.Microsecond))
 		x.near.offer(p, q.hear)
@@ -92,6 +120,7 @@ func (x proposer) Offer(ctx context.Context, p events.Proposal) (func() (events.
 		w.sleep(w.between(time.Millisecond, 20*time.Millisecond))
 		q.certain = true
 		w.close(q)
+		w.referee.denied(q.id)
 		return nil, fmt.Errorf("nobody listens: %w", events.ErrUnavailable)
 	}
 	x.from.send(&to.host, func() {
@@ -112,8 +141,12 @@ func (x proposer) await(q *question) (events.Receipt, error) {
 	if q.heard == nil {
 		return events.Receipt{}, fmt.Errorf("the committer did not answer: %w", events.ErrUncertain)
 	}
-	if q.heard.err == nil {
+	switch {
+	case q.heard.err == nil:
 		w.referee.acknowledged(q.id, q.proposal, q.heard.receipt)
+	case q.certain:
+		w.referee.denied(q.id)
+		w.referee.conflict(q.id, conflictOf(q.heard.err))
 	}
 	return q.heard.receipt, q.heard.err
 }

@@ -24,6 +24,8 @@ type referee struct {
 	events []events.Event
 	chain  [32]byte
 	state  *projections.State
+	marks  map[string]uint64 // the first event of each proposal, by its mark
+	no     map[string]bool   // the proposals of which nothing is stored, by what was told
 	claims map[uint64]uint64 // the proposal that was told that an event is its
 	bound  map[string]string // the node that each pod was bound to, by uid
 	exits  map[string]uint64 // the event that told of the end of an attempt
@@ -31,9 +33,9 @@ type referee struct {
 	cpu    map[string]int64  // and by each pod, by uid
 	// asked is what ReplicaSets asked for since which event, by uid.
 	asked map[string][]asked
-	// open counts the proposals that wait for an answer, doubts those of which
-	// whoever decides next does not know whether they are stored.
-	open, doubts int
+	// open counts the creations of pods that wait for an answer, doubts those of which
+	// whoever decides next does not know whether they are stored, by the owner's uid.
+	open, doubts map[string]int
 }
 
 // asked is how many replicas were asked for from an event on.
@@ -43,7 +45,11 @@ type asked struct {
 }
 
 func newReferee(w *world) *referee {
-	return &referee{w: w, asked: map[string][]asked{}, cpu: map[string]int64{}, state: projections.NewState(), claims: map[uint64]uint64{}, bound: map[string]string{}, exits: map[string]uint64{}, taken: map[string]int64{}}
+	return &referee{
+		w: w, asked: map[string][]asked{}, cpu: map[string]int64{}, state: projections.NewState(),
+		marks: map[string]uint64{}, no: map[string]bool{}, claims: map[uint64]uint64{}, open: map[string]int{}, doubts: map[string]int{},
+		bound: map[string]string{}, exits: map[string]uint64{}, taken: map[string]int64{},
+	}
 }
 
 // stored checks what the log has just stored, as who reads it elsewhere would: it takes
@@ -84,6 +90,12 @@ func (r *referee) envelope(e *events.Event) {
 	}
 	if err := e.Check(); err != nil {
 		r.w.fail("owners only", "%v", err)
+	}
+	if _, there := r.marks[e.Audit]; !there {
+		r.marks[e.Audit] = e.Sequence
+	}
+	if r.no[e.Audit] {
+		r.denial(e.Audit, e.Sequence)
 	}
 	if e.Time.After(r.w.time()) {
 		r.w.fail("no event is of the future", "%s", e.Headline())
@@ -162,7 +174,7 @@ func (r *referee) surplus(c projections.Change) {
 			most = a.replicas
 		}
 	}
-	if active > int(most)+r.doubts {
+	if active > int(most)+r.doubts[string(owner.UID)] {
 		r.w.fail("no more pods than asked for", "%s is number %d of %d", c.Event.Headline(), active, most)
 	}
 }
@@ -236,6 +248,29 @@ func (r *referee) acknowledged(id uint64, p events.Proposal, receipt events.Rece
 			r.w.fail("expectations hold", "%s of %s, event %d, expected %s at %d, and it was at %d", p.Changes[0].Type, p.Changes[0].Object, receipt.First, x.Object, x.Sequence, is)
 		}
 	}
+}
+
+// denied checks that of what a writer was told is not appended nothing is, nor will be.
+func (r *referee) denied(id uint64) {
+	r.no[mark(id)] = true
+	if sequence := r.marks[mark(id)]; sequence != 0 {
+		r.denial(mark(id), sequence)
+	}
+}
+
+// conflict checks that an event which a writer was told to have come before him is there, for
+// he may wait until he sees it.
+func (r *referee) conflict(id uint64, c *events.ConflictError) {
+	if c == nil || c.Actual == 0 {
+		return
+	}
+	if c.Actual > uint64(len(r.events)) || r.events[c.Actual-1].Object != c.Object {
+		r.w.fail("conflicts are with what is stored", "proposal %d was told that %s is at %d", id, c.Object, c.Actual)
+	}
+}
+
+func (r *referee) denial(mark string, sequence uint64) {
+	r.w.fail("what is denied is not stored", "proposal %s was said not to be appended, and event %d is its", mark, sequence)
 }
 
 // lastOf is the last event about an object before a sequence, 0 if it was not there

@@ -26,6 +26,10 @@ type Bugs struct {
 	NoFence bool
 	// Forgets has the log acknowledge what it then does not store, now and then.
 	Forgets bool
+	// Denies has the committer say that it has not appended what may yet be stored.
+	Denies bool
+	// FeedKeeps has servers not tell nodes what is removed.
+	FeedKeeps bool
 	// ExitTwice has nodes report an end of a container again.
 	ExitTwice bool
 	// Deciders puts others in the place of those that decide.

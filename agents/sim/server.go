@@ -49,6 +49,7 @@ type waiting struct {
 
 // offer is a proposal in the committer's queue.
 type offer struct {
+	to      *committer.Stepper
 	pending *committer.Pending
 	answer  func(events.Receipt, error)
 }
@@ -249,9 +250,11 @@ func (s *server) commit() {
 	term := s.terms
 	s.run(0, func() {
 		ctx := context.Background()
-		c := committer.New(reader{s.w.log, s}, s, committer.Options{
-			Shape: projections.CheckShape, Now: s.w.time, Timing: waits{s.w}, Group: s.w.plan.Group,
-		})
+		o := committer.Options{Shape: projections.CheckShape, Now: s.w.time, Timing: waits{s.w}, Group: s.w.plan.Group}
+		if !s.w.plan.Singly {
+			o.Singly = -1
+		}
+		c := committer.New(reader{s.w.log, s}, s, o)
 		t, err := c.Begin(ctx)
 		s.beginning = false
 		if err != nil || s.terms != term {
@@ -265,7 +268,7 @@ func (s *server) commit() {
 				continue
 			}
 			err := t.Turn(ctx)
-			s.answer(err != nil || s.terms != term)
+			s.answer(t, err != nil || s.terms != term)
 			if err != nil {
 				break
 			}
@@ -273,17 +276,24 @@ func (s *server) commit() {
 		if s.terms == term {
 			s.term = nil // and stands for election again
 		}
-		s.answer(true)
+		s.answer(t, true)
 	})
 }
 
-// answer passes on what the committer has answered; over says that it will answer
-// no more.
-func (s *server) answer(over bool) {
+// answer passes on what the committer of a term has answered; over says that it will answer
+// no more. The one of the term before may still be at its last append.
+func (s *server) answer(of *committer.Stepper, over bool) {
 	still := s.offered[:0]
 	var done []func()
 	for _, o := range s.offered {
+		if o.to != of {
+			still = append(still, o)
+			continue
+		}
 		receipt, err, answered := o.pending.Answer()
+		if s.w.bugs.Denies && errors.Is(err, events.ErrUncertain) {
+			err = events.ErrUnavailable
+		}
 		switch {
 		case answered:
 			done = append(done, func() { o.answer(receipt, err) })
@@ -313,7 +323,7 @@ func (s *server) offer(p events.Proposal, answer func(events.Receipt, error)) {
 		answer(events.Receipt{}, events.ErrUnavailable)
 		return
 	}
-	s.offered = append(s.offered, offer{pending, answer})
+	s.offered = append(s.offered, offer{s.term, pending, answer})
 	if s.knock != nil {
 		s.knock.ring()
 	}
@@ -343,7 +353,9 @@ func (s *server) dismiss() {
 		x.cancel()
 	}
 	s.steppers = nil
-	s.w.referee.doubts += s.w.referee.open
+	for owner, n := range s.w.referee.open {
+		s.w.referee.doubts[owner] += n
+	}
 }
 
 // step has a decider's loop step, now and when it asks to.

@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"strings"
+	"time"
 )
 
 // Shrink makes a failing plan smaller for as long as it breaks the same rule, in
@@ -58,6 +59,8 @@ var simpler = []func(*Plan) bool{
 	func(p *Plan) bool { had := p.Noise.Slow > 0; p.Noise.Slow = 0; return had },
 	func(p *Plan) bool { had := p.Noise.Refused > 0; p.Noise.Refused = 0; return had },
 	func(p *Plan) bool { had := p.Noise.Fails > 0; p.Noise.Fails = 0; return had },
+	func(p *Plan) bool { had := p.Replicas; p.Replicas = false; return had },
+	func(p *Plan) bool { had := p.over() < p.End; p.End = p.over(); return had },
 	func(p *Plan) bool { p.Servers--; return p.fits() },
 	func(p *Plan) bool { p.Nodes--; return p.fits() },
 	func(p *Plan) bool {
@@ -70,6 +73,15 @@ var simpler = []func(*Plan) bool{
 		}
 		return had
 	},
+}
+
+// over is when all steps are, but not before anything could have happened.
+func (p *Plan) over() time.Duration {
+	end := time.Second
+	for _, s := range p.Steps {
+		end = max(end, s.At+s.For)
+	}
+	return end
 }
 
 // fits says whether there are the servers and nodes that the steps speak of.

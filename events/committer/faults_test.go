@@ -230,3 +230,33 @@ func TestStoppingAnswersEverybody(t *testing.T) {
 		t.Errorf("%d were told that their event is stored, and %d events are", stored, n)
 	}
 }
+
+// TestTurnedDownByWhatIsNotStored: who is turned down because of another of the same group is
+// told so only if that one is stored.
+func TestTurnedDownByWhatIsNotStored(t *testing.T) {
+	r := newRig(t, Options{Singly: -1})
+	s, err := r.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	both := func() (first, second error) {
+		a, b := s.Offer(create("a")), s.Offer(create("a"))
+		if err := s.Turn(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		_, first, one := a.Answer()
+		_, second, two := b.Answer()
+		if !one || !two {
+			t.Fatal("not both are answered")
+		}
+		return first, second
+	}
+	var conflict *events.ConflictError
+	r.log.Plan(logtest.Refused)
+	if first, second := both(); !errors.Is(first, events.ErrUnavailable) || !errors.Is(second, events.ErrUnavailable) || errors.As(second, &conflict) {
+		t.Errorf("the log refuses, and they are told %v and %v", first, second)
+	}
+	if first, second := both(); first != nil || !errors.As(second, &conflict) || conflict.Actual != 1 {
+		t.Errorf("they are told %v and %v", first, second)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/reprise-run/reprise/events"
@@ -122,6 +123,13 @@ func (b *bench) try(p *events.Proposal) error {
 		b.add(e.Object, after)
 	}
 	return nil
+}
+
+// concerns says whether the group has something about an object of a proposal.
+func (b *bench) concerns(p *events.Proposal) bool {
+	there := func(object events.Ref) bool { _, is := b.writes[object]; return is }
+	return slices.ContainsFunc(p.Expect, func(x events.Expectation) bool { return there(x.Object) }) ||
+		slices.ContainsFunc(p.Changes, func(c events.Change) bool { return there(c.Object) })
 }
 
 // add notes how an object stands after the next event.

@@ -27,6 +27,14 @@ type writer struct {
 type group struct {
 	bench
 	accepted []accepted
+	late     []late
+}
+
+// late is a request that was turned down because of what the group has: that is true only
+// once the group is stored.
+type late struct {
+	*request
+	err error
 }
 
 // accepted is a request that was judged good, and which of the group's events are
@@ -176,7 +184,11 @@ func (w *writer) gather(from []*line, most int) *group {
 			}
 			from := len(g.events)
 			if err := g.judge(&r.proposal); err != nil {
-				r.reply <- answer{err: err}
+				if g.concerns(&r.proposal) {
+					g.late = append(g.late, late{r, err})
+				} else {
+					r.reply <- answer{err: err}
+				}
 				continue
 			}
 			g.accepted = append(g.accepted, accepted{r, from, len(g.events)})
@@ -220,6 +232,9 @@ func (w *writer) append(ctx context.Context, g *group) error {
 		for _, a := range all[done:] {
 			a.reply <- answer{err: unappended(err)}
 		}
+		for _, l := range g.late {
+			l.reply <- answer{err: fmt.Errorf("%w, for what was to come before it was not: %v", events.ErrUnavailable, err)}
+		}
 		if errors.Is(err, events.ErrUncertain) {
 			return w.catchUp(ctx)
 		}
@@ -227,6 +242,9 @@ func (w *writer) append(ctx context.Context, g *group) error {
 			return err
 		}
 		return nil
+	}
+	for _, l := range g.late {
+		l.reply <- answer{err: l.err}
 	}
 	return nil
 }
@@ -310,7 +328,8 @@ func (w *writer) store(ctx context.Context, batch []events.Event) error {
 		if w.opts.Timing.Sleep(patient, wait); patient.Err() == nil {
 			continue
 		}
-		return fmt.Errorf("%w: %w", events.ErrUncertain, err)
+		// What else err is must not be taken for a word on the earlier tries.
+		return fmt.Errorf("%w: %v", events.ErrUncertain, err)
 	}
 }
 

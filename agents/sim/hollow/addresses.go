@@ -2,8 +2,13 @@ package hollow
 
 import "net/netip"
 
-// MaxNodes is how many nodes have addresses of their own.
-const MaxNodes = 1 << 14
+const (
+	// MaxNodes is how many nodes have addresses of their own.
+	MaxNodes = 1 << 14
+	// MaxPods is how many pods of a node have: the first two of its range are the network's and
+	// the node's.
+	MaxPods = 1<<8 - 2
+)
 
 // Addresses are those of the node of a number: its own, and the range of its pods.
 // Nothing listens there. They are apart from those of real pods and services.

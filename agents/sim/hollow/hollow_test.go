@@ -188,7 +188,7 @@ func TestAddresses(t *testing.T) {
 			}
 			return st.Status.Network.Ip
 		}
-		for i := range 254 {
+		for i := range hollow.MaxPods {
 			box := sandbox(t, r, fmt.Sprint("u", i))
 			ip := address(box)
 			if taken[ip] != "" {
@@ -216,6 +216,8 @@ func TestProfileRefusesNonsense(t *testing.T) {
 		"{exits: {share: -1}}":           "exits.share is a share",
 		"{start: {min: 2s, max: 1s}}":    "start: the longest time, 1s, is shorter",
 		"{pull: {mean: -1s}}":            "pull: no time may be negative",
+		"{exits: {code: 256}}":           "exits.code is the exit status of a process and must be from 0 to 255, not 256",
+		"{exits: {code: -1}}":            "not -1",
 		"{strat: {min: 2s}}":             "unknown field",
 		"{start: {min: soon}}":           "not a profile",
 		"{sandbox: {min: 1s}, pull: 1s}": "not a profile",

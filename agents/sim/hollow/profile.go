@@ -70,6 +70,9 @@ func (p Profile) check() error {
 			wrong = append(wrong, fmt.Errorf("%s is a share and must be between 0 and 1, not %v", name, share))
 		}
 	}
+	if p.Exits.Code < 0 || p.Exits.Code > 255 {
+		wrong = append(wrong, fmt.Errorf("exits.code is the exit status of a process and must be from 0 to 255, not %d", p.Exits.Code))
+	}
 	for name, s := range map[string]Span{"sandbox": p.Sandbox, "pull": p.Pull, "start": p.Start, "stop": p.Stop, "exits.after": p.Exits.After} {
 		switch {
 		case s.Min.Duration < 0 || s.Mean.Duration < 0 || s.Max.Duration < 0:
