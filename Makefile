@@ -56,6 +56,7 @@ e2e: build tools images $(TEST_TOOLS:%=$(STAMPS)/%) $(STAMPS)/javascript $(STAMP
 torture: ROUNDS ?= 200
 torture: build $(STAMPS)/disk ## kill, cut the power and break the disk ROUNDS times (200) under load, by chance from SEED; needs root
 	go run ./cmd/torture -of log -rounds $(ROUNDS) $(if $(SEED),-seed $(SEED))
+	go run ./cmd/torture -of volatile -rounds $(ROUNDS) $(if $(SEED),-seed $(SEED))
 	go run ./cmd/torture -of external -rounds $(ROUNDS) $(if $(SEED),-seed $(SEED))
 	go run ./cmd/torture -of cluster -rounds $(ROUNDS) $(if $(SEED),-seed $(SEED))
 
@@ -65,13 +66,14 @@ bench-start: build tools images $(STAMPS)/kubectl ## measure start, apply to run
 	go test -tags e2e -run '^$$' -bench Idle -benchtime 1x -timeout $(TIMEOUT) ./cmd/reprise/e2e
 
 # What the load benchmarks run, and how often by turns: see go doc ./cmd/load.
-SCENARIOS ?= deploy:2000/200,deploy:20000/1000,rolling:5000/250,failure:2000/200,watchers:200/200
-LARGE ?= deploy:100000/5000
+BOTH := deploy:2000/200,deploy:20000/1000,rolling:5000/250,failure:2000/200,watchers:200/200
+bench: SCENARIOS ?= $(BOTH),deploy:100000/5000
+bench-peer: SCENARIOS ?= $(BOTH)
+bench bench-peer: ROUNDS ?= 1
 
 .PHONY: bench
-bench bench-peer: ROUNDS ?= 1
 bench: dist/bin/reprise dist/bin/bench ## put load on a cluster of hollow nodes and measure what it costs; takes some minutes, and 8 GB
-	dist/bin/bench $(if $(DIR),-dir "$(DIR)") -scenario $(SCENARIOS),$(LARGE) -rounds $(ROUNDS) -o dist/bench.json
+	dist/bin/bench $(if $(DIR),-dir "$(DIR)") -scenario $(SCENARIOS) -rounds $(ROUNDS) -o dist/bench.json
 
 .PHONY: bench-peer
 bench-peer: dist/bin/reprise dist/bin/bench $(PEER_TOOLS:%=$(STAMPS)/%) ## the same by turns with upstream's Kubernetes and etcd; the first time builds them

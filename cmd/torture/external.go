@@ -18,7 +18,7 @@ type externalSubject struct {
 }
 
 func newExternalSubject(home string) *externalSubject {
-	s := &externalSubject{logSubject: newLogSubject(), home: home}
+	s := &externalSubject{logSubject: newLogSubject(false), home: home}
 	s.at = freeAddress()
 	return s
 }

@@ -22,6 +22,8 @@ type client struct {
 	to     events.Proposer
 	ledger *ledger
 	n      int
+	// volatile says that its objects are Leases.
+	volatile bool
 	// mine is what the client made and knows to be there, to be changed.
 	mine []events.Ref
 }
@@ -65,6 +67,9 @@ func (c *client) next() (mark string, changes []events.Change) {
 	if c.random.IntN(3) == 0 {
 		n += c.random.IntN(12)
 	}
+	if c.volatile {
+		return mark, c.leases(mark, n)
+	}
 	for i := range n {
 		ref := events.Ref{Resource: "configmaps", Namespace: "torture", Name: fmt.Sprintf("%s-%d", mark, i)}
 		changes = append(changes, events.Change{
@@ -79,6 +84,21 @@ func (c *client) next() (mark string, changes []events.Change) {
 		})
 	}
 	return mark, changes
+}
+
+// leases are new ones, or one that is there and is put whole.
+func (c *client) leases(mark string, n int) (changes []events.Change) {
+	for i := range n {
+		ref, what := events.Ref{Group: "coordination.k8s.io", Resource: "leases", Namespace: "torture", Name: fmt.Sprintf("%s-%d", mark, i)}, "lease.created"
+		if i == n-1 && len(c.mine) > 0 && c.random.IntN(4) == 0 {
+			ref, what = c.mine[c.random.IntN(len(c.mine))], "lease.renewed"
+		}
+		changes = append(changes, events.Change{
+			Type: what, Object: ref,
+			Data: fmt.Appendf(nil, `{"kind":"Lease","metadata":{"annotations":{"payload":%q},"name":%q,"namespace":"torture","uid":%q}}`, c.payload(), ref.Name, "u-"+ref.Name),
+		})
+	}
+	return changes
 }
 
 // payload does not compress well; now and then it is large.
@@ -111,8 +131,8 @@ type load struct {
 }
 
 // startLoad sets n clients to work.
-func startLoad(ctx context.Context, at, seed, name string, n int, random *rand.Rand, book *ledger) (*load, error) {
-	nc, err := dial(at, seed)
+func startLoad(ctx context.Context, s *logSubject, name string, n int, random *rand.Rand) (*load, error) {
+	nc, err := dial(s.at, s.seed)
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +141,7 @@ func startLoad(ctx context.Context, at, seed, name string, n int, random *rand.R
 	for i := range n {
 		c := &client{
 			name: fmt.Sprintf("%s-%d", name, i), random: rand.New(rand.NewPCG(random.Uint64(), 0)),
-			to: jetstream.NewRelay(nc, "reprise"), ledger: book,
+			to: jetstream.NewRelay(nc, "reprise"), ledger: s.book, volatile: s.volatile,
 		}
 		l.done.Go(func() { c.run(ctx) })
 	}

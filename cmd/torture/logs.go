@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/reprise-run/reprise/events"
 	"github.com/reprise-run/reprise/events/jetstream"
 	"github.com/reprise-run/reprise/events/jetstream/blocks"
@@ -19,6 +21,9 @@ import (
 // propose.
 type logSubject struct {
 	book *ledger
+	// volatile says that it is the log of volatile objects.
+	volatile bool
+
 	at   string // where the server listens
 	seed string // the file of the key for it, "" for none
 
@@ -29,16 +34,26 @@ type logSubject struct {
 // a part of it.
 var journals = []int{4 << 20, 256 << 10, 1 << 20}
 
-func newLogSubject() *logSubject { return &logSubject{book: newLedger()} }
+func newLogSubject(volatile bool) *logSubject {
+	return &logSubject{book: newLedger(), volatile: volatile}
+}
 
 // start implements subject.
 func (s *logSubject) start(dir string) (*process, error) {
 	s.starts++
-	cmd, err := role("serve", dir, fmt.Sprint(journals[s.starts%len(journals)]))
+	cmd, err := role(s.serves(), dir, fmt.Sprint(journals[s.starts%len(journals)]))
 	if err != nil {
 		return nil, err
 	}
 	return startProcess(cmd)
+}
+
+// serves is what its process is told to be.
+func (s *logSubject) serves() string {
+	if s.volatile {
+		return serveVolatile
+	}
+	return serveHistory
 }
 
 // ready implements subject.
@@ -57,7 +72,7 @@ func (s *logSubject) ready(ctx context.Context, p *process, _ string) error {
 
 // load implements subject.
 func (s *logSubject) load(ctx context.Context, name string, clients int, random *rand.Rand) (func(dead bool), error) {
-	l, err := startLoad(ctx, s.at, s.seed, name, clients, random, s.book)
+	l, err := startLoad(ctx, s, name, clients, random)
 	if err != nil {
 		return nil, err
 	}
@@ -90,6 +105,9 @@ func (s *logSubject) compare(ctx context.Context, p *process, dir string) error 
 	if line, err := p.line(ctx); err != nil || !strings.HasPrefix(line, "identical") {
 		return errors.Join(fmt.Errorf("verify: %s", line), err)
 	}
+	if s.volatile {
+		return nil // it is no record, and nobody audits it
+	}
 	stream, err := blocks.OpenBeside(dir, "reprise")
 	if err != nil {
 		return err
@@ -118,7 +136,7 @@ func (s *logSubject) goesOn(ctx context.Context) (newest uint64, err error) {
 	}
 	defer nc.Close()
 	s.checks++
-	c := &client{name: fmt.Sprint("check-", s.checks), random: rand.New(rand.NewPCG(uint64(s.checks), 0)), to: jetstream.NewRelay(nc, "reprise"), ledger: s.book}
+	c := &client{name: fmt.Sprint("check-", s.checks), random: rand.New(rand.NewPCG(uint64(s.checks), 0)), to: jetstream.NewRelay(nc, "reprise"), ledger: s.book, volatile: s.volatile}
 	for {
 		receipt, err := c.propose(ctx)
 		if err == nil {
@@ -136,7 +154,15 @@ func (s *logSubject) counts() tally { return s.book.counts }
 // close implements subject.
 func (s *logSubject) close() error { return nil }
 
-// read reads the history to its end, as another process. What was just acknowledged may
+// open opens the log, be it the history's or the other.
+func open(ctx context.Context, nc *nats.Conn, volatile bool, cfg jetstream.Config) (*jetstream.Log, error) {
+	if volatile {
+		return jetstream.Volatile(ctx, nc, cfg)
+	}
+	return jetstream.History(ctx, nc, cfg)
+}
+
+// read reads the log to its end, as another process. What was just acknowledged may
 // be on its way into the stream (decision 0352), so it waits for the newest of that: if it
 // does not come, the ledger tells.
 func (s *logSubject) read(ctx context.Context, newest uint64) ([]events.Event, error) {
@@ -147,7 +173,7 @@ func (s *logSubject) read(ctx context.Context, newest uint64) ([]events.Event, e
 		return nil, err
 	}
 	defer nc.Close()
-	log, err := jetstream.History(ctx, nc, jetstream.Config{})
+	log, err := open(ctx, nc, s.volatile, jetstream.Config{})
 	if err != nil {
 		return nil, err
 	}

@@ -54,12 +54,13 @@ func (o options) subject(home string) subject {
 	case ofExternal:
 		return newExternalSubject(home)
 	}
-	return newLogSubject()
+	return newLogSubject(o.of == ofVolatile)
 }
 
 // What can be tortured.
 const (
 	ofLog      = "log"
+	ofVolatile = "volatile"
 	ofExternal = "external"
 	ofCluster  = "cluster"
 )
@@ -70,12 +71,18 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.IntVar(&o.rounds, "rounds", 200, "how many faults")
 	flags.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()), "where all chance comes from")
 	flags.IntVar(&o.age, "age", 20, "how many faults a disk lives through before it is replaced by an empty one")
-	flags.StringVar(&o.of, "of", ofLog, "log: a log with its committer and its projection; external: the same, with NATS in a process of its own; cluster: 'reprise server' with hollow nodes")
+	flags.StringVar(&o.of, "of", ofLog, "log: a log with its committer and its projection; volatile: the same with the log of Leases and Kubernetes Events; external: with NATS in a process of its own; cluster: 'reprise server' with hollow nodes")
 	flags.StringVar(&o.binary, "reprise", "dist/bin/reprise", "the program, for a cluster")
 	flags.StringVar(&o.keep, "keep", "", "a directory to make, for a copy of the data of a round that fails")
 	flags.StringVar(&o.only, "trouble", "", "what goes wrong with the disk in each round: "+strings.Join(troubles, ", ")+"; by chance if empty")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("what is %q for? all is said by flags", flags.Arg(0))
+	}
+	if o.rounds < 1 || o.age < 1 {
+		return fmt.Errorf("%d rounds, %d on each disk: say at least one", o.rounds, o.age)
 	}
 	if o.only != "" && !slices.Contains(troubles, o.only) {
 		return fmt.Errorf("-trouble %s: say one of %s", o.only, strings.Join(troubles, ", "))
@@ -83,7 +90,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if slow := troubles[slowDisk]; o.of == ofExternal && o.only != "" && o.only != slow {
 		return fmt.Errorf("-trouble %s: the disk of an external NATS does not fail; it can be %s", o.only, slow)
 	}
-	if all := []string{ofLog, ofExternal, ofCluster}; !slices.Contains(all, o.of) {
+	if all := []string{ofLog, ofVolatile, ofExternal, ofCluster}; !slices.Contains(all, o.of) {
 		return fmt.Errorf("-of %s: say one of %s", o.of, strings.Join(all, ", "))
 	}
 	if missing := disk.Missing(); missing != "" {
@@ -106,6 +113,9 @@ func torture(ctx context.Context, o options, out io.Writer) (err error) {
 		counts, err := o.life(ctx, home, done, n, out)
 		for i, n := range counts {
 			total[i] += n
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("interrupted after %d rounds or more, with %v", done, total)
 		}
 		if err != nil {
 			return err

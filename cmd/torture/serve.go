@@ -30,8 +30,13 @@ import (
 )
 
 // The processes that are tortured are this program too, told by its environment what
-// to be: "serve DIR", "nats DIR ADDRESS" or "commit DIR ADDRESS".
-const roleVariable = "REPRISE_TORTURE_ROLE"
+// to be: "serve DIR JOURNAL", "serve-volatile DIR JOURNAL", "nats DIR ADDRESS" or "commit DIR ADDRESS".
+const (
+	roleVariable = "REPRISE_TORTURE_ROLE"
+
+	serveHistory  = "serve"
+	serveVolatile = "serve-volatile"
+)
 
 // role returns a command that runs this program as one of its processes.
 func role(words ...string) (*exec.Cmd, error) {
@@ -48,12 +53,12 @@ func role(words ...string) (*exec.Cmd, error) {
 func play(ctx context.Context, words []string, in io.Reader, out io.Writer) error {
 	say := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	switch {
-	case len(words) == 3 && words[0] == "serve":
+	case len(words) == 3 && (words[0] == serveHistory || words[0] == serveVolatile):
 		journal, err := strconv.ParseInt(words[2], 10, 64)
 		if err != nil {
 			return err
 		}
-		return serve(ctx, words[1], journal, say, in, out)
+		return serve(ctx, words[1], journal, words[0] == serveVolatile, say, in, out)
 	case len(words) == 3 && words[0] == "nats":
 		return serveNATS(words[1], words[2], in, out)
 	case len(words) == 3 && words[0] == "commit":
@@ -63,8 +68,8 @@ func play(ctx context.Context, words []string, in io.Reader, out io.Writer) erro
 }
 
 // serve is a log with its committer and its projection, put together as `reprise
-// server` does, and nothing else.
-func serve(ctx context.Context, dir string, journal int64, say *slog.Logger, in io.Reader, out io.Writer) error {
+// server` does with its history or with the volatile log, and nothing else.
+func serve(ctx context.Context, dir string, journal int64, volatile bool, say *slog.Logger, in io.Reader, out io.Writer) error {
 	server, err := jetstream.StartServer(jetstream.ServerOptions{Dir: filepath.Join(dir, "log"), Listen: "127.0.0.1:0", Logger: say, Journal: journal})
 	if err != nil {
 		return err
@@ -79,16 +84,22 @@ func serve(ctx context.Context, dir string, journal int64, say *slog.Logger, in 
 		return err
 	}
 	defer nc.Close()
-	history, err := jetstream.History(ctx, nc, jetstream.Config{AckTimeout: patient})
+	log, err := open(ctx, nc, volatile, jetstream.Config{AckTimeout: patient})
 	if err != nil {
 		return err
 	}
 	c := cell{
-		nc: nc, history: history, log: blocks.ReadAhead(history, filepath.Join(dir, "log"), ""), dir: dir, say: say, singly: -1,
+		nc: nc, stream: log, log: log, dir: dir, say: say, options: committer.Options{Volatile: true, Shape: projections.CheckShape, Gather: 50 * time.Millisecond, Group: events.MaxBatch},
 		ready: fmt.Sprint("ready ", server.Addr(), " ", seed), failed: server.Failed(), why: server.Err,
+	}
+	if !volatile {
+		c.log, c.options = blocks.ReadAhead(log, filepath.Join(dir, "log"), ""), ofHistory
 	}
 	return c.run(ctx, in, out)
 }
+
+// ofHistory are the options of the committer of a history.
+var ofHistory = committer.Options{Shape: projections.CheckShape, Singly: -1}
 
 // serveNATS is NATS as people run it, but for the syncs.
 func serveNATS(dir, address string, in io.Reader, out io.Writer) error {
@@ -124,18 +135,18 @@ func commit(ctx context.Context, dir, address string, say *slog.Logger, in io.Re
 	if err != nil {
 		return err
 	}
-	c := cell{nc: nc, history: history, log: history, dir: dir, say: say, ready: "ready", why: func() error { return nil }}
+	c := cell{nc: nc, stream: history, log: history, dir: dir, say: say, options: ofHistory, ready: "ready", why: func() error { return nil }}
 	return c.run(ctx, in, out)
 }
 
 // cell is what goes with a log.
 type cell struct {
 	nc      *nats.Conn
-	history *jetstream.Log
-	log     events.Log // history, as it is followed
+	stream  *jetstream.Log
+	log     events.Log // stream, as it is followed
 	dir     string
 	say     *slog.Logger
-	singly  int             // see committer.Options
+	options committer.Options
 	ready   string          // what to say when all is
 	failed  <-chan struct{} // closed when the log's disk has failed
 	why     func() error
@@ -144,18 +155,13 @@ type cell struct {
 // run says that it is ready when it takes proposals, answers the line "verify" with
 // what came of comparing the projection with a rebuild, and ends with its input.
 func (c *cell) run(ctx context.Context, in io.Reader, out io.Writer) error {
-	store, err := pebble.Open(filepath.Join(c.dir, "projection"), pebble.Options{Log: c.say, MemTable: 1 << 20})
-	if err != nil {
-		return err
-	}
-	defer store.Close()
 	log := near.New(c.log, near.Options{})
-	folded, err := live.Start(ctx, log, live.Options{Store: store, Log: c.say})
+	folded, verify, done, err := c.fold(ctx, log)
 	if err != nil {
 		return err
 	}
-	defer folded.Close()
-	writer := committer.New(log, folded, committer.Options{Shape: projections.CheckShape, Singly: c.singly})
+	defer done()
+	writer := committer.New(log, folded, c.options)
 	lease, err := jetstream.NewLease(c.nc, jetstream.Config{}, "committer", "torture")
 	if err != nil {
 		return err
@@ -180,7 +186,7 @@ func (c *cell) run(ctx context.Context, in io.Reader, out io.Writer) error {
 			return ctx.Err()
 		}
 		for lines := bufio.NewScanner(in); lines.Scan(); {
-			fmt.Fprintln(out, verified(ctx, store, c.history, folded))
+			fmt.Fprintln(out, verify(ctx))
 		}
 		return errEnded
 	})
@@ -211,6 +217,46 @@ func (c *cell) lead(ctx context.Context, lease events.Lease, writer *committer.C
 const patient = 300 * time.Millisecond
 
 var errEnded = errors.New("the input has ended")
+
+// fold starts the projections that a server has of the log, and returns the one in memory,
+// what says whether they are as a rebuild makes them, and what closes them.
+func (c *cell) fold(ctx context.Context, log events.Log) (folded *live.Live, verify func(context.Context) string, done func(), err error) {
+	if c.options.Volatile {
+		folded, err = live.Start(ctx, log, live.Options{Volatile: true, Log: c.say})
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		return folded, func(ctx context.Context) string { return foldedAnew(ctx, c.stream, folded) }, func() { _ = folded.Close() }, nil
+	}
+	store, err := pebble.Open(filepath.Join(c.dir, "projection"), pebble.Options{Log: c.say, MemTable: 1 << 20})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	folded, err = live.Start(ctx, log, live.Options{Store: store, Log: c.say})
+	if err != nil {
+		return nil, nil, nil, errors.Join(err, store.Close())
+	}
+	verify = func(ctx context.Context) string { return verified(ctx, store, c.stream, folded) }
+	// What the store fails with is told by what is found in it.
+	return folded, verify, func() { _, _ = folded.Close(), store.Close() }, nil
+}
+
+// foldedAnew is verified for the volatile log, of which nothing is on disk but itself.
+func foldedAnew(ctx context.Context, log events.Log, folded *live.Live) string {
+	anew, err := live.Start(ctx, log, live.Options{Volatile: true})
+	if err != nil {
+		return fmt.Sprintf("failed: %v", err)
+	}
+	defer anew.Close()
+	ours := folded.View()
+	if err := anew.Wait(ctx, ours.Sequence()); err != nil {
+		return fmt.Sprintf("failed: %v", err)
+	}
+	if is := anew.View(); is.Sequence() != ours.Sequence() || projections.Hash(is) != projections.Hash(ours) {
+		return fmt.Sprintf("failed: at %d it is not what a rebuild makes of all up to %d", ours.Sequence(), is.Sequence())
+	}
+	return fmt.Sprintf("identical at %d", ours.Sequence())
+}
 
 // verified is one line that says whether all is as a rebuild makes it.
 func verified(ctx context.Context, store *pebble.Store, log pebble.Followed, folded *live.Live) string {

@@ -44,6 +44,7 @@ func TestTorture(t *testing.T) {
 	}
 	for _, o := range []options{
 		{of: ofLog, rounds: 6, seed: 4, age: 6},
+		{of: ofVolatile, rounds: 4, seed: 3, age: 4},
 		{of: ofExternal, rounds: 3, seed: 1, age: 3},
 		{of: ofCluster, rounds: 3, seed: 2, age: 3, binary: "../../dist/bin/reprise"},
 	} {
@@ -68,7 +69,7 @@ func TestFailedFlush(t *testing.T) {
 
 func failedFlush(t *testing.T, before int) {
 	random := rand.New(rand.NewPCG(uint64(before), 0))
-	is := newLogSubject()
+	is := newLogSubject(false)
 	r, err := newRack(t.Context(), t.TempDir(), is, random)
 	if err != nil {
 		t.Fatal(err)

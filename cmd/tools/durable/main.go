@@ -63,14 +63,16 @@ func run(ctx context.Context, under string, turns int, length time.Duration) err
 	fmt.Fprintln(out, "writers\t\twrites/s\tp50\tp99\tCPU a write\t")
 	for _, writers := range []int{1, 256} {
 		sides := map[string][]outcome{}
+		order := []string{"reprise", "etcd"}
 		for range turns {
-			for _, name := range []string{"reprise", "etcd"} {
+			for _, name := range order {
 				o, err := turn(ctx, name, under, writers, length)
 				if err != nil {
 					return fmt.Errorf("%s, %d writers: %w", name, writers, err)
 				}
 				sides[name] = append(sides[name], o)
 			}
+			slices.Reverse(order) // neither is always the one that comes first
 		}
 		ours, theirs := median(sides["reprise"]), median(sides["etcd"])
 		for _, s := range []struct {
