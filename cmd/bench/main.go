@@ -21,7 +21,6 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -47,49 +46,27 @@ func main() {
 	}
 }
 
-// bench is what to do.
-type bench struct {
-	scenarios, sides []string
-	rounds           int
-	dist, dir        string
-	arguments        []string // of our server
-	environment      []string // of upstream's programs
-	profile          string
-	profiled         time.Duration
-	load.Options
-}
-
-// sides start a cluster each; their programs are below dist.
+// sides start a cluster each of what is below dist, and how that is built.
 var sides = map[string]struct {
 	start func(context.Context, clusters.Options) (*clusters.Cluster, error)
 	bin   string
+	files []string
+	build string
 }{
-	"reprise":  {clusters.Reprise, "bin"},
-	"upstream": {clusters.Upstream, "peer"},
+	"reprise": {clusters.Reprise, "bin", []string{"reprise"}, "run `make build`"},
+	"upstream": {clusters.Upstream, "peer", []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok", "stages.yaml"},
+		"`make bench-peer` builds it"},
 }
 
 func run(ctx context.Context, args []string) error {
-	var b bench
-	f := flag.NewFlagSet("bench", flag.ContinueOnError)
-	scenarios := f.String("scenario", "deploy", "deploy, rolling, failure or watchers, each also as KIND:PODS/NODES, separated by commas")
-	of := f.String("sides", "reprise", "reprise, upstream, or both, separated by a comma")
-	arguments := f.String("server", "", "arguments for `reprise server`, separated by spaces")
-	environment := f.String("upstream-env", "", "variables for the environment of upstream's programs, as in GOGC=200, separated by spaces")
-	output := f.String("o", "", "a file to write the results to, as JSON")
-	f.StringVar(&b.profile, "profile", "", "a file to write a CPU profile of the server of Reprise to, in the scenarios deploy and watchers; that of the nodes goes beside it, as FILE.nodes")
-	f.DurationVar(&b.profiled, "profiled", 20*time.Second, "for how long to profile: from the first request on, and the pods stay as long")
-	f.IntVar(&b.rounds, "rounds", 1, "how often each side has its turn")
-	f.StringVar(&b.dist, "dist", "dist", "where the programs are: below bin, and below peer")
-	f.StringVar(&b.dir, "dir", os.TempDir(), "where clusters keep what they keep meanwhile; the kind of disk counts")
-	f.DurationVar(&b.Within, "within", 15*time.Minute, "how long pods may take to become ready, and to go")
-	f.DurationVar(&b.Idle, "idle", 0, "how long each cluster does nothing before the load")
-	f.Float64Var(&b.Probes, "probes", 20, "calls for single objects a second of load")
-	if err := f.Parse(args); err != nil {
-		return err
+	b, err := parse(args, os.Stdout)
+	if errors.Is(err, flag.ErrHelp) {
+		return nil
 	}
-	b.scenarios, b.sides = strings.Split(*scenarios, ","), strings.Split(*of, ",")
-	b.arguments, b.environment = strings.Fields(*arguments), strings.Fields(*environment)
-	if err := onDisk(b.dir); err != nil {
+	if err == nil {
+		err = b.prepare()
+	}
+	if err != nil {
 		return err
 	}
 	b.Leave = true
@@ -100,20 +77,26 @@ func run(ctx context.Context, args []string) error {
 	if len(b.sides) == 2 {
 		err = errors.Join(err, load.Compare(os.Stdout, results, b.sides[0], b.sides[1]))
 	}
-	if *output != "" {
+	if b.output != "" {
 		text, encoding := json.MarshalIndent(results, "", "  ")
-		err = errors.Join(err, encoding, os.WriteFile(*output, append(text, '\n'), 0o600))
+		err = errors.Join(err, encoding, os.WriteFile(b.output, append(text, '\n'), 0o600))
 	}
-	return err
+	return errors.Join(err, load.Unreached(ours(results)))
+}
+
+// ours are the results of Reprise: the other side is taken as far as it goes.
+func ours(results []*load.Result) (out []*load.Result) {
+	for _, r := range results {
+		if r.Side == "reprise" {
+			out = append(out, r)
+		}
+	}
+	return out
 }
 
 // all gives each side its turns, scenario by scenario.
 func (b *bench) all(ctx context.Context) (results []*load.Result, err error) {
-	for _, text := range b.scenarios {
-		s, err := load.ParseScenario(text)
-		if err != nil {
-			return results, err
-		}
+	for _, s := range b.scenarios {
 		for round := range b.rounds {
 			sides := slices.Clone(b.sides)
 			if round%2 == 1 { // Nobody is always the one to come after the other.
@@ -148,10 +131,7 @@ func onDisk(dir string) error {
 
 // turn starts a cluster, puts one scenario's load on it, and stops it.
 func (b *bench) turn(ctx context.Context, s load.Scenario, name string) (result *load.Result, err error) {
-	side, known := sides[name]
-	if !known {
-		return nil, fmt.Errorf("there is no side %q: take reprise or upstream", name)
-	}
+	side := sides[name]
 	bin, err := filepath.Abs(filepath.Join(b.dist, side.bin))
 	if err != nil {
 		return nil, err
@@ -169,7 +149,7 @@ func (b *bench) turn(ctx context.Context, s load.Scenario, name string) (result 
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, c.Stop()) }()
-	if b.profile == "" || c.Profiles == "" || s.Kind != load.Deploy && s.Kind != load.Watchers {
+	if b.profile == "" || c.Profiles == "" || !profiles(s) {
 		return load.Run(ctx, c.Target, s, b.Options)
 	}
 	o := b.Options

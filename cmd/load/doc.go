@@ -10,5 +10,6 @@
 //	               └ CPU a pod up ───────────┘                  └ down ──────────┴ after that ┘
 //
 // What a cluster does not reach within the time it has is part of the result, and
-// no error: the steps count what was reached.
+// no error of Run: the steps count what was reached, and [Unreached] makes an error of it
+// for those who want one.
 package load

@@ -3,6 +3,8 @@ package load
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -12,28 +14,66 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// losses writes down when nodes were seen to be lost.
+// losses writes down when nodes were seen to be lost that were ready when some were cut off.
+// A node that was lost before, or never was there, is none of them.
 type losses struct {
 	mu      sync.Mutex
+	ready   map[string]bool
+	cut     bool // some have been cut off
 	lost    map[string]time.Time
 	changed chan struct{}
 }
 
-// watchNodes writes down losses until ctx ends.
-func (r *run) watchNodes(ctx context.Context) *losses {
-	l := &losses{lost: map[string]time.Time{}, changed: make(chan struct{}, 1)}
+func newLosses() *losses {
+	return &losses{ready: map[string]bool{}, lost: map[string]time.Time{}, changed: make(chan struct{}, 1)}
+}
+
+// see takes note of a node as it is now.
+func (l *losses) see(node string, ready bool, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	was := l.ready[node]
+	l.ready[node] = ready
+	if _, known := l.lost[node]; known || !l.cut || !was || ready {
+		return
+	}
+	l.lost[node] = now
+	select {
+	case l.changed <- struct{}{}:
+	default:
+	}
+}
+
+// begin counts from now on, unless nodes would not be left if some are lost.
+func (l *losses) begin(lose int) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	ready := 0
+	for _, is := range l.ready {
+		if is {
+			ready++
+		}
+	}
+	if ready <= lose {
+		return fmt.Errorf("%s ready and %d to be lost, so that none is left for the pods: start more nodes, or lose fewer; nothing was killed", nodesAre(ready), lose)
+	}
+	l.cut = true
+	return nil
+}
+
+// have returns a copy of what was seen until now.
+func (l *losses) have() map[string]time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return maps.Clone(l.lost)
+}
+
+// watchNodes writes down losses until ctx ends, and returns when it has seen all nodes once.
+func (r *run) watchNodes(ctx context.Context) (*losses, error) {
+	l := newLosses()
 	see := func(object any) {
 		node := object.(*core.Node)
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		if _, known := l.lost[node.Name]; known || readyNode(node) {
-			return
-		}
-		l.lost[node.Name] = time.Now()
-		select {
-		case l.changed <- struct{}{}:
-		default:
-		}
+		l.see(node.Name, readyNode(node), time.Now())
 	}
 	_, informer := cache.NewInformerWithOptions(cache.InformerOptions{
 		ListerWatcher: cache.NewListWatchFromClient(r.client.CoreV1().RESTClient(), "nodes", metav1.NamespaceAll, fields.Everything()),
@@ -41,22 +81,20 @@ func (r *run) watchNodes(ctx context.Context) *losses {
 		Handler:       cache.ResourceEventHandlerFuncs{AddFunc: see, UpdateFunc: func(_, object any) { see(object) }},
 	})
 	go informer.RunWithContext(ctx)
-	return l
+	return l, poll(ctx, func() (bool, error) { return informer.HasSynced(), nil })
 }
 
 // await waits until some nodes have been lost.
 func (l *losses) await(ctx context.Context, want int) error {
 	for {
-		l.mu.Lock()
-		have := len(l.lost)
-		l.mu.Unlock()
+		have := len(l.have())
 		if have >= want {
 			return nil
 		}
 		select {
 		case <-l.changed:
 		case <-ctx.Done():
-			return missed(context.Cause(ctx), "%d of %d nodes are seen to be lost", have, want)
+			return missed(context.Cause(ctx), "%d of %s seen to be lost", have, nodesAre(want))
 		}
 	}
 }
@@ -76,16 +114,23 @@ func (r *run) fail(ctx context.Context) error {
 	}
 	watch, stop := context.WithCancel(ctx)
 	defer stop()
-	nodes := r.watchNodes(watch)
+	nodes, err := r.watchNodes(watch)
+	if err != nil {
+		return err
+	}
 	old := r.observer.forget()
 	if err := r.quiet(ctx); err != nil {
+		return err
+	}
+	if err := nodes.begin(r.scenario.Lost); err != nil {
 		return err
 	}
 	killed := time.Now()
 	if err := r.target.Fail(); err != nil {
 		return err
 	}
-	r.Say("%s: %d nodes are cut off", r.target.Side, r.scenario.Lost)
+	r.result.Measured = measured(r.target) // What was killed is not counted.
+	r.Say("%s: %s cut off", r.target.Side, nodesAre(r.scenario.Lost))
 	// Until then there is nothing to do but to be patient.
 	if err := r.seen(ctx, nodes, 1); err != nil {
 		return err
@@ -99,8 +144,9 @@ func (r *run) fail(ctx context.Context) error {
 		if err := r.seen(ctx, nodes, r.scenario.Lost); err != nil {
 			return err
 		}
+		lost := nodes.have()
 		for _, l := range old {
-			if _, lost := nodes.lost[l.node]; lost {
+			if _, is := lost[l.node]; is {
 				homeless++
 			}
 		}
@@ -114,9 +160,8 @@ func (r *run) fail(ctx context.Context) error {
 		return err
 	}
 	seen, last := []time.Duration(nil), killed
-	nodes.mu.Lock()
 	first := killed.Add(time.Hour)
-	for _, at := range nodes.lost {
+	for _, at := range nodes.have() {
 		seen = append(seen, at.Sub(killed))
 		if at.After(last) {
 			last = at
@@ -125,7 +170,6 @@ func (r *run) fail(ctx context.Context) error {
 			first = at
 		}
 	}
-	nodes.mu.Unlock()
 	r.add("seen lost", r.scenario.Lost, last.Sub(killed), "the loss", seen)
 	r.steps(homeless, first, "the first was seen", func(*life) time.Time { return first })
 	r.step("elsewhere", homeless, killed, "the loss", func(*life) time.Time { return killed }, func(l *life) time.Time { return l.running })

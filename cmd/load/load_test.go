@@ -1,6 +1,7 @@
 package load
 
 import (
+	"math"
 	"os"
 	"strings"
 	"testing"
@@ -8,6 +9,8 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/reprise-run/reprise/agents/sim/hollow"
 )
 
 func TestParseScenario(t *testing.T) {
@@ -17,9 +20,17 @@ func TestParseScenario(t *testing.T) {
 		{text: "rolling", title: "rolling update of 5,000 pods on 250 nodes"},
 		{text: "failure:40/20", title: "40 pods on 20 nodes, of which 2 are lost"},
 		{text: "watchers", title: "200 pods on 200 nodes, 1,000 watchers"},
-		{text: "deploy:100", wrong: "two numbers"},
-		{text: "deploy:0/5", wrong: "two numbers"},
-		{text: "burn", wrong: "no scenario"},
+		{text: "failure:1/2", title: "1 pod on 2 nodes, of which 1 is lost"},
+		{text: "deploy:1000000/16384", title: "1,000,000 pods on 16,384 nodes"},
+		{text: "deploy:100", wrong: `"deploy:100": after the colon come two numbers of at least 1`},
+		{text: "deploy:0/0", wrong: `"deploy:0/0": after`},
+		{text: "deploy:5/0", wrong: `"deploy:5/0": after`},
+		{text: "deploy:5/6/7", wrong: `"deploy:5/6/7": after`},
+		{text: "deploy:1000001/5", wrong: "more than 1,000,000 pods"},
+		{text: "deploy:99999999999999999999/5", wrong: `"deploy:99999999999999999999/5": more than 1,000,000 pods`},
+		{text: "deploy:5/16385", wrong: "more than 16,384 nodes"},
+		{text: "failure:5/1", wrong: "of 1 node 1 is lost"},
+		{text: "burn:1/2", wrong: `"burn:1/2": there is none`},
 	} {
 		s, err := ParseScenario(c.text)
 		switch {
@@ -29,6 +40,112 @@ func TestParseScenario(t *testing.T) {
 			}
 		case err != nil || s.Title() != c.title:
 			t.Errorf("%s is %q: %v", c.text, s.Title(), err)
+		}
+	}
+}
+
+// What is changed in a scenario that was read may be too much too.
+func TestCheck(t *testing.T) {
+	if MaxNodes != hollow.MaxNodes {
+		t.Errorf("scenarios have %d nodes, and processes of hollow nodes %d", MaxNodes, hollow.MaxNodes)
+	}
+	for _, c := range []struct {
+		s     Scenario
+		wrong string
+	}{
+		{Scenario{Kind: Deploy, Pods: 100_000, Nodes: 1000, PerDeployment: 1}, ""},
+		{Scenario{Kind: Deploy, Pods: 100_001, Nodes: 1000, PerDeployment: 1}, "more than 100,000 Deployments"},
+		{Scenario{Kind: Watchers, Pods: 1, Nodes: 1, PerDeployment: 1, Watchers: 1e9}, "clients watch"},
+		{Scenario{Kind: Failure, Pods: 1, Nodes: 5, PerDeployment: 1, Lost: 5}, "of 5 nodes 5 are lost"},
+		{Scenario{Kind: Failure, Pods: 1, Nodes: 5, PerDeployment: 1, Lost: 4}, ""},
+	} {
+		err := c.s.Check()
+		if c.wrong == "" && err != nil || c.wrong != "" && (err == nil || !strings.Contains(err.Error(), c.wrong)) {
+			t.Errorf("%s: %v, want %q", c.s, err, c.wrong)
+		}
+	}
+}
+
+// Only a node that was ready when some were cut off can be lost by that.
+func TestLosses(t *testing.T) {
+	l, now := newLosses(), time.Now()
+	l.see("old", false, now) // from an earlier agent
+	l.see("a", true, now)
+	l.see("b", true, now)
+	if err := l.begin(2); err == nil || !strings.Contains(err.Error(), "2 nodes are ready and 2 to be lost") {
+		t.Errorf("none would be left: %v", err)
+	}
+	l.see("b", false, now)
+	l.see("b", true, now)
+	if err := l.begin(1); err != nil {
+		t.Error(err)
+	}
+	l.see("old", false, now.Add(1))
+	l.see("late", false, now.Add(1))
+	l.see("a", true, now.Add(1))
+	if lost := l.have(); len(lost) > 0 {
+		t.Errorf("lost are %v before any is", lost)
+	}
+	l.see("a", false, now.Add(2))
+	l.see("a", false, now.Add(3))
+	if lost := l.have(); len(lost) != 1 || lost["a"] != now.Add(2) {
+		t.Errorf("lost are %v", lost)
+	}
+}
+
+// What was not measured is not printed.
+func TestPrint(t *testing.T) {
+	s, _ := ParseScenario("deploy:10/2")
+	for _, c := range []struct {
+		measured Measured
+		has, not []string
+	}{
+		{Measured{}, []string{"a pod made 3.0 events; the fullest node has 1 pod\n"}, []string{"CPU", "resident", "disk"}},
+		{Measured{Nodes: true}, []string{"CPU a pod up:   0.00 ms of nodes, "}, []string{"control plane", "resident", "disk"}},
+		{Measured{Control: true, Nodes: true, Data: true}, []string{"ms of control plane", "ms of nodes", "resident", "kB on disk"}, nil},
+	} {
+		var out strings.Builder
+		if err := (&Result{Scenario: s, Measured: c.measured, Events: 3, Fullest: 1}).Print(&out); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range c.has {
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("%+v: %q is not in\n%s", c.measured, want, &out)
+			}
+		}
+		for _, no := range c.not {
+			if strings.Contains(out.String(), no) {
+				t.Errorf("%+v: %q is in\n%s", c.measured, no, &out)
+			}
+		}
+	}
+}
+
+// What is missing makes one line, whatever it is.
+func TestUnreached(t *testing.T) {
+	s, _ := ParseScenario("deploy:10/2")
+	if err := Unreached([]*Result{{Scenario: s}}); err != nil {
+		t.Error(err)
+	}
+	err := Unreached([]*Result{{Scenario: s, Side: "a", Missing: "1 of 2"}, {Scenario: s}, {Scenario: s, Side: "b", Missing: "x\ny"}})
+	if err == nil || err.Error() != "not reached: deploy:10/2 on a: 1 of 2; deploy:10/2 on b: x; y" {
+		t.Error(err)
+	}
+}
+
+func TestOptions(t *testing.T) {
+	for _, c := range []struct {
+		o     Options
+		wrong string
+	}{
+		{Options{Within: 1}, ""},
+		{Options{}, "--within"},
+		{Options{Within: 1, Idle: -1}, "--idle"},
+		{Options{Within: 1, Probes: -1}, "--probes"},
+		{Options{Within: 1, Probes: math.Inf(1)}, "--probes"},
+	} {
+		if err := c.o.Check(); (err == nil) != (c.wrong == "") || err != nil && !strings.Contains(err.Error(), c.wrong) {
+			t.Errorf("%+v: %v, want %q", c.o, err, c.wrong)
 		}
 	}
 }

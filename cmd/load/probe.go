@@ -109,8 +109,9 @@ func (p *probes) calls() (out []Call) {
 	return out
 }
 
-// position is the sequence, or revision, of a write made now: both count all
-// writes of all objects.
+// position is the sequence, or revision, of a write made now. A revision counts all writes
+// of all objects, a sequence those of the history alone: Leases and Kubernetes Events have
+// another log.
 func position(ctx context.Context, client kubernetes.Interface, namespace string) (int64, error) {
 	m, err := client.CoreV1().ConfigMaps(namespace).Patch(ctx, "probed-0", types.MergePatchType,
 		fmt.Appendf(nil, `{"data":{"key":"at %d"}}`, time.Now().UnixNano()), metav1.PatchOptions{})

@@ -39,10 +39,12 @@ func (r *Result) Print(w io.Writer) error {
 	if r.Relists > 0 {
 		fmt.Fprintf(w, "the observer fell behind and began anew %d times, so that times are blurred\n", r.Relists)
 	}
-	fmt.Fprintf(w, "CPU a pod up:   %s\n", r.Up.text())
-	if r.Down.Control > 0 {
-		fmt.Fprintf(w, "CPU a pod down: %s\n", r.Down.text())
-		fmt.Fprintf(w, "CPU a pod after that: %s\n", r.After.text())
+	if r.Measured.Control || r.Measured.Nodes {
+		fmt.Fprintf(w, "CPU a pod up:   %s\n", r.Measured.cost(r.Up))
+		if r.Down.Load > 0 { // Not all scenarios delete their pods.
+			fmt.Fprintf(w, "CPU a pod down: %s\n", r.Measured.cost(r.Down))
+			fmt.Fprintf(w, "CPU a pod after that: %s\n", r.Measured.cost(r.After))
+		}
 	}
 	if r.Disagreed {
 		fmt.Fprintf(w, "all pods were ready, and half a minute later some Deployments did not say so\n")
@@ -50,17 +52,32 @@ func (r *Result) Print(w io.Writer) error {
 	if r.Restless {
 		fmt.Fprintf(w, "the control plane did not come to rest\n")
 	}
-	_, err := fmt.Fprintf(w, "resident %s MB at most, of which %s MB no files', %s MB at the end; a pod made %.1f events and %.1f kB on disk; the fullest node has %d pods\n",
-		short(float64(r.PeakBytes)/1e6), short(float64(r.PeakAnonymousBytes)/1e6), short(float64(r.EndBytes)/1e6), r.Events, r.StoredBytes/1e3, r.Fullest)
+	var resident, disk string
+	if r.Measured.Control {
+		resident = fmt.Sprintf("resident %s MB at most, of which %s MB no files', %s MB at the end; ",
+			short(float64(r.PeakBytes)/1e6), short(float64(r.PeakAnonymousBytes)/1e6), short(float64(r.EndBytes)/1e6))
+	}
+	if r.Measured.Data {
+		disk = fmt.Sprintf(" and %.1f kB on disk", r.StoredBytes/1e3)
+	}
+	_, err := fmt.Fprintf(w, "%sa pod made %.1f events%s; the fullest node has %s\n", resident, r.Events, disk, Count(r.Fullest, "pod"))
 	return err
 }
 
-func (c Cost) text() string {
-	parts := []string{}
-	for _, name := range slices.Sorted(maps.Keys(c.Each)) {
-		parts = append(parts, fmt.Sprintf("%s %.2f", name, c.Each[name]))
+// cost is what of a cost was measured, in words.
+func (m Measured) cost(c Cost) string {
+	var parts []string
+	if m.Control {
+		var each []string
+		for _, name := range slices.Sorted(maps.Keys(c.Each)) {
+			each = append(each, fmt.Sprintf("%s %.2f", name, c.Each[name]))
+		}
+		parts = append(parts, fmt.Sprintf("%.2f ms of control plane (%s)", c.Control, strings.Join(each, ", ")))
 	}
-	return fmt.Sprintf("%.2f ms of control plane (%s), %.2f ms of nodes, %.2f ms of the load itself", c.Control, strings.Join(parts, ", "), c.Nodes, c.Load)
+	if m.Nodes {
+		parts = append(parts, fmt.Sprintf("%.2f ms of nodes", c.Nodes))
+	}
+	return strings.Join(append(parts, fmt.Sprintf("%.2f ms of the load itself", c.Load)), ", ")
 }
 
 // short prints three digits.

@@ -1,7 +1,9 @@
 package load
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -62,6 +64,8 @@ type Cost struct {
 type Result struct {
 	Scenario Scenario `json:"scenario"`
 	Side     string   `json:"side"`
+	// Measured says of what more is known than what the API tells.
+	Measured Measured `json:"measured"`
 	// Missing says what was not reached in the time there was, and is empty if all was.
 	Missing string `json:"missing,omitempty"`
 	Steps   []Step `json:"steps"`
@@ -97,6 +101,32 @@ type Result struct {
 	// MachineLoad is that of the last minute, at the start and at the end.
 	MachineLoad [2]float64 `json:"machineLoad"`
 	Began       time.Time  `json:"began"`
+}
+
+// Measured says what of a target was named, and so could be measured: what was not is zero
+// in a result, and not printed.
+type Measured struct {
+	Control bool `json:"control"`
+	Nodes   bool `json:"nodes"`
+	Data    bool `json:"data"`
+}
+
+func measured(t Target) Measured {
+	return Measured{Control: len(t.Control) > 0, Nodes: len(t.Nodes) > 0, Data: len(t.Data) > 0}
+}
+
+// Unreached is an error of one line if some of the results have something missing.
+func Unreached(results []*Result) error {
+	var missing []string
+	for _, r := range results {
+		if r.Missing != "" {
+			missing = append(missing, fmt.Sprintf("%s on %s: %s", r.Scenario, r.Side, strings.ReplaceAll(r.Missing, "\n", "; ")))
+		}
+	}
+	if missing == nil {
+		return nil
+	}
+	return fmt.Errorf("not reached: %s", strings.Join(missing, "; "))
 }
 
 // Step returns a step by its name, and a step of nothing if there is none.

@@ -1,6 +1,7 @@
 package load
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,6 +31,9 @@ type Target struct {
 	// Fail kills what runs the nodes that are to be lost. Only the scenario of failure
 	// needs it.
 	Fail func() error
+	// Ended, if it is not nil, says which process has ended that should run, and why. It is
+	// asked once a second by a goroutine of its own, and ends the scenario.
+	Ended func() error
 }
 
 // Options are how to load.
@@ -48,6 +52,23 @@ type Options struct {
 	Beside func(context.Context) error
 	// Say hears how it goes on, if it is not nil.
 	Say func(format string, args ...any)
+}
+
+// maxProbes keeps the probes from being the load.
+const maxProbes = 10_000
+
+// Check refuses what nothing can be measured with. The names are those of the flags, as both
+// programs have them.
+func (o Options) Check() error {
+	switch {
+	case o.Within <= 0:
+		return fmt.Errorf("--within %v: give the pods some time", o.Within)
+	case o.Idle < 0:
+		return fmt.Errorf("--idle %v: a time must not be negative", o.Idle)
+	case !(o.Probes >= 0 && o.Probes <= maxProbes): // and no NaN
+		return fmt.Errorf("--probes %v: make from 0 to %s calls a second", o.Probes, thousands(maxProbes))
+	}
+	return nil
 }
 
 // errTime is why a wait ended that had lasted as long as it may.
@@ -84,21 +105,27 @@ func Run(ctx context.Context, t Target, s Scenario, o Options) (*Result, error) 
 		o.Say = func(string, ...any) {}
 	}
 	if s.Kind == Failure && t.Fail == nil {
-		return nil, fmt.Errorf("%s: nothing was said that runs the nodes that are to be lost", s)
+		return nil, fmt.Errorf("%s: it is not known which process runs the nodes that are to be lost", s)
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if t.Ended != nil {
+		go func() { cancel(poll(ctx, func() (bool, error) { return false, t.Ended() })) }()
+	}
 	client, err := kubernetes.NewForConfig(Client(t.Config))
 	if err != nil {
 		return nil, err
 	}
 	r := &run{Options: o, target: t, scenario: s, client: client, deployments: deployments(s),
-		memory: &memory{processes: t.Control}, result: &Result{Scenario: s, Side: t.Side}}
+		memory: &memory{processes: t.Control}, result: &Result{Scenario: s, Side: t.Side, Measured: measured(t)}}
+	if err := r.nodes(ctx); err != nil { // and nothing has been made that must go
+		return nil, fmt.Errorf("%s on %s: %w", s, t.Side, cmp.Or(context.Cause(ctx), err))
+	}
 	if !o.Leave {
 		defer r.clear(context.WithoutCancel(ctx))
 	}
 	if err := r.prepare(ctx); err != nil {
-		return nil, fmt.Errorf("%s on %s: %w", s, t.Side, err)
+		return nil, fmt.Errorf("%s on %s: %w", s, t.Side, cmp.Or(context.Cause(ctx), err))
 	}
 	go r.memory.follow(ctx)
 	r.result.Began, r.result.MachineLoad[0] = time.Now().UTC(), machineLoad()
@@ -111,7 +138,7 @@ func Run(ctx context.Context, t Target, s Scenario, o Options) (*Result, error) 
 	m := r.memory.look()
 	r.result.PeakBytes, r.result.EndBytes, r.result.PeakAnonymousBytes = m.peak, m.now, m.anonymous
 	if err != nil {
-		return nil, fmt.Errorf("%s on %s: %w", s, t.Side, err)
+		return nil, fmt.Errorf("%s on %s: %w", s, t.Side, cmp.Or(context.Cause(ctx), err))
 	}
 	return r.result, nil
 }
@@ -119,12 +146,9 @@ func Run(ctx context.Context, t Target, s Scenario, o Options) (*Result, error) 
 // probing is the namespace of the calls for single objects.
 const probing = "load-probes"
 
-// prepare waits for the nodes, makes the namespaces, begins to observe, and waits
-// until the cluster has nothing more to do.
+// prepare makes the namespaces, begins to observe, and waits until the cluster has nothing
+// more to do.
 func (r *run) prepare(ctx context.Context) (err error) {
-	if err := r.nodes(ctx); err != nil {
-		return err
-	}
 	if err := createNamespaces(ctx, r.client, append(namespaces(r.deployments), probing)); err != nil {
 		return err
 	}
@@ -176,7 +200,7 @@ func (r *run) clear(ctx context.Context) {
 func (r *run) nodes(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, r.Within, errTime)
 	defer cancel()
-	ready := 0
+	ready, looks := 0, 0
 	err := poll(ctx, func() (bool, error) {
 		list, err := r.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{ResourceVersion: "0"})
 		if err != nil {
@@ -188,13 +212,28 @@ func (r *run) nodes(ctx context.Context) error {
 				ready++
 			}
 		}
+		if ready < r.scenario.Nodes && looks%sayEvery == 0 {
+			r.Say("%s: %d of %s ready", r.target.Side, ready, nodesAre(r.scenario.Nodes))
+		}
+		looks++
 		return ready >= r.scenario.Nodes, nil
 	})
-	if err != nil {
-		return fmt.Errorf("%d of %d nodes are ready: %v", ready, r.scenario.Nodes, err)
+	switch {
+	case err != nil && errors.Is(context.Cause(ctx), errTime): // and no error that it gave to a call
+		return fmt.Errorf("%d of %s ready after %v: start more, or ask for fewer in the scenario", ready, nodesAre(r.scenario.Nodes), r.Within)
+	case err != nil:
+		return fmt.Errorf("%d of %s ready: %w", ready, nodesAre(r.scenario.Nodes), err)
 	}
-	r.Say("%s: %d nodes are ready", r.target.Side, ready)
+	r.Say("%s: %s ready", r.target.Side, nodesAre(ready))
 	return nil
+}
+
+// nodesAre is how many nodes something is said of.
+func nodesAre(n int) string {
+	if n == 1 {
+		return "1 node is"
+	}
+	return thousands(n) + " nodes are"
 }
 
 func readyNode(n *core.Node) bool {
@@ -206,8 +245,12 @@ func readyNode(n *core.Node) bool {
 	return false
 }
 
-// pollEvery is how often what cannot be watched is looked at.
-const pollEvery = time.Second
+const (
+	// pollEvery is how often what cannot be watched is looked at.
+	pollEvery = time.Second
+	// sayEvery is at which of these looks a person hears what is waited for.
+	sayEvery = 10
+)
 
 // poll asks again and again, and at once, until the answer is yes.
 func poll(ctx context.Context, is func() (bool, error)) error {

@@ -21,6 +21,12 @@ import (
 // Processes are programs by the names to report them under.
 type Processes map[string]int
 
+// Ended says which of them does not run any more.
+func (p Processes) Ended() error {
+	_, err := sum(p, cpuOf)
+	return err
+}
+
 // tick is the unit of CPU time in /proc, the same on every Linux.
 const tick = 10 * time.Millisecond
 

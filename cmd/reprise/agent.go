@@ -30,6 +30,10 @@ const (
 	sharing = 250
 	// joining is how many hollow nodes join at a time.
 	joining = 32
+	// maxCPUs and maxMemory, in GiB, are more than machines have, and so little that sums over
+	// all hollow nodes, in thousandths of a processor and in bytes, are far from overflowing.
+	maxCPUs   = 1_000_000
+	maxMemory = 1 << 18
 )
 
 // newAgentCommand runs nodes beside a server that runs elsewhere.
@@ -50,13 +54,13 @@ their machines were off; start it again and they find their containers gone.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return o.run(c.Context()) },
 	}
-	c.Flags().IntVar(&o.hollow, "hollow", 0, "how many hollow nodes to run")
+	c.Flags().IntVar(&o.hollow, "hollow", 0, fmt.Sprintf("how many hollow nodes to run, at most %d", hollow.MaxNodes))
 	c.Flags().StringVar(&o.prefix, "name-prefix", "hollow-", "what the names of the nodes begin with; a number follows")
 	c.Flags().Uint64Var(&o.seed, "seed", 1, "what is drawn, such as start times, is drawn from this")
 	c.Flags().StringVar(&o.profile, "profile", "", "a file that says how long things take and what fails (default: all works at once); see 'go doc ./agents/sim/hollow Profile'")
-	c.Flags().IntVar(&o.cpus, "node-cpus", 32, "processors of each node")
-	c.Flags().IntVar(&o.memory, "node-memory", 256, "memory of each node, GiB")
-	c.Flags().IntVar(&o.pods, "node-pods", 110, "how many pods each node takes")
+	c.Flags().IntVar(&o.cpus, "node-cpus", 32, fmt.Sprintf("processors of each node, at most %d", maxCPUs))
+	c.Flags().IntVar(&o.memory, "node-memory", 256, fmt.Sprintf("memory of each node, GiB, at most %d", maxMemory))
+	c.Flags().IntVar(&o.pods, "node-pods", 110, fmt.Sprintf("how many pods each node takes, at most %d", hollow.MaxPods))
 	c.Flags().StringVar(&o.profiles, "pprof", "", "an address of this machine on which to answer go tool pprof, as in 127.0.0.1:6060 (default: none)")
 	c.Flags().StringVar(&o.level, "log-level", "warn", "what the nodes report to standard error: debug, info, warn or error")
 	return c
@@ -72,12 +76,20 @@ type agentOptions struct {
 
 func (o *agentOptions) check() error {
 	switch {
-	case o.hollow <= 0:
+	case o.hollow < 0:
+		return fmt.Errorf("--hollow %d: the number of nodes must be at least 1", o.hollow)
+	case o.hollow == 0:
 		return errors.New("say how many nodes to run: reprise agent --hollow N (a node with real containers is part of `reprise up`)")
 	case o.hollow > hollow.MaxNodes:
 		return fmt.Errorf("--hollow %d: more than %d nodes have no addresses of their own", o.hollow, hollow.MaxNodes)
 	case o.cpus <= 0 || o.memory <= 0 || o.pods <= 0:
 		return errors.New("--node-cpus, --node-memory and --node-pods must be more than nothing")
+	case o.cpus > maxCPUs:
+		return fmt.Errorf("--node-cpus %d: no machine has more than %d processors", o.cpus, maxCPUs)
+	case o.memory > maxMemory:
+		return fmt.Errorf("--node-memory %d: no machine has more than %d GiB (256 TiB); the number is of GiB", o.memory, maxMemory)
+	case o.pods > hollow.MaxPods:
+		return fmt.Errorf("--node-pods %d: more than %d pods have no addresses of their own on a node", o.pods, hollow.MaxPods)
 	}
 	if wrong := validation.IsDNS1123Subdomain(o.name(0)); wrong != nil {
 		return fmt.Errorf("--name-prefix %q cannot begin the name of a node: %s", o.prefix, strings.Join(wrong, "; "))
@@ -136,7 +148,7 @@ func (o *agentOptions) run(ctx context.Context) error {
 				return nil
 			}
 		}
-		say.say("%d hollow nodes are ready: %s to %s%s", o.hollow, o.name(0), o.name(o.hollow-1), footprint())
+		say.say("%s%s", o.ready(), footprint())
 		fmt.Fprint(o.Stdout, "\nReady.\n")
 		return nil
 	})
@@ -145,6 +157,14 @@ func (o *agentOptions) run(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// ready says which nodes are.
+func (o *agentOptions) ready() string {
+	if o.hollow == 1 {
+		return fmt.Sprintf("1 hollow node is ready: %s", o.name(0))
+	}
+	return fmt.Sprintf("%d hollow nodes are ready: %s to %s", o.hollow, o.name(0), o.name(o.hollow-1))
 }
 
 // footprint is what this process has used so far, in words, empty where it cannot be

@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -67,6 +70,9 @@ nodes should be hollow. It must be on this machine for all but the times to be s
 // scenario reads one as the flags change it.
 func (o *loadOptions) scenario(text string) (load.Scenario, error) {
 	s, err := load.ParseScenario(text)
+	if err != nil {
+		return s, err
+	}
 	s.PerDeployment = o.perDeployment
 	if s.Watchers > 0 {
 		s.Watchers = o.watchers
@@ -74,15 +80,68 @@ func (o *loadOptions) scenario(text string) (load.Scenario, error) {
 	if s.Lost > 0 && o.lost > 0 {
 		s.Lost = o.lost
 	}
-	return s, err
+	return s, s.Check()
+}
+
+// all reads the scenarios and refuses what could not be carried out to the end, before
+// anything is asked of the cluster.
+func (o *loadOptions) all() (all []load.Scenario, err error) {
+	switch {
+	case o.output != "text" && o.output != "json":
+		return nil, fmt.Errorf("--output %q: take text or json", o.output)
+	case o.perDeployment < 1 || o.watchers < 1:
+		return nil, errors.New("--pods-per-deployment and --watchers must be at least 1")
+	case o.lost < 0:
+		return nil, fmt.Errorf("--lost %d: it must not be negative (0 is a tenth of the nodes)", o.lost)
+	}
+	if err := o.Check(); err != nil {
+		return nil, err
+	}
+	for flag, group := range map[string]map[string]int{"--control": o.control, "--nodes": o.nodes} {
+		for name, pid := range group {
+			if pid < 1 { // The kernel takes these for many processes at once.
+				return nil, fmt.Errorf("%s %s=%d: the id of a process is at least 1", flag, name, pid)
+			}
+		}
+	}
+	failures := 0
+	for _, text := range o.scenarios {
+		s, err := o.scenario(text)
+		if err == nil && s.Kind == load.Failure {
+			failures++
+			err = o.canLose(s)
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, s)
+	}
+	if failures > 1 {
+		return nil, fmt.Errorf("--scenario: failure comes %d times, and the process that --lose names can be killed once", failures)
+	}
+	return all, nil
+}
+
+// canLose refuses a failure of which it was not said what is killed.
+func (o *loadOptions) canLose(s load.Scenario) error {
+	if _, named := o.nodes[o.lose]; named {
+		return nil
+	}
+	why := "it kills a process that runs nodes, and none was named"
+	if o.lose != "" {
+		why = fmt.Sprintf("--lose %s is none of the names in --nodes", o.lose)
+	}
+	names := "none"
+	if len(o.nodes) > 0 {
+		names = strings.Join(slices.Sorted(maps.Keys(o.nodes)), ", ")
+	}
+	return fmt.Errorf("scenario %q: %s: give --nodes NAME=PID and --lose NAME (--nodes gives %s)", s, why, names)
 }
 
 func (e *environment) load(ctx context.Context, o loadOptions) error {
-	if o.output != "text" && o.output != "json" {
-		return fmt.Errorf("--output %q: take text or json", o.output)
-	}
-	if o.perDeployment < 1 || o.watchers < 1 {
-		return errors.New("--pods-per-deployment and --watchers must be at least 1")
+	all, err := o.all()
+	if err != nil {
+		return err
 	}
 	if o.kubeconfig == "" {
 		o.kubeconfig = e.Kubeconfig()
@@ -92,31 +151,35 @@ func (e *environment) load(ctx context.Context, o loadOptions) error {
 		return fmt.Errorf("cannot use %s: %w", o.kubeconfig, err)
 	}
 	target := load.Target{Side: o.side, Config: config, Control: o.control, Nodes: o.nodes, Data: o.data}
+	target.Ended = o.mustRun().Ended
 	if pid, named := o.nodes[o.lose]; named {
 		target.Fail = func() error {
 			delete(o.nodes, o.lose) // What does not run is not counted.
 			return load.Kill(pid)
 		}
 	}
-	var all []load.Scenario
-	for _, text := range o.scenarios {
-		s, err := o.scenario(text)
-		if err != nil {
-			return err
-		}
-		all = append(all, s)
-	}
 	o.Say = newProgress(e.Stderr).say
+	var results []*load.Result
 	for _, s := range all {
 		result, err := load.Run(ctx, target, s, o.Options)
 		if err == nil {
+			results = append(results, result)
 			err = printResult(e.Stdout, result, o.output)
 		}
 		if err != nil {
-			return err
+			return errors.Join(err, load.Unreached(results))
 		}
 	}
-	return nil
+	return load.Unreached(results)
+}
+
+// mustRun are the processes that were named, but for the one that may be killed.
+func (o *loadOptions) mustRun() load.Processes {
+	all := load.Processes{}
+	maps.Copy(all, o.nodes)
+	delete(all, o.lose)
+	maps.Copy(all, o.control)
+	return all
 }
 
 func printResult(w io.Writer, r *load.Result, output string) error {

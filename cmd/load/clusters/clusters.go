@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -21,6 +22,9 @@ import (
 
 	"github.com/reprise-run/reprise/cmd/load"
 )
+
+// PodsPerNode is how many pods each node takes.
+const PodsPerNode = 110
 
 // Options say what to start.
 type Options struct {
@@ -57,6 +61,8 @@ type process struct {
 	cmd   *exec.Cmd
 	out   string // the path of what it prints
 	ended chan struct{}
+	// killed says that it is meant to end.
+	killed atomic.Bool
 }
 
 // begin makes the directory.
@@ -64,7 +70,9 @@ func begin(side string, o Options) (*Cluster, error) {
 	if err := os.Mkdir(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("a cluster for measuring needs a new directory: %w", err)
 	}
-	return &Cluster{o: o, Target: load.Target{Side: side, Control: load.Processes{}, Nodes: load.Processes{}}}, nil
+	c := &Cluster{o: o, Target: load.Target{Side: side, Control: load.Processes{}, Nodes: load.Processes{}}}
+	c.Ended = c.ended
+	return c, nil
 }
 
 // start runs a program until Stop, and counts it in one of the groups.
@@ -100,6 +108,7 @@ func (c *Cluster) start(group load.Processes, name, program string, args ...stri
 
 // kill ends a process at once.
 func (p *process) kill() error {
+	p.killed.Store(true)
 	err := p.cmd.Process.Kill()
 	if errors.Is(err, os.ErrProcessDone) {
 		return nil
@@ -136,12 +145,8 @@ func (c *Cluster) await(ctx context.Context, what string, is func(context.Contex
 			every.Stop()
 			return nil
 		}
-		for _, p := range c.processes {
-			select {
-			case <-p.ended:
-				return fmt.Errorf("%s has ended instead of %s: %v\n%s", p.name, what, p.cmd.ProcessState, tail(p.out))
-			default:
-			}
+		if err := c.ended(); err != nil {
+			return fmt.Errorf("instead of %s: %w", what, err)
 		}
 		select {
 		case <-every.C:
@@ -149,6 +154,20 @@ func (c *Cluster) await(ctx context.Context, what string, is func(context.Contex
 			return fmt.Errorf("%s: %w", what, errors.Join(context.Cause(ctx), last))
 		}
 	}
+}
+
+// ended says which process has ended that was not killed, and what it has printed last.
+func (c *Cluster) ended() error {
+	for _, p := range c.processes {
+		select {
+		case <-p.ended:
+			if !p.killed.Load() {
+				return fmt.Errorf("%s has ended (%v), and printed last:\n%s", p.name, p.cmd.ProcessState, tail(p.out))
+			}
+		default:
+		}
+	}
+	return nil
 }
 
 // tail is the end of what a program has printed.

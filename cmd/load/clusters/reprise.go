@@ -35,7 +35,7 @@ func (c *Cluster) reprise(ctx context.Context) error {
 		return err
 	}
 	hollow := func(name, prefix string, n int, more ...string) (*process, error) {
-		return c.start(c.Nodes, name, "reprise", append([]string{"agent", "--data-dir", data, "--run-dir", run, "--hollow", strconv.Itoa(n), "--name-prefix", prefix}, more...)...)
+		return c.start(c.Nodes, name, "reprise", append([]string{"agent", "--data-dir", data, "--run-dir", run, "--hollow", strconv.Itoa(n), "--node-pods", strconv.Itoa(PodsPerNode), "--name-prefix", prefix}, more...)...)
 	}
 	if _, err := hollow("agent", "kept-", c.o.Nodes-c.o.Lost, "--pprof", free[3]); err != nil || c.o.Lost == 0 {
 		return err

@@ -152,7 +152,7 @@ func (c *Cluster) createNodes(ctx context.Context) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(20)
-	size := core.ResourceList{core.ResourceCPU: resource.MustParse("32"), core.ResourceMemory: resource.MustParse("256Gi"), core.ResourcePods: resource.MustParse("110")}
+	size := core.ResourceList{core.ResourceCPU: resource.MustParse("32"), core.ResourceMemory: resource.MustParse("256Gi"), core.ResourcePods: *resource.NewQuantity(PodsPerNode, resource.DecimalSI)}
 	for i := range c.o.Nodes {
 		name, runs := fmt.Sprintf("kwok-%04d", i), "kept"
 		if i < c.o.Lost {
