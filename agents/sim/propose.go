@@ -146,7 +146,7 @@ func (x proposer) await(q *question) (events.Receipt, error) {
 		w.referee.acknowledged(q.id, q.proposal, q.heard.receipt)
 	case q.certain:
 		w.referee.denied(q.id)
-		w.referee.conflict(q.id, conflictOf(q.heard.err))
+		w.referee.conflict(q.id, q.proposal.Basis, conflictOf(q.heard.err))
 	}
 	return q.heard.receipt, q.heard.err
 }

@@ -260,13 +260,32 @@ func (r *referee) denied(id uint64) {
 
 // conflict checks that an event which a writer was told to have come before him is there, for
 // he may wait until he sees it.
-func (r *referee) conflict(id uint64, c *events.ConflictError) {
-	if c == nil || c.Actual == 0 {
+func (r *referee) conflict(id uint64, basis uint64, c *events.ConflictError) {
+	if c == nil {
+		return
+	}
+	if c.Actual == 0 {
+		if !r.gone(c.Object, basis) {
+			r.w.fail("conflicts are with what is stored", "proposal %d was told that %s is gone, and it has been there since %d", id, c.Object, basis)
+		}
 		return
 	}
 	if c.Actual > uint64(len(r.events)) || r.events[c.Actual-1].Object != c.Object {
 		r.w.fail("conflicts are with what is stored", "proposal %d was told that %s is at %d", id, c.Object, c.Actual)
 	}
+}
+
+// gone says whether an object was not there, or has become another, at some time since an event.
+func (r *referee) gone(object events.Ref, since uint64) bool {
+	if r.lastOf(object, since+1) == 0 {
+		return true
+	}
+	for _, e := range r.events[min(since, uint64(len(r.events))):] {
+		if e.Object == object && events.IsRemoval(e.Data) {
+			return true
+		}
+	}
+	return false
 }
 
 func (r *referee) denial(mark string, sequence uint64) {

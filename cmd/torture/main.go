@@ -115,7 +115,7 @@ func torture(ctx context.Context, o options, out io.Writer) (err error) {
 			total[i] += n
 		}
 		if ctx.Err() != nil {
-			return fmt.Errorf("interrupted after %d rounds or more, with %v", done, total)
+			return errors.Join(fmt.Errorf("interrupted after %d rounds or more, with %v", done, total), err)
 		}
 		if err != nil {
 			return err

@@ -248,14 +248,21 @@ func foldedAnew(ctx context.Context, log events.Log, folded *live.Live) string {
 		return fmt.Sprintf("failed: %v", err)
 	}
 	defer anew.Close()
-	ours := folded.View()
-	if err := anew.Wait(ctx, ours.Sequence()); err != nil {
-		return fmt.Sprintf("failed: %v", err)
+	// Something may still be appended, and either may be the first to fold it.
+	for {
+		ours, is := folded.View(), anew.View()
+		last := max(ours.Sequence(), is.Sequence())
+		if err := errors.Join(folded.Wait(ctx, last), anew.Wait(ctx, last)); err != nil {
+			return fmt.Sprintf("failed: %v", err)
+		}
+		switch ours, is = folded.View(), anew.View(); {
+		case ours.Sequence() != is.Sequence():
+			continue
+		case projections.Hash(is) != projections.Hash(ours):
+			return fmt.Sprintf("failed: at %d it is not what a rebuild makes of all", ours.Sequence())
+		}
+		return fmt.Sprintf("identical at %d", ours.Sequence())
 	}
-	if is := anew.View(); is.Sequence() != ours.Sequence() || projections.Hash(is) != projections.Hash(ours) {
-		return fmt.Sprintf("failed: at %d it is not what a rebuild makes of all up to %d", ours.Sequence(), is.Sequence())
-	}
-	return fmt.Sprintf("identical at %d", ours.Sequence())
 }
 
 // verified is one line that says whether all is as a rebuild makes it.

@@ -260,3 +260,35 @@ func TestTurnedDownByWhatIsNotStored(t *testing.T) {
 		t.Errorf("they are told %v and %v", first, second)
 	}
 }
+
+// TestRestsOnWhatIsNotStored: what the group has, and the log not yet, is nothing that a writer
+// can have seen: he has seen another's.
+func TestRestsOnWhatIsNotStored(t *testing.T) {
+	r := newRig(t, Options{Singly: -1})
+	s, err := r.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(all ...events.Proposal) (answers []error) {
+		var waiting []*Pending
+		for _, p := range all {
+			waiting = append(waiting, s.Offer(p))
+		}
+		if err := s.Turn(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range waiting {
+			_, err, _ := w.Answer()
+			answers = append(answers, err)
+		}
+		return answers
+	}
+	if all := ask(create("a")); all[0] != nil {
+		t.Fatal(all)
+	}
+	patch := set("a", 1, 1)
+	patch.Basis = 2
+	if all := ask(create("b"), patch); all[0] != nil || !errors.Is(all[1], events.ErrUnavailable) {
+		t.Errorf("behind another of the group it is told %v", all)
+	}
+}

@@ -233,7 +233,7 @@ func (w *writer) append(ctx context.Context, g *group) error {
 			a.reply <- answer{err: unappended(err)}
 		}
 		for _, l := range g.late {
-			l.reply <- answer{err: fmt.Errorf("%w, for what was to come before it was not: %v", events.ErrUnavailable, err)}
+			l.reply <- answer{err: fmt.Errorf("%w, for it was judged with what the log has not confirmed: %v", events.ErrUnavailable, err)}
 		}
 		if errors.Is(err, events.ErrUncertain) {
 			return w.catchUp(ctx)

@@ -191,7 +191,7 @@ func (l *Log) acknowledged(reply []byte, after uint64, n int) (uint64, error) {
 		return 0, fmt.Errorf("stream %s refused %d events; nothing was appended: %s (code %d)", l.name, n, e.Description, e.Code)
 	}
 	if want := after + uint64(n); ack.Sequence != want {
-		return 0, fmt.Errorf("stream %s put the last of %d events at sequence %d, not %d: somebody has deleted from it or published to it without the expected sequence", l.name, n, ack.Sequence, want)
+		return 0, fmt.Errorf("stream %s put the last of %d events at sequence %d, not %d: somebody has deleted from it or published to it without the expected sequence: %w", l.name, n, ack.Sequence, want, events.ErrUncertain)
 	}
 	return ack.Sequence, nil
 }
