@@ -2,9 +2,11 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/reprise-run/reprise/events"
@@ -47,10 +49,13 @@ type ledger struct {
 	decisions map[string]*decision
 	chain     map[uint64][32]byte // of the last event of each reading
 	counts    tally
+	holes     bool // whether the log may lack what nobody was told of
 }
 
-func newLedger() *ledger {
-	return &ledger{decisions: make(map[string]*decision), chain: make(map[uint64][32]byte)}
+// newLedger returns an empty one, of a log that may have holes: JetStream's end may be behind
+// what a power cut has left of it, and then there is nothing in between.
+func newLedger(holes bool) *ledger {
+	return &ledger{holes: holes, decisions: make(map[string]*decision), chain: make(map[uint64][32]byte)}
 }
 
 // marked is the note on each event, by which its decision is known again.
@@ -100,12 +105,17 @@ func (l *ledger) check(log []events.Event) error {
 			faults = append(faults, fmt.Errorf(format, args...))
 		}
 	}
-	if _, err := events.VerifyChain(0, [32]byte{}, log); err != nil {
+	if err := l.linked(log); err != nil {
 		fault("%w", err)
 	}
+	last := uint64(0)
+	if len(log) > 0 {
+		last = log[len(log)-1].Sequence
+	}
 	for at, chain := range l.chain {
-		if at > uint64(len(log)) || log[at-1].Chain != chain {
-			fault("event %d was read after an earlier fault, and is gone or another (the log ends at %d)", at, len(log))
+		i, is := slices.BinarySearchFunc(log, at, func(e events.Event, at uint64) int { return cmp.Compare(e.Sequence, at) })
+		if !is || log[i].Chain != chain {
+			fault("event %d was read after an earlier fault, and is gone or another (the log ends at %d)", at, last)
 		}
 	}
 	found := make(map[string]uint64)
@@ -120,7 +130,7 @@ func (l *ledger) check(log []events.Event) error {
 		first, is := found[mark]
 		switch {
 		case d.fate == acknowledged && !is:
-			fault("LOST: decision %s was acknowledged at %d to %d, and is not in the log, which ends at %d", mark, d.receipt.First, d.receipt.Last, len(log))
+			fault("LOST: decision %s was acknowledged at %d to %d, and is not in the log, which ends at %d", mark, d.receipt.First, d.receipt.Last, last)
 		case d.fate == acknowledged && first != d.receipt.First:
 			fault("decision %s was acknowledged at %d and is at %d", mark, d.receipt.First, first)
 		case d.fate == denied && is:
@@ -131,10 +141,29 @@ func (l *ledger) check(log []events.Event) error {
 			d.fate, d.answer = denied, errors.New("it was not in the log after a fault")
 		}
 	}
-	if n := uint64(len(log)); n > 0 {
-		l.chain[n] = log[n-1].Chain
+	if last > 0 {
+		l.chain[last] = log[len(log)-1].Chain
 	}
 	return errors.Join(faults...)
+}
+
+// linked checks the hash chain, of a log with holes that of each piece.
+func (l *ledger) linked(log []events.Event) error {
+	if !l.holes {
+		_, err := events.VerifyChain(0, [32]byte{}, log)
+		return err
+	}
+	for from, i := 0, 1; i <= len(log); i++ {
+		if i < len(log) && log[i].Sequence == log[i-1].Sequence+1 {
+			continue
+		}
+		// What the first of a piece was linked to may be in the hole.
+		if _, err := events.VerifyChain(log[from].Sequence, log[from].Chain, log[from+1:i]); err != nil {
+			return err
+		}
+		from = i
+	}
+	return nil
 }
 
 // whole takes one decision off the head of a log and compares it with what was
@@ -142,8 +171,8 @@ func (l *ledger) check(log []events.Event) error {
 func (l *ledger) whole(log []events.Event, found map[string]uint64) (int, error) {
 	n := 1
 	for ; log[n-1].More; n++ {
-		if n == len(log) {
-			return n, fmt.Errorf("HALF: the log ends within the decision that begins at %d", log[0].Sequence)
+		if n == len(log) || log[n].Sequence != log[n-1].Sequence+1 {
+			return n, fmt.Errorf("HALF: the log ends, or has a hole, within the decision that begins at %d", log[0].Sequence)
 		}
 	}
 	var note marked

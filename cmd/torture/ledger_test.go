@@ -14,7 +14,7 @@ import (
 // written makes a log of decisions, and a ledger of the clients that proposed them.
 func written(t *testing.T, decisions ...[]string) (*ledger, []*decision, []events.Event) {
 	t.Helper()
-	book := newLedger()
+	book := newLedger(false)
 	var all []*decision
 	var log []events.Event
 	var chain [32]byte

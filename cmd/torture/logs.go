@@ -35,7 +35,7 @@ type logSubject struct {
 var journals = []int{4 << 20, 256 << 10, 1 << 20}
 
 func newLogSubject(volatile bool) *logSubject {
-	return &logSubject{book: newLedger(), volatile: volatile}
+	return &logSubject{book: newLedger(volatile), volatile: volatile}
 }
 
 // start implements subject.
@@ -191,7 +191,7 @@ func (s *logSubject) read(ctx context.Context, newest uint64) ([]events.Event, e
 	}
 	defer reader.Close()
 	var all []events.Event
-	for uint64(len(all)) < last {
+	for len(all) == 0 || all[len(all)-1].Sequence < last {
 		some, err := reader.Next(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("after event %d of %d: %w", len(all), last, err)
