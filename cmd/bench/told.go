@@ -28,8 +28,8 @@ type bench struct {
 	load.Options
 }
 
-// parse reads the command line, and refuses what could not be carried out to the end:
-// a benchmark takes hours, and who started it has gone for coffee.
+// parse reads the command line, and refuses what could not be carried out to the end: a
+// benchmark takes minutes to hours, and what was measured until then would be lost.
 func parse(args []string, help io.Writer) (*bench, error) {
 	var b bench
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)

@@ -139,10 +139,7 @@ func startLoad(ctx context.Context, s *logSubject, name string, n int, random *r
 	ctx, cancel := context.WithCancel(ctx)
 	l := &load{nc: nc, cancel: cancel}
 	for i := range n {
-		c := &client{
-			name: fmt.Sprintf("%s-%d", name, i), random: rand.New(rand.NewPCG(random.Uint64(), 0)),
-			to: jetstream.NewRelay(nc, "reprise"), ledger: s.book, volatile: s.volatile,
-		}
+		c := s.client(nc, fmt.Sprintf("%s-%d", name, i), rand.New(rand.NewPCG(random.Uint64(), 0)))
 		l.done.Go(func() { c.run(ctx) })
 	}
 	return l, nil

@@ -125,6 +125,11 @@ func (s *logSubject) compare(ctx context.Context, p *process, dir string) error 
 	return nil
 }
 
+// client is one that proposes by a connection.
+func (s *logSubject) client(nc *nats.Conn, name string, random *rand.Rand) *client {
+	return &client{name: name, random: random, to: jetstream.NewRelay(nc, "reprise"), ledger: s.book, volatile: s.volatile}
+}
+
 // goesOn proposes until something is acknowledged, and returns the sequence of its last
 // event.
 func (s *logSubject) goesOn(ctx context.Context) (newest uint64, err error) {
@@ -136,7 +141,7 @@ func (s *logSubject) goesOn(ctx context.Context) (newest uint64, err error) {
 	}
 	defer nc.Close()
 	s.checks++
-	c := &client{name: fmt.Sprint("check-", s.checks), random: rand.New(rand.NewPCG(uint64(s.checks), 0)), to: jetstream.NewRelay(nc, "reprise"), ledger: s.book, volatile: s.volatile}
+	c := s.client(nc, fmt.Sprint("check-", s.checks), rand.New(rand.NewPCG(uint64(s.checks), 0)))
 	for {
 		receipt, err := c.propose(ctx)
 		if err == nil {

@@ -231,6 +231,26 @@ func TestStoppingAnswersEverybody(t *testing.T) {
 	}
 }
 
+// together returns what proposals are told that wait for one turn.
+func together(t *testing.T, s *Stepper, all ...events.Proposal) (told []error) {
+	t.Helper()
+	var waiting []*Pending
+	for _, p := range all {
+		waiting = append(waiting, s.Offer(p))
+	}
+	if err := s.Turn(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range waiting {
+		_, err, answered := w.Answer()
+		if !answered {
+			t.Fatal("not all are answered")
+		}
+		told = append(told, err)
+	}
+	return told
+}
+
 // TestTurnedDownByWhatIsNotStored: who is turned down because of another of the same group is
 // told so only if that one is stored.
 func TestTurnedDownByWhatIsNotStored(t *testing.T) {
@@ -239,25 +259,13 @@ func TestTurnedDownByWhatIsNotStored(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	both := func() (first, second error) {
-		a, b := s.Offer(create("a")), s.Offer(create("a"))
-		if err := s.Turn(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		_, first, one := a.Answer()
-		_, second, two := b.Answer()
-		if !one || !two {
-			t.Fatal("not both are answered")
-		}
-		return first, second
-	}
 	var conflict *events.ConflictError
 	r.log.Plan(logtest.Refused)
-	if first, second := both(); !errors.Is(first, events.ErrUnavailable) || !errors.Is(second, events.ErrUnavailable) || errors.As(second, &conflict) {
-		t.Errorf("the log refuses, and they are told %v and %v", first, second)
+	if told := together(t, s, create("a"), create("a")); !errors.Is(told[0], events.ErrUnavailable) || !errors.Is(told[1], events.ErrUnavailable) || errors.As(told[1], &conflict) {
+		t.Errorf("the log refuses, and they are told %v", told)
 	}
-	if first, second := both(); first != nil || !errors.As(second, &conflict) || conflict.Actual != 1 {
-		t.Errorf("they are told %v and %v", first, second)
+	if told := together(t, s, create("a"), create("a")); told[0] != nil || !errors.As(told[1], &conflict) || conflict.Actual != 1 {
+		t.Errorf("they are told %v", told)
 	}
 }
 
@@ -269,26 +277,12 @@ func TestRestsOnWhatIsNotStored(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ask := func(all ...events.Proposal) (answers []error) {
-		var waiting []*Pending
-		for _, p := range all {
-			waiting = append(waiting, s.Offer(p))
-		}
-		if err := s.Turn(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		for _, w := range waiting {
-			_, err, _ := w.Answer()
-			answers = append(answers, err)
-		}
-		return answers
-	}
-	if all := ask(create("a")); all[0] != nil {
-		t.Fatal(all)
+	if told := together(t, s, create("a")); told[0] != nil {
+		t.Fatal(told)
 	}
 	patch := set("a", 1, 1)
 	patch.Basis = 2
-	if all := ask(create("b"), patch); all[0] != nil || !errors.Is(all[1], events.ErrUnavailable) {
-		t.Errorf("behind another of the group it is told %v", all)
+	if told := together(t, s, create("b"), patch); told[0] != nil || !errors.Is(told[1], events.ErrUnavailable) {
+		t.Errorf("behind another of the group it is told %v", told)
 	}
 }
