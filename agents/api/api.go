@@ -184,6 +184,8 @@ func (s *Server) assemble(ctx context.Context, o Options, address string) (func(
 	if err := informersFrom(o.History.Projection, config.KubeAPIs.ControlPlane.VersionedInformers); err != nil {
 		return nil, err
 	}
+	known := &config.KubeAPIs.ControlPlane.VersionedInformers
+	*known = addresses{*known, o.History.Projection}
 	dialNodes(config, o.Dial)
 	if o.ID != "" {
 		config.KubeAPIs.ControlPlane.Generic.APIServerID = "apiserver-" + o.ID
