@@ -52,6 +52,8 @@ func TestServer(t *testing.T) {
 		"webhooks":        mutatingWebhooks,
 		"limits":          limitsHoldAtOnce,
 		"rules":           rulesHold,
+		"asking":          whoAsksCanBeNamed,
+		"addresses":       servicesHaveTheirAddresses,
 		"failing":         failuresReachTheClient,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, s) })

@@ -12,9 +12,8 @@ import (
 // Of services that are well nobody complains. Upstream's check of their addresses does, of
 // one in two hundred, if all that it knows are its informers: this fails five times in six
 // then.
-func TestServicesHaveTheirAddresses(t *testing.T) {
-	s := start(t)
-	s.namespace(t, "shop")
+func servicesHaveTheirAddresses(t *testing.T, s *running) {
+	s.namespace(t, "services")
 	var writers errgroup.Group
 	for w := range 4 {
 		writers.Go(func() error {
@@ -23,7 +22,7 @@ func TestServicesHaveTheirAddresses(t *testing.T) {
 					ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("web-%d-%d", w, i)},
 					Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}},
 				}
-				if _, err := s.CoreV1().Services("shop").Create(t.Context(), service, metav1.CreateOptions{}); err != nil {
+				if _, err := s.CoreV1().Services("services").Create(t.Context(), service, metav1.CreateOptions{}); err != nil {
 					return err
 				}
 			}
@@ -33,7 +32,7 @@ func TestServicesHaveTheirAddresses(t *testing.T) {
 	if err := writers.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	told, err := s.CoreV1().Events("shop").List(t.Context(), metav1.ListOptions{})
+	told, err := s.CoreV1().Events("services").List(t.Context(), metav1.ListOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
