@@ -53,7 +53,6 @@ func TestServer(t *testing.T) {
 		"limits":          limitsHoldAtOnce,
 		"rules":           rulesHold,
 		"asking":          whoAsksCanBeNamed,
-		"addresses":       servicesHaveTheirAddresses,
 		"failing":         failuresReachTheClient,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, s) })
