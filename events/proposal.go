@@ -121,12 +121,15 @@ func (e *ConflictError) Error() string {
 
 // RefusedError says that a proposal breaks a rule that no retry mends: the
 // writer does not own the type, the patch leaves the type's paths, or it does
-// not apply.
+// not apply; or it is too large for the log, or names what the log cannot.
 type RefusedError struct {
 	Type   string
 	Object Ref
 	Actor  Actor
 	Reason string
+	// Unwieldy says that it is the latter: whoever asked for it can mend it, and the
+	// writer may be as it should.
+	Unwieldy bool `json:",omitempty"`
 }
 
 func (e *RefusedError) Error() string {

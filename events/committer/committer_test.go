@@ -433,7 +433,7 @@ func TestRefusesWhatIsTooLarge(t *testing.T) {
 	for what, p := range map[string]events.Proposal{"object": grown, "note": verbose, "envelope": named} {
 		_, err := r.Propose(t.Context(), p)
 		var refused *events.RefusedError
-		if !errors.As(err, &refused) || !strings.Contains(err.Error(), "may have") {
+		if !errors.As(err, &refused) || !refused.Unwieldy || !strings.Contains(err.Error(), "may have") {
 			t.Errorf("too large a %s: %.200v", what, err)
 		}
 	}

@@ -162,7 +162,7 @@ func admissible(p *events.Proposal, next uint64, volatile bool) error {
 			return refused(p, c, "volatile objects have a log of their own, and this proposal was sent to the wrong one")
 		}
 		if reason := unwieldy(p, c); reason != "" {
-			return refused(p, c, reason)
+			return tooMuch(p, c, reason)
 		}
 	}
 	return nil
@@ -198,7 +198,7 @@ func (b *bench) judgeChange(p *events.Proposal, c *events.Change, e *events.Even
 	}
 	reason := trespass(p.Actor, c.Object, before, after, ops)
 	if n := len(after.raw); reason == "" && n > maxObject && n > len(before.raw) {
-		reason = fmt.Sprintf("the object would have %d bytes, and may have %d", n, maxObject)
+		return standing{}, tooMuch(p, c, fmt.Sprintf("the object would have %d bytes, and may have %d", n, maxObject))
 	}
 	if reason == "" && p.Actor.Kind == "node" && b.shape != nil {
 		if err := b.shape(*c, ops); err != nil {
@@ -215,6 +215,12 @@ func (b *bench) judgeChange(p *events.Proposal, c *events.Change, e *events.Even
 // meanwhile.
 func refused(p *events.Proposal, c *events.Change, reason string) error {
 	return &events.RefusedError{Type: c.Type, Object: c.Object, Actor: p.Actor, Reason: reason}
+}
+
+// tooMuch is the answer to a proposal with a change that is too large, or names what cannot
+// be named.
+func tooMuch(p *events.Proposal, c *events.Change, reason string) error {
+	return &events.RefusedError{Type: c.Type, Object: c.Object, Actor: p.Actor, Reason: reason, Unwieldy: true}
 }
 
 // whole takes a whole object. Its uid is told twice, by the change and within

@@ -75,9 +75,9 @@ func TestProposals(t *testing.T) {
 			var e *events.ConflictError
 			return errors.As(err, &e) && *e == events.ConflictError{Object: ref, Expected: 3, Actual: 4}
 		}},
-		{err: &events.RefusedError{Type: "a.b", Object: ref, Actor: node, Reason: "no"}, same: func(err error) bool {
+		{err: &events.RefusedError{Type: "a.b", Object: ref, Actor: node, Reason: "no", Unwieldy: true}, same: func(err error) bool {
 			var e *events.RefusedError
-			return errors.As(err, &e) && *e == events.RefusedError{Type: "a.b", Object: ref, Actor: node, Reason: "no"}
+			return errors.As(err, &e) && *e == events.RefusedError{Type: "a.b", Object: ref, Actor: node, Reason: "no", Unwieldy: true}
 		}},
 		{err: events.ErrUnavailable, same: func(err error) bool { return errors.Is(err, events.ErrUnavailable) }},
 		{err: fmt.Errorf("y: %w", events.ErrUncertain), same: func(err error) bool {

@@ -46,6 +46,8 @@ func deedOf(ctx context.Context) *Deed {
 func statusOf(err error) error {
 	var refused *events.RefusedError
 	switch {
+	case errors.As(err, &refused) && refused.Unwieldy:
+		return apierrors.NewBadRequest(err.Error() + "; nothing was changed")
 	case errors.As(err, &refused):
 		return apierrors.NewInternalError(err)
 	case errors.Is(err, events.ErrUncertain):

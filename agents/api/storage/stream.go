@@ -6,12 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apiserver/pkg/audit"
 	"k8s.io/apiserver/pkg/endpoints/request"
 
@@ -215,9 +213,6 @@ func (s *stream) change(ctx context.Context, ref events.Ref, expected uint64,
 			return outcome{done: true, revision: max(actual, 1)}, nil
 		}
 		proposal := s.proposal(ctx, change, expected)
-		if err := nameable(proposal); err != nil {
-			return outcome{}, err
-		}
 		receipt, err := s.Proposer.Propose(ctx, proposal)
 		if errors.Is(err, events.ErrUncertain) {
 			receipt, err = s.look(ctx, view.Sequence(), proposal, err)
@@ -288,17 +283,6 @@ func (s *stream) proposal(ctx context.Context, change events.Change, expected ui
 		p.User = u.GetName()
 	}
 	return p
-}
-
-// nameable refuses the request of somebody whom the log cannot name: its envelopes hold no
-// control characters. What upstream tells of a user and a client of its request may.
-func nameable(p events.Proposal) error {
-	for _, is := range [...]struct{ what, name string }{{"user", p.User}, {"audit id", p.Audit}} {
-		if strings.ContainsFunc(is.name, func(r rune) bool { return r < ' ' }) {
-			return apierrors.NewBadRequest(fmt.Sprintf("the log says who asked for a change, and the %s %q has a character that it cannot hold; nothing was changed: ask with one that has no control characters", is.what, is.name))
-		}
-	}
-	return nil
 }
 
 // serverUser is who writes what no request asked for: allocations of addresses
