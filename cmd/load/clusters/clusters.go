@@ -65,8 +65,11 @@ type process struct {
 	killed atomic.Bool
 }
 
-// begin makes the directory.
+// begin makes the directory, and has the programs read from the disk.
 func begin(side string, o Options) (*Cluster, error) {
+	if err := uncache(o.Binaries); err != nil {
+		return nil, err
+	}
 	if err := os.Mkdir(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("a cluster for measuring needs a new directory: %w", err)
 	}
