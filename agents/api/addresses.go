@@ -1,8 +1,6 @@
 package api
 
 import (
-	"reflect"
-
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -128,11 +126,10 @@ func standing[T any, P interface {
 	if e == nil {
 		return nil, apierrors.NewNotFound(schema.GroupResource{Group: ref.Group, Resource: ref.Resource}, ref.Name)
 	}
-	known, err := e.Typed(reflect.TypeFor[T]())
+	object, err := typed[T](e)
 	if err != nil {
 		return nil, err
 	}
-	object := *known.(P)
-	P(&object).SetResourceVersion(version(e.Sequence))
-	return &object, nil
+	P(object).SetResourceVersion(version(e.Sequence))
+	return object, nil
 }

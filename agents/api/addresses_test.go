@@ -20,26 +20,11 @@ import (
 // A service and its address are found as they stand, whatever the informers have heard.
 func TestAddressesAreLookedUpInTheProjection(t *testing.T) {
 	log := storagetest.NewLog(t, false)
-	write := func(ref events.Ref, uid, document string) uint64 {
-		t.Helper()
-		c, _, err := events.Command(ref, uid, nil, []byte(document))
-		if err != nil {
-			t.Fatal(err)
-		}
-		r, err := log.Propose(t.Context(), events.Proposal{Decision: events.Decision{Changes: []events.Change{c}}, Actor: events.Actor{Kind: "api"}})
-		if err == nil {
-			err = log.Wait(t.Context(), r.Last)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		return r.Last
-	}
 	const name = "10.43.0.9"
-	allocated := write(events.Ref{Group: "networking.k8s.io", Resource: "ipaddresses", Name: name}, "u1",
-		`{"apiVersion":"networking.k8s.io/v1","kind":"IPAddress","metadata":{"name":"10.43.0.9","uid":"u1"},"spec":{"parentRef":{"name":"web","namespace":"shop","resource":"services"}}}`)
-	created := write(events.Ref{Resource: "services", Namespace: "shop", Name: "web"}, "u2",
-		`{"apiVersion":"v1","kind":"Service","metadata":{"name":"web","namespace":"shop","uid":"u2"},"spec":{"clusterIP":"10.43.0.9"}}`)
+	allocated := log.Command(t, events.Ref{Group: "networking.k8s.io", Resource: "ipaddresses", Name: name}, "u1", nil,
+		[]byte(`{"apiVersion":"networking.k8s.io/v1","kind":"IPAddress","metadata":{"name":"10.43.0.9","uid":"u1"},"spec":{"parentRef":{"name":"web","namespace":"shop","resource":"services"}}}`))
+	created := log.Command(t, events.Ref{Resource: "services", Namespace: "shop", Name: "web"}, "u2", nil,
+		[]byte(`{"apiVersion":"v1","kind":"Service","metadata":{"name":"web","namespace":"shop","uid":"u2"},"spec":{"clusterIP":"10.43.0.9"}}`))
 
 	late := informers.NewSharedInformerFactory(kubernetes.NewForConfigOrDie(&restclient.Config{Host: "http://127.0.0.1:0"}), 0)
 	former := &networkingv1.IPAddress{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: networkingv1.IPAddressSpec{ParentRef: &networkingv1.ParentReference{Name: "former"}}}

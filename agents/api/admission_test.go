@@ -88,17 +88,7 @@ func TestPluginsAreAskedByRules(t *testing.T) {
 		if by.namespaced {
 			ref.Namespace = "shop"
 		}
-		change, _, err := events.Command(ref, "u-"+by.resource, nil, fmt.Appendf(nil, `{"apiVersion":"v1","kind":"Rule","metadata":{"name":"a","uid":"u-%s"}}`, by.resource))
-		if err != nil {
-			t.Fatal(err)
-		}
-		r, err := log.Propose(t.Context(), events.Proposal{Decision: events.Decision{Changes: []events.Change{change}}, Actor: events.Actor{Kind: "api"}})
-		if err == nil {
-			err = log.Wait(t.Context(), r.Last)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		log.Command(t, ref, "u-"+by.resource, nil, fmt.Appendf(nil, `{"apiVersion":"v1","kind":"Rule","metadata":{"name":"a","uid":"u-%s"}}`, by.resource))
 		judge("shop", 1)
 		if by.namespaced {
 			judge("elsewhere", 1)

@@ -70,13 +70,22 @@ func decoded[T any, P interface {
 	*T
 	metav1.Object
 }](e *projections.Entry) (metav1.Object, error) {
+	object, err := typed[T](e)
+	if err != nil {
+		return nil, err
+	}
+	P(object).SetManagedFields(nil)
+	return P(object), nil
+}
+
+// typed is a version as it was decoded, with its memory, below its fields, shared.
+func typed[T any](e *projections.Entry) (*T, error) {
 	known, err := e.Typed(reflect.TypeFor[T]())
 	if err != nil {
 		return nil, err
 	}
 	object := *known.(*T)
-	P(&object).SetManagedFields(nil)
-	return P(&object), nil
+	return &object, nil
 }
 
 // follow lists and watches the objects of a projection.

@@ -35,18 +35,7 @@ func TestInformerOfPods(t *testing.T) {
 			}
 			return document(name, uid, node)
 		}
-		c, _, err := events.Command(ref, uid, doc(before), doc(after))
-		if err != nil {
-			t.Fatal(err)
-		}
-		r, err := log.Propose(t.Context(), events.Proposal{Decision: events.Decision{Changes: []events.Change{c}}, Actor: events.Actor{Kind: "api"}})
-		if err == nil {
-			err = log.Wait(t.Context(), r.Last)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		return r.Last
+		return log.Command(t, ref, uid, doc(before), doc(after))
 	}
 	first := propose("a", "u1", "", "n1")
 
@@ -104,13 +93,7 @@ func TestInformerOfNodes(t *testing.T) {
 		{version("True"), "MODIFIED n1 at 2: True, 0 managers"},
 		{nil, "DELETED n1 at 3: True, 0 managers"},
 	} {
-		c, _, err := events.Command(events.Ref{Resource: "nodes", Name: "n1"}, "u1", before, step.after)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := log.Propose(t.Context(), events.Proposal{Decision: events.Decision{Changes: []events.Change{c}}, Actor: events.Actor{Kind: "api"}}); err != nil {
-			t.Fatal(err)
-		}
+		log.Command(t, events.Ref{Resource: "nodes", Name: "n1"}, "u1", before, step.after)
 		e := <-w.ResultChan()
 		n := e.Object.(*corev1.Node)
 		if got := fmt.Sprintf("%s %s at %s: %s, %d managers", e.Type, n.Name, n.ResourceVersion, n.Status.Conditions[0].Status, len(n.ManagedFields)); got != step.want {

@@ -94,6 +94,24 @@ func (l *Log) Offer(ctx context.Context, p events.Proposal) (func() (events.Rece
 	return func() (events.Receipt, error) { return l.Propose(ctx, p) }, nil
 }
 
+// Command has the API put a document of an object in place of another, nil for none, and
+// returns the event's sequence once it is in the view.
+func (l *Log) Command(t testing.TB, ref events.Ref, uid string, before, after []byte) uint64 {
+	t.Helper()
+	c, _, err := events.Command(ref, uid, before, after)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := l.Propose(t.Context(), events.Proposal{Decision: events.Decision{Changes: []events.Change{c}}, Actor: events.Actor{Kind: "api"}})
+	if err == nil {
+		err = l.Wait(t.Context(), r.Last)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.Last
+}
+
 // Fail makes each proposal fail from now on, until it is called with nil.
 func (l *Log) Fail(err error) { l.failure.Store(&err) }
 
